@@ -1,0 +1,202 @@
+"""The usual building blocks, each made of builder calls; a block of one's own is written the same way (`@protogen.block`).
+
+A block takes the builder, its bottom and its sizes, and returns its last blob. `name=` prefixes the names of its layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .builder import NetBuilder, block
+
+__all__ = [
+    "basic_block",
+    "bottleneck",
+    "conv_block",
+    "fire",
+    "inverted_residual",
+    "squeeze_excite",
+    "stem",
+    "transition",
+    "two_way_dense_block",
+    "two_way_dense_layer",
+]
+
+
+def conv_block(
+    b: NetBuilder,
+    bottom: str,
+    num_output: int,
+    kernel_size: int = 3,
+    *,
+    stride: int = 1,
+    pad: int | None = None,
+    relu: bool = True,
+    name: str | None = None,
+    **options: Any,
+) -> str:
+    """Convolution without bias, then BatchNorm, Scale and ReLU in place: `name`, `name/bn`, `name/scale`, `name/relu`.
+
+    Args:
+        b: the builder.
+        bottom: (N, C, H, W).
+        num_output: channels made.
+        kernel_size: of the square kernel.
+        stride: of the convolution.
+        pad: by default half the kernel, which keeps the size at stride 1.
+        relu: whether a ReLU ends the block.
+        name: of the convolution and its blob.
+        options: further options of `NetBuilder.conv`.
+
+    Returns:
+        The blob (N, num_output, H / stride, W / stride).
+
+    >>> b = NetBuilder()
+    >>> conv_block(b, b.input("data", (1, 3, 32, 32)), 16, 3, stride=2, name="conv1")
+    'conv1'
+    """
+    pad = kernel_size // 2 if pad is None else pad
+    x = b.conv(bottom, num_output, kernel_size, stride=stride, pad=pad or None, bias_term=False, name=name, **options)
+    x = b.bn(x)
+    return b.relu(x) if relu else x
+
+
+@block(prefix=False)
+def stem(
+    b: NetBuilder,
+    x: str,
+    num_output: int = 32,
+    *,
+    pool_name: str = "stem1/pool",
+    pool_first: bool = False,
+    top_name: str = "stem",
+) -> str:
+    """PeleeNet's stem: a strided 3x3, then a 1x1-3x3 branch beside a max pooling, joined by a 1x1 (Pelee, figure 2).
+
+    Args:
+        b: the builder.
+        x: the image (N, 3, H, W).
+        num_output: channels made.
+        pool_name: name of the pooling layer.
+        pool_first: whether the pooling comes first in the concatenation.
+        top_name: name of the last convolution.
+
+    Returns:
+        The blob (N, num_output, H / 4, W / 4).
+    """
+    first = conv_block(b, x, num_output, 3, stride=2, name="stem1")
+    y = conv_block(b, first, num_output // 2, 1, name="stem2a")
+    y = conv_block(b, y, num_output, 3, stride=2, name="stem2b")
+    pooled = b.pool(first, "MAX", 2, stride=2, name=pool_name)
+    branches = (pooled, y) if pool_first else (y, pooled)
+    return conv_block(b, b.concat(*branches, name="stem/concat"), num_output, 1, name=top_name)
+
+
+@block
+def two_way_dense_layer(
+    b: NetBuilder,
+    x: str,
+    growth_rate: int,
+    bottleneck_width: int,
+    *,
+    branches: Sequence[str] = ("a1", "a2", "b1", "b2", "b3"),
+    concat: str = ".",
+) -> str:
+    """PeleeNet's dense layer: a 1x1-3x3 branch and a 1x1-3x3-3x3 branch of growth_rate / 2 channels each, joined to x.
+
+    The 1x1 convolutions make growth_rate / 2 * bottleneck_width channels (Pelee, figure 1).
+
+    Args:
+        b: the builder.
+        x: (N, C, H, W).
+        growth_rate: channels added.
+        bottleneck_width: of the 1x1 convolutions, in units of growth_rate / 2.
+        branches: names of the five convolutions.
+        concat: name of the concatenation; "." gives it the block's own name.
+
+    Returns:
+        The blob (N, C + growth_rate, H, W).
+    """
+    half = growth_rate // 2
+    inner = half * bottleneck_width
+    left = conv_block(b, x, inner, 1, name=branches[0])
+    left = conv_block(b, left, half, 3, name=branches[1])
+    right = conv_block(b, x, inner, 1, name=branches[2])
+    right = conv_block(b, right, half, 3, name=branches[3])
+    right = conv_block(b, right, half, 3, name=branches[4])
+    return b.concat(x, left, right, name=concat)
+
+
+@block(prefix=False)
+def two_way_dense_block(
+    b: NetBuilder, x: str, layers: int, growth_rate: int, bottleneck_width: int, *, stage: str = "stage", **options: Any
+) -> str:
+    """`layers` two-way dense layers in a row, named `<stage>_1`, `<stage>_2`, ...: adds layers * growth_rate channels."""
+    for i in range(layers):
+        x = two_way_dense_layer(b, x, growth_rate, bottleneck_width, name=f"{stage}_{i + 1}", **options)
+    return x
+
+
+@block(prefix=False)
+def transition(b: NetBuilder, x: str, num_output: int | None = None, *, pool: str | None = "AVE", conv_name: str = "transition") -> str:
+    """A 1x1 conv block, and a 2x2 pooling of stride 2 unless `pool` is None; keeps the channels by default (as Pelee does)."""
+    x = conv_block(b, x, num_output or b.channels(x), 1, name=conv_name)
+    return b.pool(x, pool, 2, stride=2, name=f"{conv_name}/pool") if pool else x
+
+
+def _shortcut(b: NetBuilder, x: str, num_output: int, stride: int) -> str:
+    """x itself where it fits, else a 1x1 projection (ResNet's option B)."""
+    if stride == 1 and b.channels(x) == num_output:
+        return x
+    return conv_block(b, x, num_output, 1, stride=stride, relu=False, name="shortcut")
+
+
+@block
+def basic_block(b: NetBuilder, x: str, num_output: int, stride: int = 1) -> str:
+    """ResNet's block of two 3x3 convolutions (He et al., CVPR 2016): (N, C, H, W) to (N, num_output, H / stride, W / stride)."""
+    shortcut = _shortcut(b, x, num_output, stride)
+    y = conv_block(b, x, num_output, 3, stride=stride, name="conv1")
+    y = conv_block(b, y, num_output, 3, relu=False, name="conv2")
+    return b.relu(b.eltwise(shortcut, y, name="."))
+
+
+@block
+def bottleneck(b: NetBuilder, x: str, num_output: int, stride: int = 1, *, width: int | None = None, group: int | None = None) -> str:
+    """ResNet's 1x1-3x3-1x1 bottleneck, ResNeXt's with `group`; the inner width is num_output / 4 by default."""
+    width = width or num_output // 4
+    shortcut = _shortcut(b, x, num_output, stride)
+    y = conv_block(b, x, width, 1, name="conv1")
+    y = conv_block(b, y, width, 3, stride=stride, group=group, name="conv2")
+    y = conv_block(b, y, num_output, 1, relu=False, name="conv3")
+    return b.relu(b.eltwise(shortcut, y, name="."))
+
+
+@block
+def inverted_residual(b: NetBuilder, x: str, num_output: int, stride: int = 1, *, expansion: int = 6) -> str:
+    """MobileNet v2's block: 1x1 expansion, depthwise 3x3, linear 1x1, and a shortcut where the shape stays."""
+    channels = b.channels(x)
+    y = conv_block(b, x, channels * expansion, 1, name="expand") if expansion != 1 else x
+    y = b.depthwise_conv(y, 3, stride=stride, pad=1, bias_term=False, name="dwise")
+    y = b.relu(b.bn(y))
+    y = conv_block(b, y, num_output, 1, relu=False, name="linear")
+    return b.eltwise(x, y, name=".") if stride == 1 and channels == num_output else y
+
+
+@block
+def fire(b: NetBuilder, x: str, squeeze: int, expand: int) -> str:
+    """SqueezeNet's fire module: 1x1 squeeze, then 1x1 and 3x3 expansions side by side: 2 * expand channels."""
+    x = b.relu(b.conv(x, squeeze, 1, name="squeeze1x1"))
+    left = b.relu(b.conv(x, expand, 1, name="expand1x1"))
+    right = b.relu(b.conv(x, expand, 3, pad=1, name="expand3x3"))
+    return b.concat(left, right, name="concat")
+
+
+@block
+def squeeze_excite(b: NetBuilder, x: str, reduction: int = 16) -> str:
+    """Squeeze-and-excitation: channels of x weighted by a gate from their global averages (Hu et al., CVPR 2018)."""
+    channels = b.channels(x)
+    gate = b.global_pool(x, name="pool")
+    gate = b.relu(b.conv(gate, max(1, channels // reduction), 1, name="reduce"))
+    gate = b.sigmoid(b.conv(gate, channels, 1, name="expand"))
+    return b.scale(x, b.flatten(gate, axis=None, name="gate"), axis=0, name=".")

@@ -1,0 +1,205 @@
+"""Net to ONNX: every layer type emits standard ops; blob names become value names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ConversionError, ProtogenError
+from ..files import replacing
+from .onnx_graph import OnnxGraph
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import onnx
+
+    from ..layers.base import LayerType, Shape
+    from ..net import Net
+
+OPSETS = range(11, 22)
+# ONNX file format version that came with each operator set (onnx/docs/Versioning.md).
+_IR_VERSIONS = {11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
+MAX_PROTO_BYTES = (2 << 30) - (64 << 20)  # protobuf's limit, less room for the graph itself
+
+
+def to_onnx(
+    net: Net,
+    path: str | Path | None = None,
+    opset: int = 17,
+    dynamic_batch: bool = False,
+    fold: bool = True,
+    seed: int = 0,
+    all_blobs: bool = False,
+) -> onnx.ModelProto:
+    """See `Net.to_onnx`; with `all_blobs` every blob is an output, as `verify` wants it."""
+    if opset not in OPSETS:
+        raise ConversionError(f"opset {opset} is not supported; choose one of {OPSETS[0]} to {OPSETS[-1]}")
+    original = net
+    if fold and net.phase == "TEST":
+        from .fold import folded
+
+        net = folded(net, seed)
+    model = _Emitter(net, opset, dynamic_batch, seed, all_blobs).model(original)
+    _check(model)
+    if path is not None:
+        save(model, path)
+    return model
+
+
+def save(model: onnx.ModelProto, path: str | Path) -> None:
+    """Write a model in one step; weights beyond protobuf's 2 GB go to `<path>.data` beside it."""
+    import onnx
+
+    with replacing(path) as temporary:
+        if model.ByteSize() < MAX_PROTO_BYTES:
+            temporary.write_bytes(model.SerializeToString())
+            return
+        data = Path(path).name + ".data"
+        onnx.save_model(model, str(temporary), save_as_external_data=True, location=data, size_threshold=1024)
+
+
+def _check(model: onnx.ModelProto) -> None:
+    """Let ONNX's own checker read the model, with strict shape inference over the shapes stated."""
+    import onnx
+
+    if model.ByteSize() >= MAX_PROTO_BYTES:
+        return  # the checker itself works on a serialized copy
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ConversionError(f"the ONNX model made is not valid (please report this): {error}") from error
+
+
+class _Emitter:
+    """Emits one net; `current` maps blobs to the values that stand for them now."""
+
+    def __init__(self, net: Net, opset: int, dynamic_batch: bool, seed: int, all_blobs: bool) -> None:
+        self.net, self.all_blobs, self.dynamic_batch = net, all_blobs, dynamic_batch
+        self.graph = OnnxGraph(opset, dynamic_batch)
+        self.weights = net.weights.filled(seed)
+        self.shared = net.shared_blobs
+        self.current: dict[str, str] = {}
+        self.blob_inits: dict[tuple[str, int], str] = {}
+        self.dims = _symbolic_shapes(net) if dynamic_batch else {k: list(v) for k, v in net.shapes.items()}
+        self.last_maker = {top: op for op in net.ops for top in op.layer.tops}
+        self.value_shapes: dict[str, Sequence[int | str | None]] = {}
+
+    def model(self, original: Net) -> onnx.ModelProto:
+        """The finished model; `original` is the net before folding, for the description."""
+        from onnx import TensorProto, helper
+
+        from .. import __version__
+
+        self.graph.reserve(list(self.net.shapes))
+        problems = []
+        for op in self.net.ops:
+            try:
+                self._layer(op)
+            except ProtogenError as error:
+                problems.append(str(error))
+                self.current.update({top: top for top in op.layer.tops})
+        if problems:
+            raise ConversionError("\n".join(dict.fromkeys(problems)))
+        wanted = list(self.net.shapes) if self.all_blobs else self.net.outputs
+        outputs = [blob for blob in wanted if blob not in self.net.inputs]
+        self._name_outputs(outputs)
+        info = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in self._shapes().items()}
+        graph = helper.make_graph(
+            self.graph.nodes,
+            self.net.name or "net",
+            [info[blob] for blob in self.net.inputs],
+            [info[blob] for blob in outputs],
+            initializer=self._used_initializers(),
+            value_info=[proto for name, proto in info.items() if name not in outputs and name not in self.net.inputs],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.graph.opset)], producer_name="protogen")
+        model.producer_version = __version__
+        model.ir_version = _IR_VERSIONS[self.graph.opset]
+        model.doc_string = f"Caffe net {original.name!r}" + (f" from {Path(original.source).name}" if original.source else "")
+        return model
+
+    def _layer(self, op: LayerType) -> None:
+        layer = op.layer
+        if op.is_input:
+            self.current.update({top: top for top in layer.tops})
+            return
+        graph = self.graph
+        graph.layer = layer.name or layer.type
+        first = len(graph.nodes)
+        bottoms = [self.current[blob] for blob in layer.bottoms]
+        made = op.onnx(graph, bottoms, self._blob_names(op))
+        values = [made] if isinstance(made, str) else list(made)
+        fresh = {name for node in graph.nodes[first:] for name in node.output}
+        for top, shape, value in zip(layer.tops, op.tops, values):
+            if value in fresh and top not in self.net.inputs:
+                name = top if self.last_maker[top] is op else graph.unique(f"{top}/{graph.layer}")
+                _rename(graph.nodes[first:], value, name)
+                values = [name if other == value else other for other in values]
+                value = name
+                if not self.dynamic_batch or self.last_maker[top] is op:
+                    self.value_shapes[name] = self.dims[top] if self.last_maker[top] is op else list(shape)
+            self.current[top] = value
+
+    def _blob_names(self, op: LayerType) -> list[str]:
+        """Initializer names of a layer's learnable blobs, stored on first use (a blob nobody uses is left out later)."""
+        names = []
+        for i, blob in enumerate(op.blobs):
+            key = self.shared.get((op.layer.name, i), (op.layer.name, i))
+            if key not in self.blob_inits:
+                values = self.weights[op.layer.name][i].reshape(blob.shape)
+                self.blob_inits[key] = self.graph.initializer(f"{op.layer.name}.{blob.name}", values)
+            names.append(self.blob_inits[key])
+        return names
+
+    def _name_outputs(self, outputs: Sequence[str]) -> None:
+        """Give each output's value the blob's name; a value that already has a name of its own gets an Identity."""
+        for blob in outputs:
+            value = self.current[blob]
+            if value == blob:
+                continue
+            self.graph.layer = blob
+            made = self.graph.add("Identity", value)
+            _rename(self.graph.nodes[-1:], made, blob)
+            self.value_shapes[blob] = self.dims[blob]
+
+    def _shapes(self) -> dict[str, Sequence[int | str | None]]:
+        return {**{blob: self.dims[blob] for blob in self.net.inputs}, **self.value_shapes}
+
+    def _used_initializers(self) -> list[onnx.TensorProto]:
+        used = {name for node in self.graph.nodes for name in node.input}
+        return [tensor for name, tensor in self.graph.initializers.items() if name in used]
+
+
+def _rename(nodes: Sequence[onnx.NodeProto], old: str, new: str) -> None:
+    for node in nodes:
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                if name == old:
+                    names[i] = new
+
+
+def _symbolic_shapes(net: Net) -> dict[str, list[int | str | None]]:
+    """Blob shapes with "N" where a dimension is the batch, None where it is something else that follows the batch.
+
+    Found by setting up the layers once more with one item more in each input.
+    """
+    from ..net import analyse
+
+    inputs = {name: (net.shapes[name][0] + 1, *net.shapes[name][1:]) for name in net.inputs if net.shapes[name]}
+    try:
+        other = analyse(net.layers, net.phase, inputs).shapes
+    except ProtogenError as error:
+        raise ConversionError(f"the batch cannot be left open (--dynamic-batch): with another batch size, {error}") from error
+    batch = {net.shapes[name][0] for name in inputs}
+
+    def dimension(a: int, b: int) -> int | str | None:
+        if a == b:
+            return a
+        return "N" if len(batch) == 1 and a in batch and b == a + 1 else None
+
+    return {blob: [dimension(a, b) for a, b in zip(shape, _of(other[blob]))] for blob, shape in net.shapes.items()}
+
+
+def _of(shape: Shape | None) -> Shape:
+    return shape or ()

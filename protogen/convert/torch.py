@@ -1,0 +1,80 @@
+"""Net to `torch.nn.Module`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from ..errors import ConversionError, ProtogenError
+from ..layers.base import LayerType
+from .modules import NetModule
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy as np
+
+    from ..net import Net
+
+
+def to_torch(net: Net, fold: bool = False, seed: int = 0) -> NetModule:
+    """See `Net.to_torch`."""
+    if fold:
+        from .fold import folded
+
+        net = folded(net, seed)
+    weights = net.weights.filled(seed)
+    ops = [op for op in net.ops if not op.is_input]
+    dead = _last_uses(ops, net.outputs)
+    module = NetModule(net.inputs, net.outputs)
+    problems = []
+    for op in ops:
+        try:
+            child = op.module()
+        except ProtogenError as error:
+            problems.append(str(error))
+            continue
+        _set_blobs(op, child, weights.get(op.layer.name, ()))
+        module.add_layer(op, child, dead[id(op)], losses(op))
+    if problems:
+        raise ConversionError("\n".join(problems))
+    _share(net, module)
+    module.train(net.phase == "TRAIN")
+    return module
+
+
+def losses(op: LayerType) -> list[tuple[str, float]]:
+    """(top, weight) of each top that counts into the loss: `loss_weight`, by default 1 for a loss layer's first top."""
+    weights = list(op.layer.message.loss_weight)
+    if not weights and op.is_loss:
+        weights = [1.0]
+    return [(top, weight) for top, weight in zip(op.layer.tops, weights) if weight]
+
+
+def _last_uses(ops: Sequence[LayerType], outputs: Sequence[str]) -> dict[int, list[str]]:
+    """For each layer (by `id`), the blobs it is the last to read or make, outputs excepted."""
+    last = {blob: op for op in ops for blob in (*op.layer.bottoms, *op.layer.tops)}
+    dead: dict[int, list[str]] = {id(op): [] for op in ops}
+    for blob, op in last.items():
+        if blob not in outputs:
+            dead[id(op)].append(blob)
+    return dead
+
+
+def _set_blobs(op: LayerType, module: nn.Module, values: Sequence[np.ndarray]) -> None:
+    with torch.no_grad():
+        for blob, value in zip(op.blobs, values):
+            tensor = getattr(module, blob.name)
+            # A read-only array (a view into a mapped file) is copied by copy_; from_numpy would warn about it.
+            tensor.copy_(torch.frombuffer(memoryview(value).cast("B"), dtype=torch.float32).view(tensor.shape)
+                         if value.flags.writeable and value.size else torch.tensor(value).view(tensor.shape))  # fmt: skip
+
+
+def _share(net: Net, module: NetModule) -> None:
+    """Let layers that share a blob through `param { name }` hold one and the same parameter."""
+    ops: Mapping[str, LayerType] = {op.layer.name: op for op in net.ops}
+    for (layer, index), (owner, owner_index) in net.shared_blobs.items():
+        source = getattr(getattr(module, module.module_names[owner]), ops[owner].blobs[owner_index].name)
+        setattr(getattr(module, module.module_names[layer]), ops[layer].blobs[index].name, source)

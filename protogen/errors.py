@@ -1,0 +1,81 @@
+"""The one family of exceptions that protogen raises for a user's mistake."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ProtogenError(Exception):
+    """Base of every error a user can cause: its text says where, what is wrong, and what to do.
+
+    >>> try:
+    ...     raise ParseError("unknown field 'kernal_size'", "net.prototxt", 7, 5)
+    ... except ProtogenError as error:
+    ...     print(error)
+    net.prototxt:7:5: unknown field 'kernal_size'
+    """
+
+
+class ParseError(ProtogenError):
+    """Text that is not a prototxt, or that the schema does not allow; knows file, line and column (from 1)."""
+
+    def __init__(self, message: str, source: str = "<text>", line: int = 1, column: int = 1) -> None:
+        self.message, self.source, self.line, self.column = message, source, line, column
+        super().__init__(f"{source}:{line}:{column}: {message}")
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.message, self.source, self.line, self.column)
+
+
+class NetError(ProtogenError):
+    """A net whose layers do not fit together: unknown bottoms, names used twice, missing input shapes."""
+
+
+class LayerError(NetError):
+    """A layer whose parameters or bottoms Caffe would refuse; the message starts with the layer's name."""
+
+
+class ConversionError(ProtogenError):
+    """A net that is sound but has no form in the wanted target."""
+
+
+class WeightsError(ProtogenError):
+    """A weights file that is damaged, or weights that do not fit the net."""
+
+
+class ProtogenWarning(UserWarning):
+    """Something odd in a file that was read anyway."""
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name most like `name`, or None when nothing is near.
+
+    >>> nearest("Convolutoin", ["Concat", "Convolution"])
+    'Convolution'
+    """
+    names = list(known)
+    lowered = {n.lower(): n for n in names}
+    if name.lower() in lowered:
+        return lowered[name.lower()]
+    match = difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
+    return match[0] if match else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`"; did you mean 'X'?"` for the nearest known name, or nothing.
+
+    >>> did_you_mean("kernal_size", ["kernel_size", "pad"])
+    "; did you mean 'kernel_size'?"
+    """
+    match = nearest(name, known)
+    return f"; did you mean {match!r}?" if match else ""
+
+
+def excerpt(text: str, limit: int = 60) -> str:
+    """`repr` of text that was read, cut to `limit` characters, fit for one line of an error message.
+
+    >>> excerpt("a" * 100, 10)
+    "'aaaaaaaaaa…'"
+    """
+    return repr(text if len(text) <= limit else text[:limit] + "…")

@@ -1,0 +1,295 @@
+"""What a layer type is: one class that knows its parameters, shapes, learnable blobs, cost, PyTorch and ONNX form.
+
+A family of types is one file of this package. To add a type, subclass `LayerType` under `@register("Name")`; reader,
+builder, summary, PyTorch and ONNX find it through the registry.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from ..errors import LayerError, ProtogenError, did_you_mean
+from ..prototxt.message import Message
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from ..convert.onnx_graph import OnnxGraph
+    from ..net import Layer
+
+Shape = tuple[int, ...]
+MAX_ELEMENTS = 2**31 - 1  # Caffe's Blob::Reshape refuses more: counts are int32
+
+
+@dataclass(frozen=True)
+class BlobSpec:
+    """One learnable blob of a layer.
+
+    Attributes:
+        name: parameter's name in the PyTorch module ("weight", "bias").
+        shape: Caffe's shape.
+        filler: the FillerParameter that fills it when no weights are given.
+        trainable: False for statistics (BatchNorm's mean, variance, factor): buffers in PyTorch, not counted as
+            parameters.
+    """
+
+    name: str
+    shape: Shape
+    filler: Message
+    trainable: bool = True
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return count(self.shape)
+
+
+class LayerType:
+    """A layer set up for the shapes of its bottoms, as Caffe's `LayerSetUp` and `Reshape` do it.
+
+    Subclasses set the class attributes, fill `tops` and `blobs` in `setup`, and give `forward` (PyTorch) and `onnx`.
+
+    Attributes:
+        layer: the layer of the net: name, type, parameters.
+        bottoms: shapes of the bottoms.
+        phase: "TRAIN" or "TEST".
+        tops: shapes of the tops, set by `setup`.
+        blobs: learnable blobs in Caffe's order, set by `setup`.
+        macs: multiply-accumulates of one forward pass over the shapes given, set by `setup`.
+    """
+
+    types: ClassVar[tuple[str, ...]] = ()
+    param_name: ClassVar[str | None] = None  # the type's field of LayerParameter
+    n_bottoms: ClassVar[tuple[int, int | None]] = (1, 1)  # least and most
+    n_tops: ClassVar[tuple[int, int | None]] = (1, 1)
+    is_input: ClassVar[bool] = False  # a source whose tops are fed from outside
+    is_loss: ClassVar[bool] = False  # first top counts into the net's loss by default
+    has_gradient: ClassVar[bool] = True
+    onnx_note: ClassVar[str] = ""  # why there is no ONNX form, for types that need none
+    # Bottoms that carry labels or indices: random inputs for them are small whole numbers.
+    index_bottoms: ClassVar[tuple[int, ...]] = ()
+
+    def __init__(self, layer: Layer, bottoms: Sequence[Shape], phase: str) -> None:
+        self.layer = layer
+        self.bottoms: list[Shape] = [tuple(shape) for shape in bottoms]
+        self.phase = phase
+        self.tops: list[Shape] = []
+        self.blobs: list[BlobSpec] = []
+        self.macs = 0
+        self._check_arity("bottom", len(self.bottoms), self.n_bottoms)
+        self._check_arity("top", len(layer.tops), self.n_tops)
+        self.setup()
+        for shape in filter(None, self.tops):  # a source's may be unknown
+            self._check_size("top", shape)
+        for blob in self.blobs:
+            self._check_size("blob " + blob.name, blob.shape)
+
+    @classmethod
+    def select(cls, layer: Layer) -> type[LayerType] | None:
+        """The class that defines `layer`, for types whose name alone does not tell: by default this one.
+
+        `Python` looks at the module and the class named; None says that nothing defines this layer.
+        """
+        return cls
+
+    # ---- to be given by a layer type
+
+    def setup(self) -> None:
+        """Check the parameters against the bottoms' shapes; set `tops`, and `blobs` and `macs` where there are any.
+
+        Raises:
+            LayerError: where Caffe's own CHECKs would stop.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.setup")
+
+    def forward(
+        self, *bottoms: torch.Tensor, blobs: Sequence[torch.Tensor], training: bool
+    ) -> torch.Tensor | Sequence[torch.Tensor]:
+        """The layer in PyTorch: bottoms to its top, or to a sequence of tops; differentiable as Caffe's backward is.
+
+        Shapes other than `self.bottoms` may come in (another batch size, say): read sizes from the tensors. `blobs` are in
+        Caffe's order and shapes. Nothing here may depend on the values of the data.
+        """
+        raise ProtogenError(f"{self.label}: this layer type has no PyTorch form")
+
+    def module(self) -> torch.nn.Module:
+        """The `torch.nn.Module` of this layer; by default one that holds the blobs and calls `forward`.
+
+        Override to use a standard module (`torch.nn.Conv2d`) where that computes exactly the same; its parameters must
+        carry the names of `blobs` and hold their values in the same order.
+        """
+        from ..convert.modules import LayerModule
+
+        return LayerModule(self)
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str | Sequence[str]:
+        """Emit standard ONNX ops into `graph` from the values named `bottoms` and `blobs`; return the tops' value names.
+
+        Keep to shapes that follow the batch (`graph.reshape` with 0 and -1), so that a dynamic batch works.
+        """
+        why = self.onnx_note or "no standard ONNX form is known"
+        raise ProtogenError(f"{self.label}: not convertible to ONNX: {why}")
+
+    # ---- for folding (see convert/fold.py); weights are float32 arrays in the order of `blobs`
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the tops equal the (first) bottom in inference, so that the layer can go."""
+        return False
+
+    def affine(self, weights: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
+        """(scale, shift) per channel, in float64, if in inference the layer is `x * scale + shift` along axis 1; else None."""
+        return None
+
+    def absorb(
+        self, message: Message, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray
+    ) -> list[np.ndarray] | None:
+        """The layer followed by `* scale + shift` per channel as one layer: its new weights, or None if it cannot be.
+
+        `message` is this layer's own copy of its LayerParameter; adapt it (`bias_term`) where needed.
+        """
+        return None
+
+    # ---- help for `setup`
+
+    @property
+    def label(self) -> str:
+        """What error messages call the layer."""
+        return self.layer.label
+
+    @property
+    def param(self) -> Message:
+        """The type's own parameters, such as `convolution_param`; defaults where the layer gives none."""
+        if self.param_name is None:
+            raise AttributeError(f"{type(self).__name__} names no param_name")
+        return getattr(self.layer.message, self.param_name)
+
+    def error(self, message: str) -> LayerError:
+        """A `LayerError` that begins with the layer's place and name."""
+        return LayerError(f"{self.label}: {message}")
+
+    def check(self, condition: bool, message: str) -> None:
+        """Raise `error(message)` unless `condition` holds."""
+        if not condition:
+            raise self.error(message)
+
+    def axis(self, index: int, shape: Shape | None = None, what: str = "axis", end: bool = False) -> int:
+        """A Caffe axis (negative counts from the end) as 0..ndim-1; with `end`, ndim itself is allowed too."""
+        ndim = len(self.bottoms[0] if shape is None else shape)
+        if not -ndim <= index < ndim + end:
+            raise self.error(f"{what} {index} is out of range for {ndim} axes of shape {shape or self.bottoms[0]}")
+        return index + ndim if index < 0 else index
+
+    def same_shape(self, *indices: int) -> None:
+        """Check that bottoms (all, or those of `indices`) have one shape."""
+        shapes = [self.bottoms[i] for i in indices] if indices else self.bottoms
+        self.check(len(set(shapes)) == 1, f"bottoms must have one shape, not {', '.join(map(str, shapes))}")
+
+    def _check_arity(self, what: str, number: int, allowed: tuple[int, int | None]) -> None:
+        least, most = allowed
+        if least <= number and (most is None or number <= most):
+            return
+        wanted = f"{least}" if least == most else f"at least {least}" if most is None else f"{least} to {most}"
+        raise self.error(f"needs {wanted} {what}{'' if wanted == '1' else 's'}, has {number}")
+
+    def _check_size(self, what: str, shape: Shape) -> None:
+        if any(dim < 0 for dim in shape):
+            raise self.error(f"{what} would have the shape {shape}: negative size")
+        if count(shape) > MAX_ELEMENTS:
+            raise self.error(f"{what} would have the shape {shape}: {count(shape):,} values, more than Caffe's 2^31-1")
+
+
+def count(shape: Sequence[int]) -> int:
+    """Number of values in a shape: 1 for ()."""
+    total = 1
+    for dim in shape:
+        total *= dim
+    return total
+
+
+def constant_filler(value: float = 0.0) -> Message:
+    """A FillerParameter that fills with one value."""
+    return Message.of("FillerParameter", type="constant", value=value)
+
+
+# ---- the registry
+
+_REGISTRY: dict[str, type[LayerType]] = {}
+_T = TypeVar("_T", bound=type[LayerType])
+_state = {"loaded": False}
+ENTRY_POINTS = "protogen.layers"
+
+
+def register(*types: str) -> Callable[[_T], _T]:
+    """Class decorator: make a `LayerType` the definition of these Caffe types; a later registration wins.
+
+    >>> @register("Twice")
+    ... class Twice(LayerType):
+    ...     def setup(self):
+    ...         self.tops = list(self.bottoms)
+    ...     def forward(self, x, *, blobs, training):
+    ...         return 2 * x
+    >>> layer_type("Twice") is Twice
+    True
+    >>> _ = _REGISTRY.pop("Twice")
+    """
+
+    def add(cls: _T) -> _T:
+        cls.types = types
+        for name in types:
+            _REGISTRY[name] = cls
+        return cls
+
+    return add
+
+
+def layer_type(name: str) -> type[LayerType] | None:
+    """The definition of a Caffe layer type, None if there is none."""
+    if name not in _REGISTRY:
+        _load_all()
+    return _REGISTRY.get(name)
+
+
+def definition_for(layer: Layer) -> type[LayerType] | None:
+    """The definition of a layer: that of its type, or what that type selects for this very layer (see `select`)."""
+    definition = layer_type(layer.type)
+    return None if definition is None else definition.select(layer)
+
+
+def layer_types() -> dict[str, type[LayerType]]:
+    """All registered types by name, in alphabetical order."""
+    _load_all()
+    return dict(sorted(_REGISTRY.items(), key=lambda item: item[0].lower()))
+
+
+def unknown_type_hint(name: str) -> str:
+    """`"; did you mean 'X'?"` for a type nobody defined."""
+    return "" if name.startswith("Python (") else did_you_mean(name, layer_types())
+
+
+def _load_all() -> None:
+    """Import every family of this package, then those that other packages name as entry points."""
+    if _state["loaded"]:
+        return
+    _state["loaded"] = True
+    package = __package__ or "protogen.layers"
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        importlib.import_module(f"{package}.{module.name}")
+
+
+def load_entry_points() -> None:
+    """Import the layer families that other installed packages offer under the entry point group `protogen.layers`."""
+    from importlib.metadata import entry_points
+
+    for entry in entry_points(group=ENTRY_POINTS):
+        entry.load()
+
+
+def plain(value: Any) -> Any:
+    """A protobuf-like value as plain Python, for `repr` of modules."""
+    return list(value) if isinstance(value, (list, tuple)) else value

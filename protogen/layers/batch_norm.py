@@ -1,0 +1,136 @@
+"""BatchNorm, BVLC's with three statistics blobs and NVIDIA's with five (caffe/layers/batch_norm_layer.cpp)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..prototxt.message import Message
+from .base import BlobSpec, LayerType, constant_filler, register
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from ..convert.onnx_graph import OnnxGraph
+
+
+@register("BatchNorm")
+class BatchNorm(LayerType):
+    """(x - mean) / sqrt(variance + eps) per channel (axis 1), without scale and shift.
+
+    Blobs: running sums of mean (C,) and variance (C,), and the factor (1,) both are divided by; 0 means no statistics
+    yet. With `use_global_stats` (default: in TEST) the statistics are used, else the batch's own, and the sums follow:
+    sum = fraction * sum + new, the variance times m / (m - 1) for m values a channel.
+
+    NVIDIA's form (`scale_bias`, or `scale_filler`/`bias_filler` given) adds blobs scale and bias (C,) and does not divide by
+    the factor; its eps is at least 1e-5.
+    """
+
+    param_name = "batch_norm_param"
+
+    def setup(self) -> None:
+        p = self.param
+        shape = self.bottoms[0]
+        self.channels = shape[1] if len(shape) > 1 else 1
+        self.five = bool(p.scale_bias) or "scale_filler" in p or "bias_filler" in p
+        self.eps = max(p.eps, 1e-5) if self.five else p.eps
+        self.fraction = p.moving_average_fraction
+        self.global_stats: bool | None = p.use_global_stats if "use_global_stats" in p else None
+        self.tops = [shape]
+        self.blobs = self._blobs(p)
+
+    def _blobs(self, p: Message) -> list[BlobSpec]:
+        # Without weights, Caffe starts from empty sums; in TEST that multiplies by 1 / sqrt(eps) at every BatchNorm and
+        # overflows in deep nets, so unset statistics are those of standardised data there.
+        neutral = constant_filler(1.0 if self.phase == "TEST" else 0.0)
+        c = (self.channels,)
+        blobs = [
+            BlobSpec("mean", c, constant_filler(), trainable=False),
+            BlobSpec("variance", c, neutral, trainable=False),
+            BlobSpec("factor", (1,), neutral, trainable=False),
+        ]
+        if self.five:
+            scale = p.scale_filler if "scale_filler" in p else constant_filler(1.0)
+            blobs += [BlobSpec("weight", c, scale), BlobSpec("bias", c, p.bias_filler)]
+        return blobs
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        use_global = not training if self.global_stats is None else self.global_stats
+        axes = [i for i in range(x.dim()) if i != 1] if x.dim() > 1 else [0]
+        view = [1, -1] + [1] * (x.dim() - 2) if x.dim() > 1 else [-1]
+        if use_global:
+            mean, variance = self._statistics(blobs)
+            y = (x - mean.view(view)) * (variance.view(view) + self.eps).rsqrt()
+        else:
+            mean = x.mean(axes)
+            centred = x - mean.view(view)
+            variance = centred.square().mean(axes)
+            y = centred / (variance.view(view) + self.eps).sqrt()
+            self._update(blobs, mean.detach(), variance.detach(), x.numel() // mean.numel())
+        if self.five:
+            y = y * blobs[3].view(view) + blobs[4].view(view)
+        return y
+
+    def _statistics(self, blobs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        import torch
+
+        mean, variance, factor = blobs[:3]
+        if self.five:
+            return mean, variance
+        scale = torch.where(factor == 0, torch.zeros_like(factor), 1 / factor)
+        return mean * scale, variance * scale
+
+    def _update(self, blobs: Sequence[Tensor], mean: Tensor, variance: Tensor, m: int) -> None:
+        """Caffe's running sums, in place: they are state, not part of the gradient."""
+        correction = m / (m - 1) if m > 1 else 1.0
+        sums, squares, factor = blobs[:3]
+        if self.five:
+            fraction = self.fraction
+            sums.mul_(fraction).add_(mean, alpha=1 - fraction)
+            squares.mul_(fraction).add_(variance, alpha=1 - fraction)
+            return
+        factor.mul_(self.fraction).add_(1)
+        sums.mul_(self.fraction).add_(mean)
+        squares.mul_(self.fraction).add_(variance, alpha=correction)
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        if self.global_stats is False:
+            return self._onnx_batch(graph, bottoms[0], blobs)
+        mean, variance, factor = blobs[:3]
+        one, zero = graph.constant([1.0] * self.channels), graph.constant([0.0] * self.channels)
+        if not self.five:
+            is_zero = graph.add("Equal", factor, graph.constant([0.0]))
+            scale = graph.add("Where", is_zero, graph.constant([0.0]), graph.add("Div", graph.constant([1.0]), factor))
+            mean, variance = graph.add("Mul", mean, scale), graph.add("Mul", variance, scale)
+        weight, bias = (blobs[3], blobs[4]) if self.five else (one, zero)
+        x = bottoms[0] if len(self.bottoms[0]) > 1 else graph.unsqueeze(bottoms[0], [1])
+        y = graph.add("BatchNormalization", x, weight, bias, mean, variance, epsilon=self.eps)
+        return y if len(self.bottoms[0]) > 1 else graph.squeeze(y, [1])
+
+    def _onnx_batch(self, graph: OnnxGraph, x: str, blobs: Sequence[str]) -> str:
+        """`use_global_stats: false` in TEST: the statistics of the batch itself."""
+        ndim = len(self.bottoms[0])
+        axes = [i for i in range(ndim) if i != 1] if ndim > 1 else [0]
+        centred = graph.add("Sub", x, graph.reduce("Mean", x, axes))
+        variance = graph.reduce("Mean", graph.add("Mul", centred, centred), axes)
+        y = graph.add("Div", centred, graph.add("Sqrt", graph.add("Add", variance, graph.scalar(self.eps))))
+        if self.five:
+            view = [1, -1] + [1] * (ndim - 2)
+            y = graph.affine(y, graph.reshape(blobs[3], view), graph.reshape(blobs[4], view))
+        return y
+
+    def affine(self, weights: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
+        import numpy as np
+
+        if self.global_stats is False or len(self.bottoms[0]) < 2:
+            return None
+        mean, variance, factor = (blob.astype(np.float64) for blob in weights[:3])
+        if not self.five:
+            divisor = 0.0 if factor[0] == 0 else 1 / factor[0]
+            mean, variance = mean * divisor, variance * divisor
+        scale = 1 / np.sqrt(variance + self.eps)
+        shift = -mean * scale
+        if self.five:
+            scale, shift = scale * weights[3], shift * weights[3] + weights[4]
+        return scale, shift

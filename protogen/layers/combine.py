@@ -1,0 +1,84 @@
+"""Several blobs to one: Concat and Eltwise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .base import LayerType, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..convert.onnx_graph import OnnxGraph
+
+
+@register("Concat")
+class Concat(LayerType):
+    """Blobs joined along an axis (1: channels); all other axes must agree (caffe/layers/concat_layer.cpp)."""
+
+    param_name = "concat_param"
+    n_bottoms = (1, None)
+
+    def setup(self) -> None:
+        p, first = self.param, self.bottoms[0]
+        self.check(not ("axis" in p and "concat_dim" in p), "give either axis or concat_dim")
+        self.joined = self.axis(p.concat_dim if "concat_dim" in p else p.axis)
+        for other in self.bottoms[1:]:
+            fits = len(other) == len(first) and all(a == b for i, (a, b) in enumerate(zip(first, other)) if i != self.joined)
+            self.check(fits, f"bottoms {first} and {other} differ in more than axis {self.joined}")
+        total = sum(shape[self.joined] for shape in self.bottoms)
+        self.tops = [(*first[: self.joined], total, *first[self.joined + 1 :])]
+
+    def forward(self, *bottoms: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:
+        import torch
+
+        return torch.cat(bottoms, self.joined)
+
+    @property
+    def is_identity(self) -> bool:
+        return len(self.bottoms) == 1
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        return bottoms[0] if len(bottoms) == 1 else graph.add("Concat", *bottoms, axis=self.joined)
+
+
+@register("Eltwise")
+class Eltwise(LayerType):
+    """Sum (with a `coeff` per bottom), product or maximum of blobs of one shape (caffe/layers/eltwise_layer.cpp)."""
+
+    param_name = "eltwise_param"
+    n_bottoms = (2, None)
+
+    def setup(self) -> None:
+        p = self.param
+        self.operation: str = p.operation
+        self.coeff: list[float] = list(p.coeff)
+        self.check(len(self.coeff) in (0, len(self.bottoms)), f"{len(self.coeff)} coefficients for {len(self.bottoms)} bottoms")
+        self.check(not self.coeff or self.operation == "SUM", f"coefficients are for SUM, not {self.operation}")
+        self.same_shape()
+        self.tops = [self.bottoms[0]]
+
+    def forward(self, *bottoms: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:
+        import torch
+
+        if self.operation == "SUM":
+            terms = [c * x if c != 1 else x for c, x in zip(self.coeff or [1] * len(bottoms), bottoms)]
+            return sum(terms[1:], terms[0])
+        result = bottoms[0]
+        for x in bottoms[1:]:
+            # where, not maximum: at a tie Caffe gives the whole gradient to one bottom, the later one.
+            result = result * x if self.operation == "PROD" else torch.where(result > x, result, x)
+        return result
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        if self.operation == "MAX":
+            return graph.add("Max", *bottoms)
+        values = list(bottoms)
+        for i, coeff in enumerate(self.coeff):
+            if coeff != 1:
+                values[i] = graph.add("Mul", values[i], graph.scalar(coeff))
+        result = values[0]
+        for value in values[1:]:
+            result = graph.add("Mul" if self.operation == "PROD" else "Add", result, value)
+        return result

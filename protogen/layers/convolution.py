@@ -1,0 +1,203 @@
+"""Convolution and its kin: Deconvolution, the depthwise forms of forks.
+
+Source of shapes and weights: caffe/layers/base_conv_layer.cpp, conv_layer.cpp, deconv_layer.cpp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..prototxt.message import Message
+from .base import BlobSpec, LayerType, Shape, count, register
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from ..convert.onnx_graph import OnnxGraph
+
+
+class Convolutional(LayerType):
+    """What convolutions in any number of spatial dimensions have in common.
+
+    Attributes:
+        kernel, stride, pad, dilation: one number per spatial axis.
+        channel_axis: axis of the channels; axes before it are batch axes.
+        num_output, group: of the layer as it computes.
+    """
+
+    param_name = "convolution_param"
+    n_bottoms = (1, None)
+    n_tops = (1, None)
+    transposed = False
+
+    def setup(self) -> None:
+        p = self.param
+        self.check(len(self.bottoms) == len(self.layer.tops), f"has {len(self.bottoms)} bottoms and {len(self.layer.tops)} tops; each bottom needs a top")
+        self.same_shape()
+        shape = self.bottoms[0]
+        self.channel_axis = self.axis(p.axis)
+        spatial = shape[self.channel_axis + 1 :]
+        self.check(len(spatial) > 0, f"its bottom {shape} has no spatial axes after the channels")
+        self.channels = shape[self.channel_axis]
+        self.read_channels()
+        self.kernel = self._per_axis("kernel", p.get("kernel_size", []), len(spatial))
+        self.stride = self._per_axis("stride", p.get("stride", []), len(spatial), 1)
+        self.pad = self._per_axis("pad", p.get("pad", []), len(spatial), 0)
+        self.dilation = self._per_axis("dilation", p.get("dilation", []), len(spatial), 1)
+        for what, values in (("kernel size", self.kernel), ("stride", self.stride), ("dilation", self.dilation)):
+            self.check(all(value > 0 for value in values), f"{what} must be positive, not {_text(values)}")
+        out = tuple(self.out_size(i, size) for i, size in enumerate(spatial))
+        self.tops = [(*shape[: self.channel_axis], self.num_output, *out)] * len(self.bottoms)
+        self.blobs = [BlobSpec("weight", self.weight_shape(), p.weight_filler)]
+        self.bias = bool(p.bias_term)
+        if self.bias:
+            self.blobs.append(BlobSpec("bias", (self.num_output,), p.bias_filler))
+        positions = spatial if self.transposed else out
+        self.macs = len(self.bottoms) * count(shape[: self.channel_axis]) * count(self.weight_shape()) * count(positions)
+
+    def read_channels(self) -> None:
+        """Set `num_output` and `group` from the parameters."""
+        self.num_output, self.group = int(self.param.num_output), int(self.param.group)
+        self.check(self.num_output > 0, "num_output must be positive")
+        self.check(self.group > 0, "group must be positive")
+        self.check(self.channels % self.group == 0, f"group {self.group} does not divide the {self.channels} channels of its bottom")
+        self.check(self.num_output % self.group == 0, f"group {self.group} does not divide num_output {self.num_output}")
+
+    def weight_shape(self) -> Shape:
+        """Caffe's shape of the weights: (out, in / group, kernel...)."""
+        return (self.num_output, self.channels // self.group, *self.kernel)
+
+    def out_size(self, i: int, size: int) -> int:
+        """Output size along spatial axis `i`."""
+        extent = self.dilation[i] * (self.kernel[i] - 1) + 1
+        padded = size + 2 * self.pad[i]
+        self.check(extent <= padded, f"the kernel covers {extent} pixels, its bottom has {padded} (padding included)")
+        return (padded - extent) // self.stride[i] + 1
+
+    def _per_axis(self, what: str, given: Sequence[int], axes: int, default: int | None = None) -> tuple[int, ...]:
+        """A setting per spatial axis, from its repeated field or from the `_h`/`_w` pair."""
+        p = self.param
+        high, wide = f"{what}_h", f"{what}_w"
+        if what != "dilation" and (high in p or wide in p):
+            self.check(axes == 2, f"{high} and {wide} are for two spatial axes, not {axes}")
+            self.check(not given, f"give either {what} or {high} and {wide}")
+            return (int(getattr(p, high) or 0), int(getattr(p, wide) or 0))
+        if not given:
+            self.check(default is not None, "kernel_size (or kernel_h and kernel_w) is missing")
+            return (default or 0,) * axes
+        self.check(len(given) in (1, axes), f"{len(given)} values of {what} for {axes} spatial axes; give one, or one per axis")
+        return tuple(given) * axes if len(given) == 1 else tuple(given)
+
+    # ---- PyTorch
+
+    def _standard_module(self) -> torch.nn.Module | None:
+        """The standard module that computes the same, None where there is none."""
+        from torch import nn
+        from torch.nn.utils import skip_init
+
+        if len(self.bottoms) > 1 or self.channel_axis != 1 or len(self.kernel) > 3:
+            return None
+        kinds = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d) if self.transposed else (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+        # The weights are set right after: drawing random ones first would take most of the time.
+        return skip_init(
+            kinds[len(self.kernel) - 1], self.channels, self.num_output, self.kernel, stride=self.stride, padding=self.pad,
+            dilation=self.dilation, groups=self.group, bias=self.bias,
+        )  # fmt: skip
+
+    def module(self) -> torch.nn.Module:
+        if len(self.kernel) > 3:
+            raise self.error(f"PyTorch convolves up to 3 spatial axes, not {len(self.kernel)}")
+        return self._standard_module() or super().module()
+
+    def forward(self, *bottoms: torch.Tensor, blobs: Sequence[torch.Tensor], training: bool) -> Sequence[torch.Tensor]:
+        from torch.nn import functional as F
+
+        n = len(self.kernel) - 1
+        bias = blobs[1] if self.bias else None
+        tops = []
+        for x in bottoms:
+            outer = x.shape[: self.channel_axis]
+            flat = x.reshape(-1, *x.shape[self.channel_axis :])
+            if self.transposed:
+                deconv = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[n]
+                y = deconv(flat, blobs[0], bias, self.stride, self.pad, 0, self.group, self.dilation)
+            else:
+                conv = (F.conv1d, F.conv2d, F.conv3d)[n]
+                y = conv(flat, blobs[0], bias, self.stride, self.pad, self.dilation, self.group)
+            tops.append(y.reshape(*outer, *y.shape[1:]))
+        return tops
+
+    # ---- ONNX
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> list[str]:
+        op = "ConvTranspose" if self.transposed else "Conv"
+        tops = []
+        for x in bottoms:
+            if self.channel_axis != 1:
+                if graph.dynamic_batch:
+                    raise graph.refuse(f"channels on axis {self.channel_axis} allow no open batch")
+                x = graph.reshape(x, (-1, *self.bottoms[0][self.channel_axis :]))
+            y = graph.add(
+                op, x, *blobs, kernel_shape=list(self.kernel), strides=list(self.stride),
+                pads=[*self.pad, *self.pad], dilations=list(self.dilation), group=self.group,
+            )  # fmt: skip
+            tops.append(y if self.channel_axis == 1 else graph.reshape(y, self.tops[0]))
+        return tops
+
+    # ---- folding
+
+    def absorb(self, message: Message, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray) -> list[np.ndarray] | None:
+        import numpy as np
+
+        if len(self.bottoms) > 1 or self.channel_axis != 1 or len(scale) != self.num_output:
+            return None
+        bias = weights[1].astype(np.float64) if len(weights) > 1 else np.zeros(self.num_output)
+        message.convolution_param.set("bias_term", True)
+        factor = self._per_output(scale, weights[0])
+        return [(weights[0] * factor).astype(np.float32), (bias * scale + shift).astype(np.float32)]
+
+    def _per_output(self, scale: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return scale.reshape(-1, *(1,) * (weight.ndim - 1))
+
+
+@register("Convolution", "DepthwiseConvolution")
+class Convolution(Convolutional):
+    """y = W * x + b over windows; output size (in + 2 pad - dilation (kernel - 1) - 1) / stride + 1, rounded down."""
+
+
+@register("ConvolutionDepthwise", "ConvDepthwise")
+class ConvolutionDepthwise(Convolutional):
+    """One filter per channel: weights (C, 1, kh, kw); `num_output` and `group` are ignored."""
+
+    def read_channels(self) -> None:
+        self.num_output = self.group = self.channels
+
+
+@register("Deconvolution")
+class Deconvolution(Convolutional):
+    """Transposed convolution: weights (in, out / group, kernel...); size stride (in - 1) + dilation (kernel - 1) + 1 - 2 pad."""
+
+    transposed = True
+
+    def weight_shape(self) -> Shape:
+        return (self.channels, self.num_output // self.group, *self.kernel)
+
+    def out_size(self, i: int, size: int) -> int:
+        made = self.stride[i] * (size - 1) + self.dilation[i] * (self.kernel[i] - 1) + 1 - 2 * self.pad[i]
+        self.check(made > 0, f"the padding of {self.pad[i]} leaves nothing of the output")
+        return made
+
+    def _per_output(self, scale: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        import numpy as np
+
+        # Input channels come in groups; output channel g * (out / group) + j belongs to group g.
+        per_group = scale.reshape(self.group, 1, -1)
+        spread = np.broadcast_to(per_group, (self.group, self.channels // self.group, per_group.shape[2]))
+        return spread.reshape(self.channels, -1, *(1,) * (weight.ndim - 2))
+
+
+def _text(values: Sequence[int]) -> str:
+    return "x".join(map(str, values))
+

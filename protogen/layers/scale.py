@@ -1,0 +1,136 @@
+"""Scale and Bias: multiply or add along some axes (caffe/layers/scale_layer.cpp, bias_layer.cpp)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..prototxt.message import Message
+from .base import BlobSpec, LayerType, Shape, constant_filler, register
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from ..convert.onnx_graph import OnnxGraph
+
+
+class Broadcast(LayerType):
+    """A factor or term of shape bottom[axis : axis + num_axes], learned, or given as a second bottom.
+
+    Attributes:
+        first: first axis the operand covers.
+        operand: its shape.
+    """
+
+    n_bottoms = (1, 2)
+
+    def setup(self) -> None:
+        p, shape = self.param, self.bottoms[0]
+        self.learned = len(self.bottoms) == 1
+        num_axes = p.num_axes if self.learned else len(self.bottoms[1])
+        # A scalar covers no axis; Caffe then allows axis 0 of a bottom without axes.
+        self.first = 0 if not self.learned and num_axes == 0 else self.axis(p.axis, shape)
+        self.check(num_axes >= -1, f"num_axes must be -1 or more, not {num_axes}")
+        end = len(shape) if num_axes == -1 else self.first + num_axes
+        self.check(end <= len(shape), f"axis {self.first} and num_axes {num_axes} go beyond the bottom's shape {shape}")
+        self.operand: Shape = shape[self.first : end]
+        if not self.learned:
+            self.check(self.bottoms[1] == self.operand, f"its second bottom {self.bottoms[1]} does not fit {shape} at axis {self.first}")
+        self.tops = [shape]
+
+    def view(self, ndim: int) -> list[int]:
+        """Shape that lets the operand broadcast against the bottom."""
+        leading = [1] * self.first
+        return leading + list(self.operand) + [1] * (ndim - self.first - len(self.operand))
+
+    def expand(self, operand: Tensor, x: Tensor) -> Tensor:
+        """The operand, viewed so that it broadcasts against `x` (whose batch may differ from the prototxt's)."""
+        return operand.reshape([1] * self.first + list(operand.shape) + [1] * (x.dim() - self.first - operand.dim()))
+
+    def onnx_expand(self, graph: OnnxGraph, operand: str) -> str:
+        """The operand's value, reshaped likewise."""
+        view = self.view(len(self.bottoms[0]))
+        trailing = len(view) - self.first - len(self.operand)
+        if not trailing:
+            return operand
+        if self.learned or self.first > 0:
+            return graph.reshape(operand, view)
+        return graph.unsqueeze(operand, [len(view) - trailing + i for i in range(trailing)])
+
+    @property
+    def per_channel(self) -> bool:
+        """Whether the operand is one learned value per channel of axis 1."""
+        return self.learned and self.first == 1 and len(self.operand) == 1
+
+
+@register("Scale")
+class Scale(Broadcast):
+    """y = x * scale (+ bias): one factor per channel by default."""
+
+    param_name = "scale_param"
+
+    def setup(self) -> None:
+        super().setup()
+        p = self.param
+        self.bias = bool(p.bias_term)
+        if self.learned:
+            filler = p.filler if "filler" in p else constant_filler(1.0)
+            self.blobs.append(BlobSpec("weight", self.operand, filler))
+        if self.bias:
+            self.blobs.append(BlobSpec("bias", self.operand, p.bias_filler))
+
+    def forward(self, x: Tensor, *others: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        y = x * self.expand(others[0] if others else blobs[0], x)
+        return y + self.expand(blobs[-1], x) if self.bias else y
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        scale = self.onnx_expand(graph, blobs[0] if self.learned else bottoms[1])
+        shift = None
+        if self.bias:
+            shift = graph.reshape(blobs[-1], self.view(len(self.bottoms[0])))
+        return graph.affine(bottoms[0], scale, shift)
+
+    def affine(self, weights: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
+        import numpy as np
+
+        if not self.per_channel:
+            return None
+        scale = weights[0].astype(np.float64)
+        return scale, weights[1].astype(np.float64) if self.bias else np.zeros_like(scale)
+
+    def absorb(self, message: Message, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray) -> list[np.ndarray] | None:
+        import numpy as np
+
+        own = self.affine(weights)
+        if own is None or own[0].shape != scale.shape:
+            return None
+        if "scale_param" not in message:
+            message.set("scale_param", {})
+        message.scale_param.set("bias_term", True)
+        return [(own[0] * scale).astype(np.float32), (own[1] * scale + shift).astype(np.float32)]
+
+
+@register("Bias")
+class Bias(Broadcast):
+    """y = x + bias: one term per channel by default."""
+
+    param_name = "bias_param"
+
+    def setup(self) -> None:
+        super().setup()
+        if self.learned:
+            self.blobs = [BlobSpec("bias", self.operand, self.param.filler)]
+
+    def forward(self, x: Tensor, *others: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        return x + self.expand(others[0] if others else blobs[0], x)
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        return graph.affine(bottoms[0], None, self.onnx_expand(graph, blobs[0] if self.learned else bottoms[1]))
+
+    def affine(self, weights: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
+        import numpy as np
+
+        if not self.per_channel:
+            return None
+        return np.ones(self.operand), weights[0].astype(np.float64)

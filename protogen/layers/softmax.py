@@ -1,0 +1,33 @@
+"""Softmax and the losses on class probabilities (caffe/layers/softmax_layer.cpp, softmax_loss_layer.cpp)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .base import LayerType, count, register
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from ..convert.onnx_graph import OnnxGraph
+
+
+@register("Softmax")
+class Softmax(LayerType):
+    """exp(x) / sum of exp(x) along an axis (1: channels)."""
+
+    param_name = "softmax_param"
+
+    def setup(self) -> None:
+        self.over = self.axis(self.param.axis)
+        self.tops = [self.bottoms[0]]
+
+    def module(self) -> torch.nn.Module:
+        from torch import nn
+
+        return nn.Softmax(dim=self.over)
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        return graph.softmax(bottoms[0], self.over, len(self.bottoms[0]))

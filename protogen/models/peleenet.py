@@ -1,0 +1,185 @@
+"""PeleeNet, the classifier of Pelee (Wang, Li, Ling: Pelee: A Real-Time Object Detection System on Mobile Devices, NeurIPS 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..blocks import stem, transition, two_way_dense_block
+from ..builder import NetBuilder
+from ..errors import NetError, did_you_mean
+from ..net import Net
+from ..prototxt.message import Message
+from .registry import model
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What two published definitions of the same network do differently: names, pooling and layer settings."""
+
+    name: str
+    transition_pool: str
+    stem: Mapping[str, Any]
+    dense: Mapping[str, Any]
+    transition_suffix: str
+    defaults: Mapping[str, Mapping[str, Any]]
+
+
+_BATCH_NORM = {"moving_average_fraction": 0.999, "eps": 1e-3}
+PRESETS = {
+    # The generator script: short branch names, MAX pooling in transitions.
+    "genpelee": Preset(
+        name="PeleeNet", transition_pool="MAX", stem={}, dense={}, transition_suffix="", defaults={"BatchNorm": _BATCH_NORM}
+    ),
+    # The authors' Caffe file, which their weights fit.
+    "official": Preset(
+        name="",
+        transition_pool="AVE",
+        stem={"pool_name": "stem/pool", "pool_first": True, "top_name": "stem3"},
+        dense={"branches": ("branch1a", "branch1b", "branch2a", "branch2b", "branch2c"), "concat": "concat"},
+        transition_suffix="_tb",
+        defaults={
+            "BatchNorm": {"moving_average_fraction": 0.1, "eps": 1e-5},
+            "Convolution": {"pad": 0, "bias_filler": {"type": "constant"}},
+        },
+    ),
+}
+_WEIGHT, _BIAS, _NO_DECAY = {"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0}, {"lr_mult": 1, "decay_mult": 0}
+# As is usual in Caffe: biases learn twice as fast, and neither biases nor Scale decay.
+TRAIN_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "Convolution": {"param": [_WEIGHT]},
+    "InnerProduct": {"param": [_WEIGHT, _BIAS]},
+    "Scale": {"param": [_NO_DECAY, _NO_DECAY]},
+}
+MEAN = (103.94, 116.78, 123.68)  # of ImageNet in blue, green, red
+SCALE = 0.017
+TRAIN_BATCH, VAL_BATCH = 64, 32
+
+
+@model(paper="Wang, Li, Ling: Pelee, NeurIPS 2018")
+def peleenet(
+    size: int | Sequence[int] = 224,
+    *,
+    batch: int = 1,
+    classes: int = 1000,
+    growth_rate: int = 32,
+    blocks: Sequence[int] = (3, 4, 8, 6),
+    bottleneck: Sequence[int] = (1, 2, 4, 4),
+    stem_channels: int = 32,
+    transition_pool: str | None = None,
+    name: str | None = None,
+    preset: str = "genpelee",
+    phase: str = "TEST",
+) -> Net:
+    """PeleeNet, a mobile classifier of 2.8 M parameters and 508 M multiply-adds at 224 x 224.
+
+    Args:
+        size: height and width of the image, or (height, width), in pixels.
+        batch: images per pass; in TRAIN the data layers have batches of their own.
+        classes: outputs of the classifier.
+        growth_rate: channels each dense layer adds; half of them come from each of its two branches.
+        blocks: dense layers in each stage.
+        bottleneck: width of the 1x1 convolutions of each stage, in units of growth_rate / 2.
+        stem_channels: channels the stem makes.
+        transition_pool: "MAX" or "AVE"; by default the preset's.
+        name: of the net; by default the preset's.
+        preset: "genpelee" (names a1, b1, ...; MAX transition pooling) or "official" (the authors' file: names branch1a, ...;
+            AVE transition pooling; their weights fit).
+        phase: "TEST" for a deploy net with an Input layer; "TRAIN" for a train/val net: data layers for both phases,
+            SoftmaxWithLoss, Accuracy (top 1, top 5), lr_mult and decay_mult.
+
+    Raises:
+        NetError: a value that no such net can have.
+
+    >>> net = peleenet(size=224)
+    >>> len(net.layers), net.param_count, net.macs
+    (482, 2802248, 507757568)
+    """
+    style = _preset(preset)
+    height, width = (size, size) if isinstance(size, int) else tuple(size)
+    _check(height, width, batch, classes, growth_rate, blocks, bottleneck, stem_channels)
+    pool = (transition_pool or style.transition_pool).upper()
+    if pool not in ("MAX", "AVE"):
+        raise NetError(f"transition_pool must be MAX or AVE, not {transition_pool!r}")
+    if phase not in ("TRAIN", "TEST"):
+        raise NetError(f"phase must be TRAIN or TEST, not {phase!r}")
+    train = phase == "TRAIN"
+    defaults = {**style.defaults}
+    if train:
+        for kind, fields in TRAIN_DEFAULTS.items():
+            defaults[kind] = {**defaults.get(kind, {}), **fields}
+    b = NetBuilder(style.name if name is None else name, phase=phase, defaults=defaults)
+    x = _data(b, height, width) if train else b.input("data", (batch, 3, height, width))
+    x = stem(b, x, stem_channels, name="stem", **style.stem)
+    for i, (layers, wide) in enumerate(zip(blocks, bottleneck)):
+        stage = f"stage{i + 1}"
+        with b.scope(stage, prefix=False):
+            x = two_way_dense_block(b, x, layers, growth_rate, wide, name=stage, stage=stage, **style.dense)
+            last = i == len(blocks) - 1
+            x = transition(b, x, pool=None if last else pool, conv_name=stage + style.transition_suffix, name=stage)
+    x = b.global_pool(x, name="global_pool")
+    x = b.fc(x, classes, bias_term=True, bias_filler={"type": "constant"}, name="classifier")
+    if train:
+        _losses(b, x, classes)
+    else:
+        b.softmax(x, name="prob")
+    return b.build()
+
+
+def _preset(name: str) -> Preset:
+    if name not in PRESETS:
+        raise NetError(f"unknown preset {name!r}{did_you_mean(name, PRESETS)} (known: {', '.join(PRESETS)})")
+    return PRESETS[name]
+
+
+def _check(
+    height: int, width: int, batch: int, classes: int, growth_rate: int, blocks: Sequence[int], bottleneck: Sequence[int], stem: int
+) -> None:
+    for what, value in (("batch", batch), ("classes", classes), ("height", height), ("width", width)):
+        if value < 1:
+            raise NetError(f"{what} must be positive, not {value}")
+    for what, value in (("growth_rate", growth_rate), ("stem", stem)):
+        if value < 2 or value % 2:
+            raise NetError(f"{what} must be positive and even (two branches share it), not {value}")
+    if not blocks or len(blocks) != len(bottleneck):
+        raise NetError(f"blocks and bottleneck give one number per stage each: {len(blocks)} and {len(bottleneck)} do not match")
+    if min(*blocks, *bottleneck) < 1:
+        raise NetError("numbers of blocks and bottleneck widths must be positive")
+
+
+def _data(b: NetBuilder, height: int, width: int) -> str:
+    """Data layers of both phases, with ImageNet's usual preprocessing."""
+    if height != width:
+        raise NetError(f"Caffe's data layers crop squares; a train/val net cannot be {height}x{width}")
+    for phase, batch in (("TRAIN", TRAIN_BATCH), ("TEST", VAL_BATCH)):
+        folder = "train" if phase == "TRAIN" else "val"
+        b.layer(
+            "Data", name="data", top=["data", "label"], include={"phase": phase},
+            transform_param={"scale": SCALE, "mirror": phase == "TRAIN", "crop_size": height, "mean_value": list(MEAN)},
+            data_param={"source": f"{folder}_lmdb", "batch_size": batch, "backend": "LMDB"},
+        )  # fmt: skip
+    return "data"
+
+
+def _losses(b: NetBuilder, scores: str, classes: int) -> None:
+    b.softmax_loss(scores, "label", name="loss")
+    for k in (1, 5) if classes >= 5 else (1,):
+        b.accuracy(scores, "label", top_k=k, name=f"accuracy/top{k}", include={"phase": "TEST"})
+
+
+def peleenet_solver(net: str, *, snapshot_prefix: str = "peleenet", epochs: int = 120, images: int = 1281167) -> Message:
+    """A SolverParameter to train a net of `peleenet(phase="TRAIN")`: SGD with momentum and a learning rate that falls linearly.
+
+    Args:
+        net: path of the train/val prototxt.
+        snapshot_prefix: path snapshots begin with.
+        epochs: passes over the training images.
+        images: number of training images (ImageNet's by default).
+    """
+    per_epoch = -(-images // TRAIN_BATCH)
+    return Message.of(
+        "SolverParameter", net=net, test_iter=[-(-50000 // VAL_BATCH)], test_interval=per_epoch, test_initialization=False,
+        base_lr=0.045, lr_policy="poly", power=1.0, max_iter=per_epoch * epochs, momentum=0.9, weight_decay=1e-4,
+        display=100, snapshot=per_epoch, snapshot_prefix=snapshot_prefix, solver_mode="GPU",
+    )  # fmt: skip

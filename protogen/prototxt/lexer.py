@@ -1,0 +1,135 @@
+"""Text to tokens: protobuf's text format as Caffe users write it."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import ParseError, ProtogenError, excerpt
+
+_TOKEN = re.compile(
+    r"""(?:[ \t\r\n\f\v\x00a0]|\#[^\n]*)*(?:
+      (?P<word>[A-Za-z_]\w*)
+    | (?P<number>\.?[0-9](?:[eE][+-]|[\w.])*)
+    | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+    | (?P<punct>[{}<>:\[\],;/-])
+    | (?P<end>\Z)
+    )""".replace(r"\x00a0", "\u00a0"),
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
+_SIMPLE_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
+MAX_TEXT_BYTES = 256 << 20
+
+
+class Source:
+    """A text with its name: turns offsets into (line, column) and into errors."""
+
+    def __init__(self, text: str, name: str) -> None:
+        self.text, self.name = text, name
+        self._line_starts: list[int] | None = None
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """(line, column) of an offset, both from 1."""
+        if self._line_starts is None:
+            self._line_starts = [0] + [match.end() for match in re.finditer("\n", self.text)]
+        line = bisect_right(self._line_starts, offset)
+        return line, offset - self._line_starts[line - 1] + 1
+
+    def error(self, message: str, offset: int) -> ParseError:
+        """A `ParseError` at an offset."""
+        return ParseError(message, self.name, *self.position(offset))
+
+    def tokens(self) -> Iterator[tuple[str, str, int]]:
+        """(kind, text, offset) of each token; kinds: word, number, string, punct, and one end.
+
+        Raises:
+            ParseError: at the first character that starts no token.
+        """
+        match, text, offset = _TOKEN.match, self.text, 0
+        while True:
+            found = match(text, offset)
+            if found is None:
+                raise self._bad_character(offset)
+            kind = found.lastgroup or "end"
+            yield kind, found[kind], found.start(kind)
+            if kind == "end":
+                return
+            offset = found.end()
+
+    def _bad_character(self, offset: int) -> ParseError:
+        skipped = re.compile(r"(?:\s|#[^\n]*)*").match(self.text, offset)
+        offset = skipped.end() if skipped else offset
+        character = self.text[offset]
+        if character in "\"'":
+            return self.error("this string is not closed before the end of its line", offset)
+        return self.error(f"unexpected character {character!r}", offset)
+
+
+def read_text(path: str | Path) -> str:
+    """The text of a file in UTF-8, UTF-16 (with a byte order mark) or, failing both, Latin-1.
+
+    Raises:
+        ProtogenError: the file cannot be read, is empty, or is binary.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_TEXT_BYTES + 1)
+    except OSError as error:
+        raise ProtogenError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return decode(data, str(path))
+
+
+def decode(data: bytes, name: str) -> str:
+    """Bytes of a prototxt as text; see `read_text`."""
+    if not data.strip():
+        raise ProtogenError(f"{name}: the file is empty; a prototxt with at least one layer is needed")
+    if len(data) > MAX_TEXT_BYTES:
+        raise ProtogenError(f"{name}: larger than {MAX_TEXT_BYTES >> 20} MiB; not a prototxt")
+    for mark, encoding in ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
+        if data.startswith(mark):
+            return data.decode(encoding, "replace")
+    if b"\0" in data or data[:1] in b"\x89\x1f" or data[:2] == b"PK":
+        raise ProtogenError(f"{name}: this is a binary file, not a prototxt; weights (.caffemodel) go beside the net's prototxt")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def unquote(token: str) -> str:
+    """The text a quoted token stands for; octal and hex escapes are bytes of UTF-8.
+
+    >>> unquote(r"'conv\\303\\251'")
+    'convé'
+    """
+    body = token[1:-1]
+    if "\\" not in body:
+        return body
+    data = _ESCAPE.sub(_unescape, body)
+    return data.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape")
+
+
+def _unescape(match: re.Match[str]) -> str:
+    code = match[1]
+    if code[0] in "uU":
+        point = int(code[1:], 16)
+        return chr(point) if point < 0x110000 and not 0xD800 <= point < 0xE000 else "\ufffd"
+    if code[0] == "x" and len(code) > 1:
+        return _byte(int(code[1:], 16))
+    if code[0] in "01234567":
+        return _byte(int(code, 8) & 0xFF)
+    return _SIMPLE_ESCAPES.get(code, code)
+
+
+def _byte(value: int) -> str:
+    # A byte above 127 is part of a UTF-8 sequence: surrogateescape carries it until the whole string is decoded.
+    return chr(value) if value < 128 else bytes([value]).decode("utf-8", "surrogateescape")
+
+
+def describe(kind: str, text: str) -> str:
+    """A token as an error message names it."""
+    return "the end of the text" if kind == "end" else excerpt(text, 40)

@@ -1,0 +1,274 @@
+"""Prototxt text to `Message`s, by our own schema: errors with file:line:column and the nearest known name.
+
+Own parser, not `google.protobuf.text_format`: it keeps fields that the schema lacks (forks add them freely), knows
+where each layer stands, and reads both types where two forks disagree on a field.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import Any
+
+from ..errors import ParseError, ProtogenWarning, did_you_mean, nearest
+from ..schema import Field, MessageType, message_type
+from .lexer import Source, describe, unquote
+from .message import Message, Word, to_float32
+
+MAX_DEPTH = 64
+_TRUE = {"true": True, "True": True, "t": True, "1": True, "false": False, "False": False, "f": False, "0": False}
+_CLOSING = {"{": "}", "<": ">"}
+_OPTIONAL_TAIL = re.compile(r"[0-9]+|_[a-z0-9]{1,2}")
+
+
+def parse(text: str, type_name: str = "NetParameter", source: str = "<text>", strict: bool = False) -> Message:
+    """Parse a prototxt.
+
+    Args:
+        text: the prototxt.
+        type_name: the message the text holds: "NetParameter", "SolverParameter", ...
+        source: name of the text in error messages, usually a path.
+        strict: refuse every unknown field; otherwise one inside a layer is a `ProtogenWarning` and kept, unless it
+            looks like a slip of a known name.
+
+    Raises:
+        ParseError: bad syntax, an unknown field, a value of the wrong type or out of range.
+
+    >>> parse('name: "tiny"  layer { name: "relu" type: "ReLU" }').layer[0].type
+    'ReLU'
+    """
+    return _Parser(Source(text, source), strict).parse(message_type(type_name))
+
+
+class _Parser:
+    def __init__(self, source: Source, strict: bool) -> None:
+        self.source, self.strict = source, strict
+        self._next = source.tokens().__next__
+        self.kind, self.text, self.offset = self._next()
+        self.depth = 0
+
+    def parse(self, type: MessageType) -> Message:
+        message = Message(type, (1, 1))
+        self.fields(message, "end", "")
+        return message
+
+    def advance(self) -> None:
+        self.kind, self.text, self.offset = self._next()
+
+    def error(self, message: str, offset: int | None = None) -> ParseError:
+        return self.source.error(message, self.offset if offset is None else offset)
+
+    def take(self, text: str) -> bool:
+        """Step over a punctuation mark if it comes next."""
+        if self.kind == "punct" and self.text == text:
+            self.advance()
+            return True
+        return False
+
+    def fields(self, message: Message, end_kind: str, end_text: str) -> None:
+        """Read fields into `message` up to and including the closing brace, or the end of the text."""
+        known = message.descriptor.fields if message.descriptor else {}
+        while True:
+            if self.kind == "word":
+                name, offset = self.text, self.offset
+                self.advance()
+                field = known.get(name)
+                if field is None:
+                    self.unknown(message, name, offset)
+                else:
+                    self.field(message, field, offset)
+            elif self.kind == end_kind and self.text == end_text:
+                if end_kind != "end":
+                    self.advance()
+                return
+            elif self.kind == "punct" and self.text in ",;":
+                self.advance()
+            elif self.kind == "punct" and self.text == "[":
+                self.extension(message)
+            else:
+                self.bad_start(end_text)
+
+    def bad_start(self, end_text: str) -> None:
+        if self.kind == "end":
+            raise self.error(f"the text ends before a {end_text!r}: is the file cut off?")
+        raise self.error(f"expected a field's name, found {describe(self.kind, self.text)}")
+
+    def field(self, message: Message, field: Field, offset: int) -> None:
+        """One known field after its name: `: value`, `{ ... }` or a list of them."""
+        colon = self.take(":")
+        if field.kind != "message" and not colon:
+            raise self.error(f"expected ':' after {field.name!r}, found {describe(self.kind, self.text)}")
+        values = message._values
+        if self.kind == "punct" and self.text == "[":
+            if not field.repeated:
+                raise self.error(f"field {field.name!r} takes one value, not a list")
+            values.setdefault(field.name, []).extend(self.list_of(lambda: self.value(field)))
+        elif field.repeated:
+            values.setdefault(field.name, []).append(self.value(field))
+        elif field.name in values:
+            raise self.error(f"field {field.name!r} is given twice", offset)
+        else:
+            values[field.name] = self.value(field)
+
+    def list_of(self, item: Any) -> list[Any]:
+        self.advance()
+        items: list[Any] = []
+        while not self.take("]"):
+            if items and not self.take(","):
+                raise self.error(f"expected ',' or ']' in a list, found {describe(self.kind, self.text)}")
+            items.append(item())
+        return items
+
+    def value(self, field: Field) -> Any:
+        if field.kind == "message":
+            return self.message(field.message_type)
+        if field.kind == "string" or field.kind == "bytes":
+            return self.string(field)
+        offset = self.offset
+        sign = "-" if self.take("-") else ""
+        if self.kind not in ("word", "number"):
+            raise self.error(f"field {field.name!r} takes {_kind(field)}, found {describe(self.kind, self.text)}")
+        text = sign + self.text
+        value = _convert(field, text)
+        if value is None:
+            raise self.error(_refusal(field, text), offset)
+        self.advance()
+        return value
+
+    def message(self, type: MessageType | None) -> Message:
+        if self.kind != "punct" or self.text not in _CLOSING:
+            raise self.error(f"expected '{{', found {describe(self.kind, self.text)}")
+        message = Message(type, self.source.position(self.offset))
+        closing = _CLOSING[self.text]
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise self.error(f"messages are nested more than {MAX_DEPTH} deep")
+        self.advance()
+        self.fields(message, "punct", closing)
+        self.depth -= 1
+        return message
+
+    def string(self, field: Field | None) -> str:
+        if self.kind != "string":
+            wanted = f"field {field.name!r} takes" if field else "expected"
+            raise self.error(f"{wanted} a quoted string, found {describe(self.kind, self.text)}")
+        parts = []
+        while self.kind == "string":
+            parts.append(unquote(self.text))
+            self.advance()
+        return parts[0] if len(parts) == 1 else "".join(parts)
+
+    def extension(self, message: Message) -> None:
+        """`[some.extension] { ... }`: no Caffe has any, so it is an unknown field of that name."""
+        offset = self.offset
+        self.advance()
+        name = "["
+        while not self.take("]"):
+            if self.kind not in ("word", "number", "punct") or self.text in "{}<>:":
+                raise self.error(f"expected an extension's name, found {describe(self.kind, self.text)}")
+            name += self.text
+            self.advance()
+        self.unknown(message, name + "]", offset)
+
+    def unknown(self, message: Message, name: str, offset: int) -> None:
+        if message.descriptor is not None:
+            self.report_unknown(message.descriptor, name, offset)
+        colon = self.take(":")
+        values = message._values.setdefault(name, [])
+        if colon and self.kind == "punct" and self.text == "[":
+            values.extend(self.list_of(self.unknown_value))
+        elif not colon and (self.kind != "punct" or self.text not in _CLOSING):
+            raise self.error(f"expected ':' or '{{' after {name!r}, found {describe(self.kind, self.text)}")
+        else:
+            values.append(self.unknown_value())
+
+    def report_unknown(self, type: MessageType, name: str, offset: int) -> None:
+        text = f"unknown field {name!r} in {type.name}"
+        if self.strict or self.depth == 0 or _is_slip(name, type):
+            raise self.error(text + did_you_mean(name, type.fields), offset)
+        line, column = self.source.position(offset)
+        warnings.warn(f"{self.source.name}:{line}:{column}: {text}; it is kept as written", ProtogenWarning, stacklevel=2)
+
+    def unknown_value(self) -> Any:
+        if self.kind == "string":
+            return self.string(None)
+        if self.kind == "punct" and self.text in _CLOSING:
+            return self.message(None)
+        sign = "-" if self.take("-") else ""
+        if self.kind not in ("word", "number"):
+            raise self.error(f"expected a value, found {describe(self.kind, self.text)}")
+        text = sign + self.text
+        value = _guess(text)
+        if value is None:
+            raise self.error(f"{text!r} is not a number")
+        self.advance()
+        return value
+
+
+def _is_slip(name: str, type: MessageType) -> bool:
+    """Whether an unknown name is a misspelt known one, not a fork's own field named after it (kernel_d, relu6_param)."""
+    known = nearest(name, type.fields, cutoff=0.86)
+    if known is None:
+        return False
+    return _OPTIONAL_TAIL.sub("", name) != _OPTIONAL_TAIL.sub("", known)
+
+
+def _convert(field: Field, text: str) -> Any:
+    """A scalar's value from its token, None if the token does not fit the field."""
+    kind = field.kind
+    if field.range is not None:
+        number = _integer(text)
+        return number if number is not None and field.range[0] <= number <= field.range[1] else None
+    if kind == "float":
+        number = _float(text)
+        return None if number is None else to_float32(number)
+    if kind == "enum":
+        if text in field.values:
+            return text
+        number = _integer(text)
+        return None if number is None else field.enum_name(number)
+    return _TRUE.get(text) if kind == "bool" else _float(text)
+
+
+def _refusal(field: Field, text: str) -> str:
+    if field.kind == "enum":
+        hint = did_you_mean(text, field.values) or f" (known: {', '.join(field.values)})"
+        return f"field {field.name!r} has no value {text!r}{hint}"
+    if field.range is not None and _integer(text) is not None:
+        return f"field {field.name!r}: {text} is out of range ({field.range[0]} to {field.range[1]})"
+    return f"field {field.name!r} takes {_kind(field)}, not {text!r}"
+
+
+def _kind(field: Field) -> str:
+    article = "an" if field.kind in ("enum", "int32", "int64") else "a"
+    return f"{article} {field.kind}"
+
+
+def _integer(text: str) -> int | None:
+    if len(text) > 24:  # longer than any 64-bit number: not worth converting
+        return None
+    try:
+        body = text.lstrip("-")
+        if body.startswith("0") and body.isdigit():
+            return int(text, 8)
+        return int(text, 16) if body[:2] in ("0x", "0X") else int(text)
+    except ValueError:
+        return None
+
+
+def _float(text: str) -> float | None:
+    try:
+        if text[-1] in "fF" and text.lower().lstrip("-") != "inf":
+            text = text[:-1]
+        return None if "_" in text else float(text)
+    except ValueError:
+        number = _integer(text)
+        return None if number is None else float(number)
+
+
+def _guess(text: str) -> Any:
+    """A scalar of an unknown field: int, float, bool or a bare word."""
+    if text[0].isalpha() or text[0] == "_":
+        return {"true": True, "false": False}.get(text, Word(text))
+    number = _integer(text)
+    return _float(text) if number is None else number

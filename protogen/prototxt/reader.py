@@ -1,0 +1,141 @@
+"""Prototxt files and strings to `Net`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from ..errors import NetError, ParseError, ProtogenError
+from ..net import Net
+from .lexer import Source, decode, read_text
+from .message import Message
+from .parser import parse
+from .upgrade import upgrade, upgrade_solver
+
+# Top-level fields that only one kind of file has.
+_KINDS = {
+    "net": {"layer", "layers", "input"},
+    "solver": {"base_lr", "lr_policy", "max_iter", "net", "train_net", "test_net", "solver_mode", "snapshot_prefix"},
+    "label map": {"item"},
+}
+_NOT_A_NET = {
+    "solver": "this is a solver, not a net; give the prototxt its 'net' field names",
+    "label map": "this is a label map (names of classes), not a net",
+}
+
+
+def load(
+    path: str | Path,
+    weights: str | Path | None = None,
+    phase: str = "TEST",
+    inputs: Mapping[str, Sequence[int]] | None = None,
+    *,
+    level: int = 0,
+    stages: Iterable[str] = (),
+    strict: bool = False,
+) -> Net:
+    """Read a net from a prototxt file ("-": standard input), and its weights if a file of them is given.
+
+    Args:
+        path: the prototxt, in any dialect and encoding.
+        weights: a `.caffemodel` or `.caffemodel.h5`.
+        phase: "TEST" or "TRAIN"; with `level` and `stages`, selects layers by their include/exclude rules.
+        inputs: shapes of inputs by blob name: {"data": (1, 3, 224, 224)}.
+        strict: refuse fields the schema lacks instead of warning.
+
+    Raises:
+        ParseError: the text is not a prototxt; the message has file:line:column.
+        NetError, LayerError: the layers do not fit together.
+        WeightsError: the weights are damaged or do not fit.
+    """
+    source = "<stdin>" if str(path) == "-" else str(path)
+    text = decode(sys.stdin.buffer.read(), source) if str(path) == "-" else read_text(path)
+    return loads(text, weights, phase, inputs, level=level, stages=stages, strict=strict, source=source)
+
+
+def loads(
+    text: str,
+    weights: str | Path | None = None,
+    phase: str = "TEST",
+    inputs: Mapping[str, Sequence[int]] | None = None,
+    *,
+    level: int = 0,
+    stages: Iterable[str] = (),
+    strict: bool = False,
+    source: str = "<text>",
+) -> Net:
+    """Read a net from a string; arguments and errors as for `load`, `source` names the text in messages.
+
+    >>> net = loads('layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }')
+    >>> net.shapes
+    {'x': (1, 2)}
+    """
+    definition = read_definition(text, source, strict)
+    net = Net(definition, phase=phase, inputs=inputs, level=level, stages=stages, source=source)
+    if weights is not None:
+        net.weights.load(weights)
+    return net
+
+
+def read_definition(text: str, source: str = "<text>", strict: bool = False) -> Message:
+    """The NetParameter of a text, in today's dialect.
+
+    Raises:
+        ParseError: bad syntax.
+        NetError: no layers, or another kind of file (a solver, a label map).
+    """
+    if not text.strip():
+        raise NetError(f"{source}: the text is empty; a prototxt with at least one layer is needed")
+    try:
+        definition = parse(text, "NetParameter", source, strict)
+    except ParseError:
+        if kind_of(text) in _NOT_A_NET:
+            raise NetError(f"{source}: {_NOT_A_NET[kind_of(text)]}") from None
+        raise
+    definition = upgrade(definition, source)
+    if not definition.layer:
+        raise NetError(f"{source}: no layers in it; a prototxt with at least one layer is needed")
+    return definition
+
+
+def read_solver(text: str, source: str = "<text>", strict: bool = False) -> Message:
+    """The SolverParameter of a text, in today's dialect.
+
+    Raises:
+        ProtogenError: bad syntax, or another kind of file.
+
+    >>> read_solver("base_lr: 0.1 solver_type: ADAM").type
+    'Adam'
+    """
+    try:
+        return upgrade_solver(parse(text, "SolverParameter", source, strict), source)
+    except ParseError:
+        if kind_of(text) not in ("solver", ""):
+            raise ProtogenError(f"{source}: this is a {kind_of(text)}, not a solver") from None
+        raise
+
+
+def kind_of(text: str) -> str:
+    """What a Caffe text file holds, by its top-level fields: "net", "solver", "label map", or "" if nothing tells.
+
+    The text need not be sound, only start as a prototxt does.
+
+    >>> kind_of('base_lr: 0.1  net: "train_val.prototxt"'), kind_of('item { name: "dog" label: 1 }')
+    ('solver', 'label map')
+    """
+    names = _top_level_names(text)
+    return next((kind for kind, fields in _KINDS.items() if names & fields), "")
+
+
+def _top_level_names(text: str) -> set[str]:
+    names, depth = set(), 0
+    try:
+        for kind, token, _ in Source(text, "").tokens():
+            if kind == "word" and depth == 0:
+                names.add(token)
+            elif kind == "punct":
+                depth += (token in "{<") - (token in "}>")
+    except ParseError:
+        pass  # what came before it may tell
+    return names

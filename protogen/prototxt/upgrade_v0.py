@@ -1,0 +1,144 @@
+"""Nets of 2013, `layers { layer { name: "conv1" type: "conv" kernelsize: 3 } bottom: ... }`, to the V1 dialect."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+from ..errors import NetError, ProtogenWarning, did_you_mean
+from .message import Message
+from .upgrade_v1 import place
+
+
+class _Rule(NamedTuple):
+    """What a V0 layer type becomes: a V1 type, and where its fields go within one parameter message."""
+
+    type: str
+    param: str = ""
+    fields: dict[str, str] = {}
+
+
+_DATA = {"source": "source", "batchsize": "batch_size"}
+_KERNEL = {"pad": "pad", "kernelsize": "kernel_size", "stride": "stride"}
+_WEIGHTS = {
+    "num_output": "num_output", "biasterm": "bias_term", "weight_filler": "weight_filler", "bias_filler": "bias_filler",
+}  # fmt: skip
+_WINDOWS = {
+    "det_fg_threshold": "fg_threshold", "det_bg_threshold": "bg_threshold", "det_fg_fraction": "fg_fraction",
+    "det_context_pad": "context_pad", "det_crop_mode": "crop_mode",
+}  # fmt: skip
+_IMAGES = {"rand_skip": "rand_skip", "shuffle_images": "shuffle", "new_height": "new_height", "new_width": "new_width"}
+
+_RULES = {
+    "accuracy": _Rule("ACCURACY"),
+    "bnll": _Rule("BNLL"),
+    "concat": _Rule("CONCAT", "concat_param", {"concat_dim": "concat_dim"}),
+    "conv": _Rule("CONVOLUTION", "convolution_param", {**_WEIGHTS, **_KERNEL, "group": "group"}),
+    "data": _Rule("DATA", "data_param", {**_DATA, "rand_skip": "rand_skip"}),
+    "dropout": _Rule("DROPOUT", "dropout_param", {"dropout_ratio": "dropout_ratio"}),
+    "euclidean_loss": _Rule("EUCLIDEAN_LOSS"),
+    "flatten": _Rule("FLATTEN"),
+    "hdf5_data": _Rule("HDF5_DATA", "hdf5_data_param", _DATA),
+    "hdf5_output": _Rule("HDF5_OUTPUT"),
+    "im2col": _Rule("IM2COL"),
+    "images": _Rule("IMAGE_DATA", "image_data_param", {**_DATA, **_IMAGES}),
+    "infogain_loss": _Rule("INFOGAIN_LOSS", "infogain_loss_param", {"source": "source"}),
+    "innerproduct": _Rule("INNER_PRODUCT", "inner_product_param", _WEIGHTS),
+    "lrn": _Rule("LRN", "lrn_param", {"local_size": "local_size", "alpha": "alpha", "beta": "beta", "k": "k"}),
+    "multinomial_logistic_loss": _Rule("MULTINOMIAL_LOGISTIC_LOSS"),
+    "pool": _Rule("POOLING", "pooling_param", {**_KERNEL, "pool": "pool"}),
+    "relu": _Rule("RELU"),
+    "sigmoid": _Rule("SIGMOID"),
+    "softmax": _Rule("SOFTMAX"),
+    "softmax_loss": _Rule("SOFTMAX_LOSS"),
+    "split": _Rule("SPLIT"),
+    "tanh": _Rule("TANH"),
+    "window_data": _Rule("WINDOW_DATA", "window_data_param", {**_DATA, **_WINDOWS}),
+}
+
+_KEPT = ("name", "blobs", "blobs_lr", "weight_decay")
+_TRANSFORMS = {"scale": "scale", "meanfile": "mean_file", "cropsize": "crop_size", "mirror": "mirror"}
+_PADDED = ("conv", "pool")
+
+
+def is_v0(definition: Message) -> Message | None:
+    """The first V0 layer of a net, None if it has none."""
+    return next((layer for layer in definition.layers if "layer" in layer), None)
+
+
+def upgrade_v0(definition: Message, source: str) -> None:
+    """Turn V0 layers into V1 layers and their padding layers into padding, in place.
+
+    Raises:
+        NetError: a layer type that V0 does not have, or padding before a layer that takes none.
+    """
+    layers = _fold_padding(definition, source)
+    definition.store("layers", [_upgrade_layer(layer, source) for layer in layers])
+
+
+def _fold_padding(definition: Message, source: str) -> list[Message]:
+    """The layers without the padding ones, whose padding goes to the layers that read them."""
+    makers: dict[str, Message | None] = dict.fromkeys(definition.input)
+    kept = []
+    for layer in definition.layers:
+        for i, bottom in enumerate(layer.bottom):
+            if bottom not in makers:
+                raise NetError(f"{_label(layer, source)}: no layer before it makes its bottom {bottom!r}"
+                               f"{did_you_mean(bottom, makers)}")  # fmt: skip
+            maker = makers[bottom]
+            if maker is not None and maker.layer.type == "padding":
+                _check_padding(layer, maker, source)
+                layer.layer.set("pad", maker.layer.pad)
+                layer.bottom[i] = maker.bottom[0]
+        makers.update(dict.fromkeys(layer.top, layer))
+        if layer.layer.type != "padding":
+            kept.append(layer)
+    return kept
+
+
+def _check_padding(layer: Message, padding: Message, source: str) -> None:
+    if layer.layer.type not in _PADDED:
+        raise NetError(f"{_label(layer, source)}: it reads padding layer {padding.layer.name!r}; only conv and pool may")
+    if len(layer.bottom) != 1:
+        raise NetError(f"{_label(layer, source)}: it reads a padding layer, so it takes one bottom, not {len(layer.bottom)}")
+    if len(padding.bottom) != 1 or len(padding.top) != 1:
+        raise NetError(f"{_label(padding, source)}: a padding layer takes one bottom and makes one top")
+
+
+def _upgrade_layer(old: Message, source: str) -> Message:
+    settings = old.layer
+    new = Message.of("V1LayerParameter", bottom=old.get("bottom"), top=old.get("top"))
+    new.origin = old.origin
+    rule = _rule(old, source) if "type" in settings else _Rule("NONE")
+    new.set("type", rule.type)
+    dropped = [name for name, _ in old.fields() if name not in ("layer", "bottom", "top")]
+    for name, value in settings.fields():
+        if name in _KEPT or name == "hdf5_output_param" and rule.type == "HDF5_OUTPUT":
+            new.store(name, value)
+        elif name in _TRANSFORMS:
+            _put(new, "transform_param", _TRANSFORMS[name], value)
+        elif name in rule.fields:
+            _put(new, rule.param, rule.fields[name], value)
+        elif name != "type":
+            dropped.append(name)
+    if dropped:
+        text = f"{_label(old, source)}: no such setting in this layer type: {', '.join(dropped)}; ignored, as Caffe does"
+        warnings.warn(text, ProtogenWarning, stacklevel=2)
+    return new
+
+
+def _rule(layer: Message, source: str) -> _Rule:
+    name = layer.layer.type
+    if name not in _RULES:
+        raise NetError(f"{_label(layer, source)}: unknown V0 layer type {name!r}{did_you_mean(name, _RULES)}")
+    return _RULES[name]
+
+
+def _put(layer: Message, param: str, name: str, value: object) -> None:
+    if param not in layer:
+        layer.set(param, {})
+    getattr(layer, param).set(name, value)
+
+
+def _label(layer: Message, source: str) -> str:
+    return f"{place(layer, source)}: layer {layer.layer.name!r} ({layer.layer.type})"

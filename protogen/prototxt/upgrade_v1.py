@@ -1,0 +1,77 @@
+"""Nets of 2014, `layers { type: CONVOLUTION blobs_lr: 1 ... }`, to today's dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .message import Message
+
+# V1LayerParameter.LayerType to today's type names; those after DECONVOLUTION are forks'.
+TYPES = {
+    "NONE": "", "ABSVAL": "AbsVal", "ACCURACY": "Accuracy", "ARGMAX": "ArgMax", "BNLL": "BNLL", "CONCAT": "Concat",
+    "CONTRASTIVE_LOSS": "ContrastiveLoss", "CONVOLUTION": "Convolution", "DATA": "Data", "DROPOUT": "Dropout",
+    "DUMMY_DATA": "DummyData", "ELTWISE": "Eltwise", "EUCLIDEAN_LOSS": "EuclideanLoss", "EXP": "Exp", "FLATTEN": "Flatten",
+    "HDF5_DATA": "HDF5Data", "HDF5_OUTPUT": "HDF5Output", "HINGE_LOSS": "HingeLoss", "IM2COL": "Im2col",
+    "IMAGE_DATA": "ImageData", "INFOGAIN_LOSS": "InfogainLoss", "INNER_PRODUCT": "InnerProduct", "LRN": "LRN",
+    "MEMORY_DATA": "MemoryData", "MULTINOMIAL_LOGISTIC_LOSS": "MultinomialLogisticLoss", "MVN": "MVN",
+    "POOLING": "Pooling", "POWER": "Power", "RELU": "ReLU", "SIGMOID": "Sigmoid",
+    "SIGMOID_CROSS_ENTROPY_LOSS": "SigmoidCrossEntropyLoss", "SILENCE": "Silence", "SLICE": "Slice", "SOFTMAX": "Softmax",
+    "SOFTMAX_LOSS": "SoftmaxWithLoss", "SPLIT": "Split", "TANH": "TanH", "THRESHOLD": "Threshold",
+    "WINDOW_DATA": "WindowData", "DECONVOLUTION": "Deconvolution",
+    "BATCH_NORM": "BatchNorm", "BN": "BN", "CROP": "Crop", "ELTWISE_AFFINE": "EltwiseAffine", "INSANITY": "Insanity",
+    "LOCAL": "Local", "NORMALIZE": "Normalize", "RELU6": "ReLU6", "ROIPOOLING": "ROIPooling",
+    "TRIPLET_LOSS": "TripletLoss",
+}  # fmt: skip
+
+# One value for each learnable blob of a layer, to the field of today's `param { }` that holds it.
+_PER_BLOB = {"param": "name", "blob_share_mode": "share_mode", "blobs_lr": "lr_mult", "weight_decay": "decay_mult"}
+
+_DATA_PARAMS = {"DATA": "data_param", "IMAGE_DATA": "image_data_param", "WINDOW_DATA": "window_data_param"}
+_TRANSFORMS = ("scale", "mean_file", "crop_size", "mirror")
+
+
+def upgrade_v1(definition: Message) -> None:
+    """Turn the `layers` of a NetParameter into `layer`, in place."""
+    _move_transforms(definition.layers)
+    definition.store("layer", [upgrade_layer(layer) for layer in definition.layers])
+    definition.remove("layers")
+
+
+def upgrade_layer(old: Message) -> Message:
+    """A V1LayerParameter as a LayerParameter; fields that no schema has come along."""
+    new = Message.of("LayerParameter")
+    new.origin = old.origin
+    specs: list[dict[str, Any]] = []
+    for name, value in old.fields():
+        if name == "type":
+            new.store("type", TYPES[value])
+        elif name in _PER_BLOB:
+            specs.extend({} for _ in range(len(value) - len(specs)))
+            for spec, item in zip(specs, value):
+                spec[_PER_BLOB[name]] = item
+        else:
+            new.store(name, value)
+    if specs:
+        new.set("param", specs)
+    return new
+
+
+def place(message: Message, source: str) -> str:
+    """`file:line:column` of a message, as far as it is known."""
+    return ":".join(map(str, (source, *(message.origin or ()))))
+
+
+def _move_transforms(layers: Iterable[Message]) -> None:
+    """Preprocessing settings of the data layers from their own parameters to `transform_param`."""
+    loaders = [(layer, _DATA_PARAMS[layer.type]) for layer in layers if layer.type in _DATA_PARAMS]
+    if not any(name in getattr(layer, param) for layer, param in loaders for name in _TRANSFORMS):
+        return
+    for layer, param in loaders:
+        settings, transform = getattr(layer, param), layer.transform_param
+        for name in _TRANSFORMS:
+            if name in settings:
+                transform.set(name, getattr(settings, name))
+                settings.remove(name)
+        # Caffe leaves both messages in every data layer of such a net, empty ones too.
+        layer.update({param: settings, "transform_param": transform})

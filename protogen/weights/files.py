@@ -1,0 +1,122 @@
+"""Opening weights files safely, telling what a file is, and replacing a file in one step."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from protogen.errors import WeightsError
+
+Path = str | os.PathLike[str]
+
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_HEAD = 1024
+_CARRIES_CAFFE = "give a .caffemodel or .caffemodel.h5 file"
+_SIGNATURES = (
+    (b"PK\x03\x04", f"is a zip archive, perhaps a PyTorch checkpoint, not Caffe weights: {_CARRIES_CAFFE}"),
+    (
+        b"\x80\x02",
+        f"is a Python pickle, perhaps an old PyTorch checkpoint, not Caffe weights: {_CARRIES_CAFFE}",
+    ),
+    (b"\x80\x03", f"is a Python pickle, not Caffe weights: {_CARRIES_CAFFE}"),
+    (b"\x80\x04", f"is a Python pickle, not Caffe weights: {_CARRIES_CAFFE}"),
+    (b"\x80\x05", f"is a Python pickle, not Caffe weights: {_CARRIES_CAFFE}"),
+    (b"\x93NUMPY", f"is a NumPy array file, not Caffe weights: {_CARRIES_CAFFE}"),
+    (b"\x1f\x8b", "is compressed with gzip: unpack it first"),
+    (b"BZh", "is compressed with bzip2: unpack it first"),
+    (b"\xfd7zXZ\x00", "is compressed with xz: unpack it first"),
+    (b"7z\xbc\xaf\x27\x1c", "is a 7-Zip archive: unpack it first"),
+    (b"Rar!\x1a\x07", "is a RAR archive: unpack it first"),
+    (
+        b"version https://git-lfs",
+        "is a Git LFS pointer, not the weights themselves: fetch them with 'git lfs pull'",
+    ),
+)
+
+
+def map_file(path: Path) -> mmap.mmap:
+    """Map a regular, non-empty file read-only.
+
+    The map lives as long as an array looks into it. Another program that shortens the file meanwhile takes
+    the pages away from under it, as with any mapped file; replacing the file (as protogen's own writers do)
+    is safe.
+
+    Raises:
+        WeightsError: the file is missing, unreadable, empty, a directory or a device.
+    """
+    try:
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise WeightsError(
+                    f"{os.fspath(path)}: not a regular file: weights are read by mapping a file on disk"
+                )
+            if status.st_size == 0:
+                raise WeightsError(f"{os.fspath(path)}: the file is empty")
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{os.fspath(path)}: cannot read weights: {_reason(error)}") from error
+
+
+def reject_foreign(content: mmap.mmap | bytes, path: Path) -> None:
+    """Raise a WeightsError that says what the file is, when its first bytes are not those of weights."""
+    head = content[:_HEAD]
+    for signature, message in _SIGNATURES:
+        if head.startswith(signature):
+            raise WeightsError(f"{os.fspath(path)}: {message}")
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= len(content) - 8:
+        raise WeightsError(f"{os.fspath(path)}: is a safetensors file, not Caffe weights: {_CARRIES_CAFFE}")
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise WeightsError(
+            f"{os.fspath(path)}: is a web page, not weights: the download went wrong, repeat it"
+        )
+    if _is_text(head):
+        raise WeightsError(f"{os.fspath(path)}: is text (a prototxt?), not weights: {_CARRIES_CAFFE}")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[str]:
+    """Give a temporary path beside `path` to write to, and rename it into place when the block ends well.
+
+    After an error the temporary file is gone and whatever was at `path` is untouched. A device or pipe
+    (`/dev/null`) is written to directly: there is nothing to replace.
+
+    Raises:
+        WeightsError: `path` is a directory, or writing failed (no such folder, no permission, disk full).
+    """
+    try:
+        target = os.path.realpath(path)
+    except ValueError as error:
+        raise WeightsError(f"{os.fspath(path)!r}: not the name of a file: {error}") from error
+    if os.path.isdir(target):
+        raise WeightsError(f"{os.fspath(path)}: is a directory: give the name of a file to write")
+    folder, name = os.path.split(target)
+    in_place = os.path.exists(target) and not os.path.isfile(target)
+    # Long names are cut so that the suffix never exceeds the file system's limit of 255 bytes.
+    temporary = target if in_place else os.path.join(folder, f".{name[:40]}.{secrets.token_hex(6)}.tmp")
+    try:
+        yield temporary
+        if not in_place:
+            if os.path.exists(target):
+                shutil.copymode(target, temporary)
+            os.replace(temporary, target)
+    except OSError as error:
+        raise WeightsError(f"{os.fspath(path)}: cannot write: {_reason(error)}") from error
+    finally:
+        if not in_place:
+            with suppress(OSError):
+                os.unlink(temporary)
+
+
+def _is_text(head: bytes) -> bool:
+    """True when there is no control character but white space: the tags of a caffemodel always bring some."""
+    return all(byte >= 32 or byte in b"\t\n\v\f\r" for byte in head)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -1,0 +1,183 @@
+"""Caffe's fillers: the first values of learnable blobs.
+
+Formulas: Caffe's include/caffe/filler.hpp. Xavier: Glorot and Bengio, AISTATS 2010; MSRA: He et al., ICCV
+    2015.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy
+
+from protogen.errors import ProtogenError, did_you_mean, excerpt
+
+_VARIANCE_NORMS = ("FAN_IN", "FAN_OUT", "AVERAGE")
+
+
+class Filler(Protocol):
+    """What `fill` reads: the fields of Caffe's FillerParameter, with Caffe's defaults where unset."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def value(self) -> float: ...
+    @property
+    def min(self) -> float: ...
+    @property
+    def max(self) -> float: ...
+    @property
+    def mean(self) -> float: ...
+    @property
+    def std(self) -> float: ...
+    @property
+    def sparse(self) -> int: ...
+    @property
+    def variance_norm(self) -> str: ...
+
+
+def fill(filler: Filler, shape: Sequence[int], rng: numpy.random.Generator) -> numpy.ndarray:
+    """Make the first values of a blob.
+
+    The distributions are Caffe's; the random numbers are numpy's, so that a seed gives the same net
+    everywhere.
+
+    Args:
+        filler: `type` is one of constant (`value`), uniform (`min`, `max`), gaussian (`mean`, `std`, and
+            `sparse`, the mean number of non-zero inputs of an output, -1 for all), xavier and msra
+            (`variance_norm`: "FAN_IN", "FAN_OUT" or "AVERAGE"), positive_unitball, or bilinear.
+        shape: the blob's shape, for example (out, in, height, width); fan-in is count / shape[0] and fan-out
+            is count / shape[1], or the count for a single axis.
+        rng: source of random numbers.
+
+    Returns:
+        A float32 array of that shape.
+
+    Raises:
+        ProtogenError: the type is unknown, a parameter is out of its range, or the shape does not suit the
+            filler (no elements; for bilinear, anything but (n, c, k, k)).
+
+    >>> from types import SimpleNamespace
+    >>> filler = SimpleNamespace(type="constant", value=0.5, sparse=-1)
+    >>> fill(filler, (2,), numpy.random.default_rng(0))
+    array([0.5, 0.5], dtype=float32)
+    """
+    dims = tuple(int(dim) for dim in shape)
+    make = _FILLERS.get(filler.type)
+    if make is None:
+        raise ProtogenError(
+            f"unknown filler type {excerpt(filler.type)}{did_you_mean(filler.type, _FILLERS)} "
+            f"(known: {', '.join(sorted(_FILLERS))})"
+        )
+    if any(dim <= 0 for dim in dims):
+        raise ProtogenError(f"filler {filler.type!r} cannot fill a blob of shape {dims}: it has no elements")
+    if filler.type != "gaussian" and filler.sparse != -1:
+        raise ProtogenError(f"filler {filler.type!r} does not support sparse; only gaussian does")
+    return make(filler, dims, rng)
+
+
+def _constant(filler: Filler, shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
+    return numpy.full(shape, filler.value, numpy.float32)
+
+
+def _uniform(filler: Filler, shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
+    if not filler.min <= filler.max or not math.isfinite(filler.max - filler.min):
+        raise ProtogenError(
+            f"filler 'uniform' needs min <= max, both finite, not {filler.min} and {filler.max}"
+        )
+    return _uniform_values(filler.min, filler.max, shape, rng)
+
+
+def _gaussian(filler: Filler, shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
+    if not 0 < filler.std < math.inf or not math.isfinite(filler.mean):
+        raise ProtogenError(
+            f"filler 'gaussian' needs a finite mean and std > 0, not {filler.mean} and {filler.std}"
+        )
+    values = _gaussian_values(filler.mean, filler.std, shape, rng)
+    if filler.sparse == -1:
+        return values
+    outputs = _first_axis(filler, shape)
+    if not 0 <= filler.sparse <= outputs:
+        raise ProtogenError(
+            f"filler 'gaussian' needs sparse between 0 and the {outputs} outputs (or -1 for none), "
+            f"not {filler.sparse}"
+        )
+    values *= rng.random(shape, numpy.float32) < filler.sparse / outputs
+    return values
+
+
+def _xavier(filler: Filler, shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
+    scale = math.sqrt(3 / _fan(filler, shape))
+    return _uniform_values(-scale, scale, shape, rng)
+
+
+def _msra(filler: Filler, shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
+    return _gaussian_values(0.0, math.sqrt(2 / _fan(filler, shape)), shape, rng)
+
+
+def _positive_unitball(filler: Filler, shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
+    rows = rng.random((_first_axis(filler, shape), math.prod(shape[1:])), numpy.float32)
+    # 1 - u is in (0, 1], so that no row can sum to zero.
+    numpy.subtract(1, rows, out=rows)
+    rows /= rows.sum(axis=1, keepdims=True)
+    return rows.reshape(shape)
+
+
+def _bilinear(filler: Filler, shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
+    if len(shape) != 4 or shape[2] != shape[3]:
+        raise ProtogenError(f"filler 'bilinear' needs a 4-D blob with a square kernel, not shape {shape}")
+    size = shape[3]
+    factor = math.ceil(size / 2)
+    center = (size - 1) / (2 * factor)
+    line = 1 - numpy.abs(numpy.arange(size) / factor - center)
+    return numpy.broadcast_to(numpy.outer(line, line), shape).astype(numpy.float32)
+
+
+def _uniform_values(
+    low: float, high: float, shape: tuple[int, ...], rng: numpy.random.Generator
+) -> numpy.ndarray:
+    values = rng.random(shape, numpy.float32)
+    values *= numpy.float32(high - low)
+    values += numpy.float32(low)
+    return numpy.clip(values, numpy.float32(low), numpy.float32(high), out=values)
+
+
+def _gaussian_values(
+    mean: float, std: float, shape: tuple[int, ...], rng: numpy.random.Generator
+) -> numpy.ndarray:
+    values = rng.standard_normal(shape, numpy.float32)
+    values *= numpy.float32(std)
+    values += numpy.float32(mean)
+    return values
+
+
+def _fan(filler: Filler, shape: tuple[int, ...]) -> float:
+    norm = filler.variance_norm
+    if norm not in _VARIANCE_NORMS:
+        raise ProtogenError(
+            f"filler {filler.type!r}: unknown variance_norm {excerpt(str(norm))}"
+            f"{did_you_mean(str(norm), _VARIANCE_NORMS)}"
+        )
+    count = math.prod(shape)
+    fan_in = count // _first_axis(filler, shape)
+    fan_out = count // shape[1] if len(shape) > 1 else count
+    return {"FAN_IN": fan_in, "FAN_OUT": fan_out, "AVERAGE": (fan_in + fan_out) / 2}[norm]
+
+
+def _first_axis(filler: Filler, shape: tuple[int, ...]) -> int:
+    if not shape:
+        raise ProtogenError(f"filler {filler.type!r} needs a blob with at least one axis")
+    return shape[0]
+
+
+_FILLERS: dict[str, Callable[[Filler, tuple[int, ...], numpy.random.Generator], numpy.ndarray]] = {
+    "constant": _constant,
+    "uniform": _uniform,
+    "gaussian": _gaussian,
+    "xavier": _xavier,
+    "msra": _msra,
+    "positive_unitball": _positive_unitball,
+    "bilinear": _bilinear,
+}
