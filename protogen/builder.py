@@ -26,7 +26,6 @@ from .prototxt.message import Message
 from .prototxt.phase import State, active
 
 XAVIER: Mapping[str, Any] = {"type": "xavier"}
-FIXED: Mapping[str, Any] = {"lr_mult": 0, "decay_mult": 0}
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -208,13 +207,9 @@ class NetBuilder:
             name = self.unused(_short(type))
         name = name if absolute else self.qualified(name)
         tops = self._tops(name, top, bottoms[:1] if in_place else None, absolute)
-        message = Message.of("LayerParameter", name=name, type=type)
-        layer = Layer(message, "/".join(self._group[-1:]))
+        message = Message.of("LayerParameter", name=name, type=type, bottom=list(bottoms) or None, top=tops or None)
+        layer = Layer(message, self._group[-1] if self._group else "")
         try:
-            if bottoms:
-                message.set("bottom", list(bottoms))
-            if tops:
-                message.set("top", tops)
             self._set_fields(message, type, fields)
         except ProtogenError as error:
             raise NetError(f"{layer.label}: {error}") from None
@@ -337,12 +332,15 @@ class NetBuilder:
             name: of the BatchNorm layer; the Scale is named beside its blob.
         """
         # Caffe must not train the three statistics blobs.
-        fields.setdefault("param", [FIXED] * 3)
+        fields.setdefault("param", [_message("ParamSpec", lr_mult=0, decay_mult=0)] * 3)
         top = self._continue("BatchNorm", bottom, "bn", name, in_place, eps=eps, moving_average_fraction=moving_average_fraction, **fields)
         if not scale:
             return top
         base = bottom if in_place else top
-        return self._continue("Scale", top, "scale", None, True, beside=base, filler={"value": 1}, bias_term=True, bias_filler={"value": 0})
+        return self._continue(
+            "Scale", top, "scale", None, True, beside=base, filler=_message("FillerParameter", value=1),
+            bias_term=True, bias_filler=_message("FillerParameter", value=0),
+        )  # fmt: skip
 
     def _continue(
         self, type: str, bottom: str, suffix: str, name: str | None, in_place: bool, beside: str | None = None, **fields: Any
@@ -475,6 +473,12 @@ class NetBuilder:
         from .blocks import conv_block
 
         return str(conv_block(self, bottom, num_output, kernel_size, **options))
+
+
+@functools.lru_cache(maxsize=64)
+def _message(type_name: str, **fields: float) -> Message:
+    """A message made once and copied into every layer that uses it: building and checking it again would cost more."""
+    return Message.of(type_name, **fields)
 
 
 def _short(type: str) -> str:

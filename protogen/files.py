@@ -3,59 +3,61 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
 from .errors import ProtogenError
 
+Path = str | os.PathLike[str]
+
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
-    """A temporary path in the folder of `path`, renamed to `path` when the block ends well and removed when it fails.
+def replacing(path: Path) -> Iterator[str]:
+    """Give a temporary path beside `path` to write to, and rename it into place when the block ends well.
 
-    A `path` that is no regular file (`/dev/null`, a pipe) is yielded itself.
+    After an error the temporary file is gone and whatever was at `path` is untouched. A device or pipe
+    (`/dev/null`) is written to directly: there is nothing to replace.
 
     Raises:
-        ProtogenError: the folder is missing or not writable, or the file cannot be written.
+        ProtogenError: `path` is a directory, or writing failed (no such folder, no permission, disk full).
     """
-    target = Path(path)
-    if target.exists() and not target.is_file():
-        if target.is_dir():
-            raise ProtogenError(f"{target}: is a folder; name a file")
-        yield target
-        return
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
-    except OSError as error:
-        raise ProtogenError(f"{target}: cannot be written: {error.strerror or error}") from error
-    os.close(handle)
-    temporary = Path(name)
+        target = os.path.realpath(path)
+    except ValueError as error:
+        raise ProtogenError(f"{os.fspath(path)!r}: not the name of a file: {error}") from error
+    if os.path.isdir(target):
+        raise ProtogenError(f"{os.fspath(path)}: is a directory: give the name of a file to write")
+    folder, name = os.path.split(target)
+    in_place = os.path.exists(target) and not os.path.isfile(target)
+    # Long names are cut so that the suffix never exceeds the file system's limit of 255 bytes.
+    temporary = target if in_place else os.path.join(folder, f".{name[:40]}.{secrets.token_hex(6)}.tmp")
     try:
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, target)
+        if not in_place:
+            if os.path.exists(target):
+                shutil.copymode(target, temporary)
+            os.replace(temporary, target)
     except OSError as error:
-        raise ProtogenError(f"{target}: cannot be written: {error.strerror or error}") from error
+        raise ProtogenError(f"{os.fspath(path)}: cannot write: {reason(error)}") from error
     finally:
-        with suppress(OSError):
-            temporary.unlink()
+        if not in_place:
+            with suppress(OSError):
+                os.unlink(temporary)
 
 
-def write_text(path: str | Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Write text in UTF-8, in one step."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="surrogateescape", newline="\n")
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes) -> None:
     """Write bytes, in one step."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(data)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def reason(error: Exception) -> str:
+    """What an exception says, without its number and path."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

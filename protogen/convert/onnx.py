@@ -53,7 +53,7 @@ def save(model: onnx.ModelProto, path: str | Path) -> None:
 
     with replacing(path) as temporary:
         if model.ByteSize() < MAX_PROTO_BYTES:
-            temporary.write_bytes(model.SerializeToString())
+            Path(temporary).write_bytes(model.SerializeToString())
             return
         data = Path(path).name + ".data"
         onnx.save_model(model, str(temporary), save_as_external_data=True, location=data, size_threshold=1024)
@@ -81,7 +81,7 @@ class _Emitter:
         self.shared = net.shared_blobs
         self.current: dict[str, str] = {}
         self.blob_inits: dict[tuple[str, int], str] = {}
-        self.dims = _symbolic_shapes(net) if dynamic_batch else {k: list(v) for k, v in net.shapes.items()}
+        self.dims = _dimensions(net, dynamic_batch)
         self.last_maker = {top: op for op in net.ops for top in op.layer.tops}
         self.value_shapes: dict[str, Sequence[int | str | None]] = {}
 
@@ -137,8 +137,10 @@ class _Emitter:
                 _rename(graph.nodes[first:], value, name)
                 values = [name if other == value else other for other in values]
                 value = name
-                if not self.dynamic_batch or self.last_maker[top] is op:
-                    self.value_shapes[name] = self.dims[top] if self.last_maker[top] is op else list(shape)
+                if self.last_maker[top] is op:
+                    self.value_shapes[name] = self.dims[top]
+                elif list(shape) == self.dims[top]:  # a blob's value before it is worked on in place, nothing open
+                    self.value_shapes[name] = list(shape)
             self.current[top] = value
 
     def _blob_names(self, op: LayerType) -> list[str]:
@@ -179,27 +181,39 @@ def _rename(nodes: Sequence[onnx.NodeProto], old: str, new: str) -> None:
                     names[i] = new
 
 
-def _symbolic_shapes(net: Net) -> dict[str, list[int | str | None]]:
-    """Blob shapes with "N" where a dimension is the batch, None where it is something else that follows the batch.
+def _dimensions(net: Net, dynamic_batch: bool) -> dict[str, list[int | str | None]]:
+    """Blob shapes as the model states them: None where a size follows from the data (boxes found, say).
 
-    Found by setting up the layers once more with one item more in each input.
+    With an open batch, "N" where a dimension is the batch and None where it is something else that follows the batch.
     """
-    from ..net import analyse
+    shapes = net.shapes
+    with_rows = _grown(net, rows=1) if any(op.dynamic_rows is not None for op in net.ops) else shapes
+    with_batch = shapes
+    if dynamic_batch:
+        try:
+            with_batch = _grown(net, batch=1)
+        except ProtogenError as error:
+            raise ConversionError(f"the batch cannot be left open (--dynamic-batch): with another batch size, {error}") from error
+    batch = {shapes[name][0] for name in net.inputs if shapes[name]}
 
-    inputs = {name: (net.shapes[name][0] + 1, *net.shapes[name][1:]) for name in net.inputs if net.shapes[name]}
-    try:
-        other = analyse(net.layers, net.phase, inputs).shapes
-    except ProtogenError as error:
-        raise ConversionError(f"the batch cannot be left open (--dynamic-batch): with another batch size, {error}") from error
-    batch = {net.shapes[name][0] for name in inputs}
-
-    def dimension(a: int, b: int) -> int | str | None:
-        if a == b:
+    def dimension(a: int, rows: int, items: int) -> int | str | None:
+        if a == rows == items:
             return a
-        return "N" if len(batch) == 1 and a in batch and b == a + 1 else None
+        return "N" if a == rows and len(batch) == 1 and a in batch and items == a + 1 else None
 
-    return {blob: [dimension(a, b) for a, b in zip(shape, _of(other[blob]))] for blob, shape in net.shapes.items()}
+    return {blob: [dimension(*sizes) for sizes in zip(shape, with_rows[blob], with_batch[blob])] for blob, shape in shapes.items()}
 
 
-def _of(shape: Shape | None) -> Shape:
-    return shape or ()
+def _grown(net: Net, batch: int = 0, rows: int = 0) -> dict[str, Shape]:
+    """Blob shapes with so many items more in each input, and so many rows more where the data tell how many there are."""
+    shapes: dict[str, Shape] = {}
+    for op in net.ops:
+        if op.is_input:
+            shapes.update({top: tuple(dim + batch * (i == 0) for i, dim in enumerate(net.shapes[top])) for top in op.layer.tops})
+            continue
+        tops = type(op)(op.layer, [shapes[bottom] for bottom in op.layer.bottoms], net.phase).tops
+        axis = op.dynamic_rows
+        if axis is not None:
+            tops = [(*top[:axis], top[axis] + rows, *top[axis + 1 :]) for top in tops]
+        shapes.update(zip(op.layer.tops, tops))
+    return shapes

@@ -1,16 +1,13 @@
-"""Opening weights files safely, telling what a file is, and replacing a file in one step."""
+"""Opening weights files safely, and telling what a file is."""
 
 from __future__ import annotations
 
 import mmap
 import os
-import secrets
-import shutil
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 
 from protogen.errors import WeightsError
+from protogen.files import reason
 
 Path = str | os.PathLike[str]
 
@@ -60,7 +57,7 @@ def map_file(path: Path) -> mmap.mmap:
                 raise WeightsError(f"{os.fspath(path)}: the file is empty")
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{os.fspath(path)}: cannot read weights: {_reason(error)}") from error
+        raise WeightsError(f"{os.fspath(path)}: cannot read weights: {reason(error)}") from error
 
 
 def reject_foreign(content: mmap.mmap | bytes, path: Path) -> None:
@@ -79,44 +76,6 @@ def reject_foreign(content: mmap.mmap | bytes, path: Path) -> None:
         raise WeightsError(f"{os.fspath(path)}: is text (a prototxt?), not weights: {_CARRIES_CAFFE}")
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[str]:
-    """Give a temporary path beside `path` to write to, and rename it into place when the block ends well.
-
-    After an error the temporary file is gone and whatever was at `path` is untouched. A device or pipe
-    (`/dev/null`) is written to directly: there is nothing to replace.
-
-    Raises:
-        WeightsError: `path` is a directory, or writing failed (no such folder, no permission, disk full).
-    """
-    try:
-        target = os.path.realpath(path)
-    except ValueError as error:
-        raise WeightsError(f"{os.fspath(path)!r}: not the name of a file: {error}") from error
-    if os.path.isdir(target):
-        raise WeightsError(f"{os.fspath(path)}: is a directory: give the name of a file to write")
-    folder, name = os.path.split(target)
-    in_place = os.path.exists(target) and not os.path.isfile(target)
-    # Long names are cut so that the suffix never exceeds the file system's limit of 255 bytes.
-    temporary = target if in_place else os.path.join(folder, f".{name[:40]}.{secrets.token_hex(6)}.tmp")
-    try:
-        yield temporary
-        if not in_place:
-            if os.path.exists(target):
-                shutil.copymode(target, temporary)
-            os.replace(temporary, target)
-    except OSError as error:
-        raise WeightsError(f"{os.fspath(path)}: cannot write: {_reason(error)}") from error
-    finally:
-        if not in_place:
-            with suppress(OSError):
-                os.unlink(temporary)
-
-
 def _is_text(head: bytes) -> bool:
     """True when there is no control character but white space: the tags of a caffemodel always bring some."""
     return all(byte >= 32 or byte in b"\t\n\v\f\r" for byte in head)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

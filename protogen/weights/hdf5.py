@@ -18,7 +18,8 @@ import numpy
 from protogen.errors import WeightsError, excerpt
 from protogen.weights.blobs import LayerBlobs
 from protogen.weights.caffemodel import FLOAT32, MAX_AXES, Layer, as_numbers
-from protogen.weights.files import HDF5_SIGNATURE, Path, map_file, replacing
+from protogen.files import replacing
+from protogen.weights.files import HDF5_SIGNATURE, Path, map_file
 
 if TYPE_CHECKING:
     import h5py

@@ -16,7 +16,7 @@ from .blobs import LayerBlobs
 from .fillers import fill
 
 if TYPE_CHECKING:
-    from ..layers.base import Shape
+    from ..layers.base import LayerType, Shape
     from ..net import Net
 
 
@@ -52,6 +52,7 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
         self.shapes: dict[str, list[Shape]] = net.param_shapes
         self._specs = {op.layer.name: op.blobs for op in net.ops if op.blobs}
         self._owner = net.shared_blobs
+        self._net_name, self._ops = net.name, net.ops
         self._arrays: dict[tuple[str, int], np.ndarray] = {}
 
     def __getitem__(self, layer: str) -> list[np.ndarray]:
@@ -159,7 +160,20 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
 
     def save_caffemodel(self, path: str | Path) -> None:
         """See `Net.save_caffemodel`."""
-        raise NotImplementedError
+        from .caffemodel import write
+
+        missing = [layer for layer in self.shapes if not self._complete(layer)]
+        if missing:
+            raise WeightsError(f"layers without weights: {_some(missing)}; load or set them, or let net.fill() draw them")
+        write(path, self._net_name, (self._record(op) for op in self._ops))
+
+
+    def _record(self, op: LayerType) -> tuple[str, str, list[str], list[str], list[np.ndarray]]:
+        layer = op.layer
+        return layer.name, layer.type, layer.bottoms, layer.tops, self[layer.name] if op.blobs else []
+
+    def __contains__(self, layer: object) -> bool:
+        return isinstance(layer, str) and layer in self.shapes and self._complete(layer)
 
 
 def _reshaped(array: np.ndarray, shape: Shape, what: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy
 import pytest
 
-from protogen.errors import WeightsError
+from protogen.errors import ProtogenError, WeightsError
 from protogen.weights import LayerBlobs, caffemodel, read_weights
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -251,7 +251,7 @@ def test_more_than_two_gigabytes_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("where", ["", "missing/a.caffemodel", "a\0b"])
 def test_an_impossible_place_to_write(tmp_path: Path, where: str) -> None:
-    with pytest.raises(WeightsError):
+    with pytest.raises(ProtogenError):
         caffemodel.write(f"{tmp_path}/{where}", "", [("a", "Scale", [], [], [])])
     assert os.listdir(tmp_path) == []
 

@@ -1,0 +1,45 @@
+"""How long work tells that it goes on: loops report, the command line shows (API users see nothing)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TypeVar
+
+Report = Callable[[str, int, int], None]  # what is done, steps done, steps in all
+_T = TypeVar("_T")
+_report: ContextVar[Report | None] = ContextVar("protogen_progress", default=None)
+
+
+def track(label: str, items: Iterable[_T]) -> Iterator[_T]:
+    """Iterate over `items` and report each step to whoever listens.
+
+    >>> seen = []
+    >>> with listening(lambda label, done, total: seen.append((label, done, total))):
+    ...     for _ in track("folding", ["a", "b"]):
+    ...         pass
+    >>> seen
+    [('folding', 0, 2), ('folding', 1, 2), ('folding', 2, 2)]
+    """
+    report = _report.get()
+    if report is None:
+        yield from items
+        return
+    total = len(items) if isinstance(items, Sized) else 0
+    done = 0
+    report(label, done, total)
+    for item in items:
+        yield item
+        done += 1
+        report(label, done, total)
+
+
+@contextmanager
+def listening(report: Report) -> Iterator[None]:
+    """Send reports of `track` to a function while the block runs."""
+    token = _report.set(report)
+    try:
+        yield
+    finally:
+        _report.reset(token)
