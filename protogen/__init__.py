@@ -1,24 +1,69 @@
-"""protogen: build, read, check and convert Caffe networks without Caffe."""
+"""protogen: build, read, check and convert Caffe networks without Caffe.
 
-from .errors import ConversionError, LayerError, NetError, ParseError, ProtogenError, ProtogenWarning, WeightsError
-from .layers.base import LayerType, register
-from .net import Layer, Net
-from .prototxt.reader import load, loads
+Everything public is here; each name is imported when it is first used, so that `import protogen` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+if TYPE_CHECKING:
+    from . import blocks, models
+    from .builder import NetBuilder, block
+    from .errors import ConversionError, LayerError, NetError, ParseError, ProtogenError, ProtogenWarning, WeightsError
+    from .layers.base import BlobSpec, LayerType, register
+    from .net import Layer, Net
+    from .prototxt.reader import load, loads
+    from .verification import verify
+
+_HOMES = {
+    "blocks": "blocks",
+    "models": "models",
+    **dict.fromkeys(("NetBuilder", "block"), "builder"),
+    **dict.fromkeys(
+        ("ConversionError", "LayerError", "NetError", "ParseError", "ProtogenError", "ProtogenWarning", "WeightsError"), "errors"
+    ),
+    **dict.fromkeys(("BlobSpec", "LayerType", "register"), "layers.base"),
+    **dict.fromkeys(("Layer", "Net"), "net"),
+    **dict.fromkeys(("load", "loads"), "prototxt.reader"),
+    "verify": "verification",
+}
+
 __all__ = [
+    "BlobSpec",
     "ConversionError",
     "Layer",
     "LayerError",
     "LayerType",
     "Net",
+    "NetBuilder",
     "NetError",
     "ParseError",
     "ProtogenError",
     "ProtogenWarning",
     "WeightsError",
+    "block",
+    "blocks",
     "load",
     "loads",
+    "models",
     "register",
+    "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'protogen' has no attribute {name!r}")
+    module = import_module(f".{home}", __name__)
+    value = module if name == home else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

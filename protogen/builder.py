@@ -60,7 +60,6 @@ class NetBuilder:
         self._state = State(phase)
         self._analysis = Analysis(phase, {})
         self._messages: list[Message] = []
-        self._layers: list[Layer] = []
         self._groups: dict[str, str] = {}
         self._scopes: list[str] = []
         self._group: list[str] = []
@@ -218,10 +217,11 @@ class NetBuilder:
     def _append(self, layer: Layer, tops: list[str]) -> Any:
         message = layer.message
         if "include" not in message and "exclude" not in message or active(message, self._state):
+            if layer.name in self._names:
+                raise NetError(f"{layer.label}: there is a layer of this name already; give it another one")
             self._analysis.add(layer)
-            self._layers.append(layer)
+            self._names.add(layer.name)
         self._messages.append(message)
-        self._names.add(layer.name)
         if layer.group:
             self._groups[layer.name] = layer.group
         if tops:

@@ -257,7 +257,7 @@ def verify(
     protogen verify deploy.prototxt --weights model.caffemodel
     protogen verify deploy.prototxt --input data=x.npy --device cuda
     """
-    from .verify import verify as run
+    from .verification import verify as run
 
     values = {name: path for name, path in _pairs(inputs) if path.endswith(".npy")}
     shapes = [f"{name}={text}" for name, text in _pairs(inputs) if name not in values]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -58,6 +57,9 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     lowered = {n.lower(): n for n in names}
     if name.lower() in lowered:
         return lowered[name.lower()]
+    # Slow to import, and needed only when something is wrong.
+    import difflib
+
     match = difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
     return match[0] if match else None
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
+    from .report.summary import Summary
     from .weights.store import WeightStore
 
 
@@ -24,40 +25,27 @@ class Layer:
 
     Attributes:
         message: the layer's LayerParameter.
+        name: its name, "" if it has none.
+        type: Caffe's type name, such as "Convolution".
+        bottoms, tops: names of the blobs it reads and makes.
         group: name of the builder block it came from ("stage1/layer2"), "" if none.
         source: file the layer was read from, for error messages.
     """
 
-    __slots__ = ("group", "message", "source")
+    __slots__ = ("bottoms", "group", "message", "name", "source", "tops", "type")
 
     def __init__(self, message: Message, group: str = "", source: str = "") -> None:
         self.message, self.group, self.source = message, group, source
-
-    @property
-    def name(self) -> str:
-        """The layer's name, "" if it has none."""
-        return self.message.name
-
-    @property
-    def type(self) -> str:
-        """Caffe's type name, such as "Convolution"."""
-        return self.message.type
+        self.name: str = message.get("name", "")
+        self.type: str = message.get("type", "")
+        self.bottoms: list[str] = message.get("bottom", [])
+        self.tops: list[str] = message.get("top", [])
 
     @property
     def full_type(self) -> str:
         """The type, with the class behind it for a Python layer: "Python (rpn.proposal_layer.ProposalLayer)"."""
         python = self.message.python_param
         return f"Python ({python.module}.{python.layer})" if self.type == "Python" else self.type
-
-    @property
-    def bottoms(self) -> list[str]:
-        """Names of the blobs it reads."""
-        return self.message.get("bottom", [])
-
-    @property
-    def tops(self) -> list[str]:
-        """Names of the blobs it makes."""
-        return self.message.get("top", [])
 
     @property
     def label(self) -> str:
@@ -197,7 +185,9 @@ class Net:
         """(layer, index) of each blob that another layer owns, through `param { name }`, with its owner."""
         owners: dict[str, tuple[str, int]] = {}
         shared: dict[tuple[str, int], tuple[str, int]] = {}
-        for op in self.ops:
+        for op in self.analysis.ops:
+            if op is None:
+                continue
             for i, spec in enumerate(op.layer.message.param[: len(op.blobs)]):
                 key = (op.layer.name, i)
                 if spec.name and owners.setdefault(spec.name, key) != key:
@@ -320,6 +310,12 @@ class Net:
         self.weights.update(self.weights.filled(seed))
         return self
 
+    def summary(self) -> Summary:
+        """Layers with shapes, parameters and multiply-accumulates; `print` shows the table."""
+        from .report.summary import summarise
+
+        return summarise(self)
+
     def __repr__(self) -> str:
         return f"Net({self.name!r}, {len(self.layers)} layers, {self.phase})"
 
@@ -340,7 +336,7 @@ class Analysis:
         self.sources: list[LayerType] = []
         self.shapes: dict[str, Shape | None] = {}
         self.makers: dict[str, Layer] = {}
-        self.names: dict[str, Layer] = {}
+        self.learnable: dict[str, Layer] = {}
         self._unread: dict[str, None] = {}
 
     @property
@@ -357,7 +353,7 @@ class Analysis:
         """A copy that further `add`s to either one leave the other alone."""
         twin = Analysis(self.phase, self.input_shapes)
         twin.ops, twin.sources = list(self.ops), list(self.sources)
-        twin.shapes, twin.makers, twin.names, twin._unread = map(dict, (self.shapes, self.makers, self.names, self._unread))
+        twin.shapes, twin.makers, twin.learnable, twin._unread = map(dict, (self.shapes, self.makers, self.learnable, self._unread))
         return twin
 
     def add(self, layer: Layer, later: Mapping[str, Layer] | None = None) -> LayerType | None:
@@ -370,9 +366,12 @@ class Analysis:
         Raises:
             NetError, LayerError: it does not fit.
         """
-        self._check_names(layer, later or {})
+        self._check_bottoms(layer, later or {})
         bottoms = [self.shapes[bottom] for bottom in layer.bottoms]
         definition = definition_for(layer)
+        if definition is not None and definition.is_loss and not layer.tops:
+            layer.tops = [self._unused(layer.name or layer.type)]  # as Caffe: a loss makes its top itself
+        self._check_tops(layer)
         op = None
         if definition is not None and (None not in bottoms):
             op = definition(layer, [shape for shape in bottoms if shape is not None], self.phase)
@@ -386,8 +385,8 @@ class Analysis:
             self.makers[top] = layer
             self._unread[top] = None
         self.ops.append(op)
-        if layer.name:
-            self.names[layer.name] = layer
+        if op is not None and op.blobs:
+            self._check_learnable(op)
         return op
 
     def _feed(self, op: LayerType) -> None:
@@ -397,14 +396,14 @@ class Analysis:
             if shape is not None:
                 op._check_size(f"input {top!r}", shape)
 
-    def _check_names(self, layer: Layer, later: Mapping[str, Layer]) -> None:
+    def _check_bottoms(self, layer: Layer, later: Mapping[str, Layer]) -> None:
         if not layer.type:
             raise NetError(f"{layer.label}: it has no type")
-        if layer.name in self.names:
-            raise NetError(f"{layer.label}: the name is taken by an earlier layer of type {self.names[layer.name].type}; give one of them another name")
         for bottom in layer.bottoms:
             if bottom not in self.shapes:
                 raise NetError(f"{layer.label}: {self._unmade(bottom, later)}")
+
+    def _check_tops(self, layer: Layer) -> None:
         for i, top in enumerate(layer.tops):
             in_place = i < len(layer.bottoms) and layer.bottoms[i] == top
             if top in self.shapes and not in_place:
@@ -412,6 +411,19 @@ class Analysis:
                                "give it another name (only a layer that reads a blob may write it, in place)")  # fmt: skip
         if len(set(layer.tops)) != len(layer.tops):
             raise NetError(f"{layer.label}: two of its tops have one name")
+
+    def _check_learnable(self, op: LayerType) -> None:
+        """Caffe lets layers share a name, but weights go by name: only one layer of a name may have any."""
+        name = op.layer.name
+        if name in self.learnable:
+            other = f"layer {name!r} ({self.learnable[name].type})"
+            raise NetError(f"{op.label}: {other} before it has the same name, and both have weights; give one of them another name")
+        self.learnable[name] = op.layer
+
+    def _unused(self, name: str) -> str:
+        while name in self.shapes:
+            name += "_"
+        return name
 
     def _unmade(self, bottom: str, later: Mapping[str, Layer]) -> str:
         if bottom in later:

@@ -33,7 +33,7 @@ def resource(*parts: str) -> Path:
 class Field:
     """One field of a message: `kind` is a protobuf scalar name, "enum" or "message"."""
 
-    __slots__ = ("_default", "_descriptor", "kind", "name", "number", "range", "repeated", "values")
+    __slots__ = ("_default", "_descriptor", "_type", "kind", "name", "number", "range", "repeated", "values")
 
     def __init__(self, descriptor: Any) -> None:
         self.name: str = descriptor.name
@@ -43,6 +43,7 @@ class Field:
         self.range: tuple[int, int] | None = _RANGES.get(self.kind)
         self.values: dict[str, int] = {}
         self._descriptor = descriptor
+        self._type: MessageType | None = None
         self._default: Any = None
         if self.kind == "enum":
             self.values = {value.name: value.number for value in descriptor.enum_type.values}
@@ -58,21 +59,31 @@ class Field:
     @property
     def message_type(self) -> MessageType:
         """The type of a message field's value."""
-        return message_type(_short_name(self._descriptor.message_type))
+        if self._type is None:
+            self._type = message_type(_short_name(self._descriptor.message_type))
+        return self._type
 
     def enum_name(self, number: int) -> str | None:
         """Name of an enum's value, None if the enum has no such number."""
         return next((name for name, value in self.values.items() if value == number), None)
 
 
-class MessageType:
-    """One message of the schema: `name` without the package, `fields` by name."""
+class _Order(dict[str, int]):
+    """Numbers of fields by name; names the schema lacks come after all others."""
 
-    __slots__ = ("fields", "name")
+    def __missing__(self, name: str) -> int:
+        return 1 << 30
+
+
+class MessageType:
+    """One message of the schema: `name` without the package, `fields` by name, `order` the fields' numbers."""
+
+    __slots__ = ("fields", "name", "order")
 
     def __init__(self, descriptor: Any) -> None:
         self.name: str = _short_name(descriptor)
         self.fields: dict[str, Field] = {field.name: Field(field) for field in descriptor.fields}
+        self.order: dict[str, int] = _Order((field.name, field.number) for field in descriptor.fields)
 
     def __repr__(self) -> str:
         return f"MessageType({self.name!r})"

@@ -44,7 +44,7 @@ def values_of(net: Net, weights: dict[str, list[np.ndarray]]) -> list[Node]:
         inputs = [current[blob] for blob in op.layer.bottoms]
         outputs = [Value(blob) for blob in op.layer.tops]
         current.update(zip(op.layer.tops, outputs))
-        nodes.append(Node(op, op.layer.message.copy(), inputs, outputs, list(weights.get(op.layer.name, ()))))
+        nodes.append(Node(op, op.layer.message.copy(), inputs, outputs, list(weights[op.layer.name]) if op.blobs else []))
     return nodes
 
 

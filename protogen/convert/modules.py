@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from types import FunctionType, MethodType
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,9 @@ from ..errors import ProtogenError
 
 if TYPE_CHECKING:
     from ..layers.base import LayerType
+
+
+_numbers = itertools.count()
 
 
 class LayerModule(nn.Module):
@@ -67,6 +72,22 @@ class NetModule(nn.Module):
         self._steps: list[Step] = []
         self._losses: list[tuple[str, float]] = []
         self._blobs_of: dict[str, list[tuple[str, str, tuple[int, ...]]]] = {}
+        self._own_forward()
+
+    def _own_forward(self) -> None:
+        """Give this net a code object of its own: `torch.compile` caches by code, and refuses the ninth net that shares one."""
+        function = NetModule.forward
+        code = function.__code__.replace(co_name=f"forward_{next(_numbers)}")
+        own = FunctionType(code, function.__globals__, "forward", function.__defaults__, function.__closure__)
+        own.__doc__ = function.__doc__
+        self.__dict__["forward"] = MethodType(own, self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "forward"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._own_forward()
 
     def add_layer(self, op: LayerType, module: nn.Module, dead: Sequence[str], losses: Sequence[tuple[str, float]]) -> None:
         """Append a layer: its submodule, the blobs that die with it, and the weights of its tops in the loss."""
@@ -74,10 +95,12 @@ class NetModule(nn.Module):
         while name in self._modules or hasattr(self, name):
             name += "_"
         self.add_module(name, module)
-        self.module_names[op.layer.name] = name
+        if op.blobs or op.layer.name not in self.module_names:
+            self.module_names[op.layer.name] = name
         self._steps.append(Step(name, op.layer.bottoms, op.layer.tops, dead))
         self._losses.extend(losses)
-        self._blobs_of[op.layer.name] = [(name, blob.name, blob.shape) for blob in op.blobs]
+        if op.blobs or op.layer.name not in self._blobs_of:  # layers may share a name, but only one has blobs
+            self._blobs_of[op.layer.name] = [(name, blob.name, blob.shape) for blob in op.blobs]
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Outputs for inputs, as one tensor or as a tuple in the order of `output_names`."""

@@ -74,7 +74,7 @@ class OnnxGraph:
         """
         import numpy as np
 
-        array = np.ascontiguousarray(np.asarray(value, dtype=dtype).reshape(np.shape(value)))
+        array = np.asarray(value, dtype=dtype, order="C")
         key = (dtype, array.shape, array.tobytes()) if array.size <= 64 else (id(value), dtype, len(self.initializers))
         if key not in self._constants:
             self._constants[key] = self.initializer(f"{self.layer}/constant", array)

@@ -36,7 +36,8 @@ def to_torch(net: Net, fold: bool = False, seed: int = 0) -> NetModule:
         except ProtogenError as error:
             problems.append(str(error))
             continue
-        _set_blobs(op, child, weights.get(op.layer.name, ()))
+        if op.blobs:
+            _set_blobs(op, child, weights[op.layer.name])
         module.add_layer(op, child, dead[id(op)], losses(op))
     if problems:
         raise ConversionError("\n".join(problems))
@@ -74,7 +75,7 @@ def _set_blobs(op: LayerType, module: nn.Module, values: Sequence[np.ndarray]) -
 
 def _share(net: Net, module: NetModule) -> None:
     """Let layers that share a blob through `param { name }` hold one and the same parameter."""
-    ops: Mapping[str, LayerType] = {op.layer.name: op for op in net.ops}
+    ops: Mapping[str, LayerType] = {op.layer.name: op for op in net.ops if op.blobs}
     for (layer, index), (owner, owner_index) in net.shared_blobs.items():
         source = getattr(getattr(module, module.module_names[owner]), ops[owner].blobs[owner_index].name)
         setattr(getattr(module, module.module_names[layer]), ops[layer].blobs[index].name, source)

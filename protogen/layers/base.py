@@ -7,9 +7,10 @@ builder, summary, PyTorch and ONNX find it through the registry.
 from __future__ import annotations
 
 import importlib
-import pkgutil
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..errors import LayerError, ProtogenError, did_you_mean
@@ -73,6 +74,7 @@ class LayerType:
     onnx_note: ClassVar[str] = ""  # why there is no ONNX form, for types that need none
     # Bottoms that carry labels or indices: random inputs for them are small whole numbers.
     index_bottoms: ClassVar[tuple[int, ...]] = ()
+    dynamic_rows: ClassVar[int | None] = None  # axis of the tops whose size only the data tell (`tops` states Caffe's placeholder)
 
     def __init__(self, layer: Layer, bottoms: Sequence[Shape], phase: str) -> None:
         self.layer = layer
@@ -212,8 +214,9 @@ def count(shape: Sequence[int]) -> int:
     return total
 
 
+@lru_cache(maxsize=16)
 def constant_filler(value: float = 0.0) -> Message:
-    """A FillerParameter that fills with one value."""
+    """A FillerParameter that fills with one value; shared, not to be changed."""
     return Message.of("FillerParameter", type="constant", value=value)
 
 
@@ -278,8 +281,10 @@ def _load_all() -> None:
         return
     _state["loaded"] = True
     package = __package__ or "protogen.layers"
-    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
-        importlib.import_module(f"{package}.{module.name}")
+    for file in sorted(os.listdir(os.path.dirname(__file__))):
+        name, ending = os.path.splitext(file)
+        if ending == ".py" and name != "__init__":
+            importlib.import_module(f"{package}.{name}")
 
 
 def load_entry_points() -> None:

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from ..convert.onnx_graph import OnnxGraph
 
 
+def batch_statistics(x: Tensor, axes: list[int], view: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and (biased) variance over `axes`, and `x` less its mean; `view` lets the mean broadcast against `x`."""
+    mean = x.mean(axes)
+    centred = x - mean.view(view)
+    return mean, centred.square().mean(axes), centred
+
+
 @register("BatchNorm")
 class BatchNorm(LayerType):
     """(x - mean) / sqrt(variance + eps) per channel (axis 1), without scale and shift.
@@ -23,8 +30,10 @@ class BatchNorm(LayerType):
     yet. With `use_global_stats` (default: in TEST) the statistics are used, else the batch's own, and the sums follow:
     sum = fraction * sum + new, the variance times m / (m - 1) for m values a channel.
 
-    NVIDIA's form (`scale_bias`, or `scale_filler`/`bias_filler` given) adds blobs scale and bias (C,) and does not divide by
-    the factor; its eps is at least 1e-5.
+    NVIDIA's form (`scale_bias`, or `scale_filler`/`bias_filler` given; NVIDIA/caffe's own batch_norm_layer.cpp) adds blobs
+    scale and bias (C,). There the phase alone decides which statistics are used; they are moving averages,
+    fraction * stored + (1 - fraction) * new, begun with the first batch; the factor (1) is not divided by; and eps, at
+    least 1e-5, is part of the variance that is stored.
     """
 
     param_name = "batch_norm_param"
@@ -36,7 +45,8 @@ class BatchNorm(LayerType):
         self.five = bool(p.scale_bias) or "scale_filler" in p or "bias_filler" in p
         self.eps = max(p.eps, 1e-5) if self.five else p.eps
         self.fraction = p.moving_average_fraction
-        self.global_stats: bool | None = p.use_global_stats if "use_global_stats" in p else None
+        decided = "use_global_stats" in p and not self.five
+        self.global_stats: bool | None = p.use_global_stats if decided else None
         self.tops = [shape]
         self.blobs = self._blobs(p)
 
@@ -48,7 +58,7 @@ class BatchNorm(LayerType):
         blobs = [
             BlobSpec("mean", c, constant_filler(), trainable=False),
             BlobSpec("variance", c, neutral, trainable=False),
-            BlobSpec("factor", (1,), neutral, trainable=False),
+            BlobSpec("factor", (1,), constant_filler(1.0) if self.five else neutral, trainable=False),
         ]
         if self.five:
             scale = p.scale_filler if "scale_filler" in p else constant_filler(1.0)
@@ -63,9 +73,7 @@ class BatchNorm(LayerType):
             mean, variance = self._statistics(blobs)
             y = (x - mean.view(view)) * (variance.view(view) + self.eps).rsqrt()
         else:
-            mean = x.mean(axes)
-            centred = x - mean.view(view)
-            variance = centred.square().mean(axes)
+            mean, variance, centred = batch_statistics(x, axes, view)
             y = centred / (variance.view(view) + self.eps).sqrt()
             self._update(blobs, mean.detach(), variance.detach(), x.numel() // mean.numel())
         if self.five:
@@ -86,13 +94,20 @@ class BatchNorm(LayerType):
         correction = m / (m - 1) if m > 1 else 1.0
         sums, squares, factor = blobs[:3]
         if self.five:
-            fraction = self.fraction
-            sums.mul_(fraction).add_(mean, alpha=1 - fraction)
-            squares.mul_(fraction).add_(variance, alpha=1 - fraction)
+            self._average(sums, squares, mean, variance + self.eps)
             return
         factor.mul_(self.fraction).add_(1)
         sums.mul_(self.fraction).add_(mean)
         squares.mul_(self.fraction).add_(variance, alpha=correction)
+
+    def _average(self, sums: Tensor, squares: Tensor, mean: Tensor, variance: Tensor) -> None:
+        """NVIDIA's moving averages, in place. Its count of batches is not stored: statistics that are all 0 are new."""
+        import torch
+
+        new = (sums == 0).all() & (squares == 0).all()
+        for stored, value in ((sums, mean), (squares, variance)):
+            moved = self.fraction * stored + (1 - self.fraction) * value
+            stored.copy_(torch.where(new, value, moved))
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
         if self.global_stats is False:

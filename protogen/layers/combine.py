@@ -1,4 +1,4 @@
-"""Several blobs to one: Concat and Eltwise."""
+"""Several blobs to one: Concat, Eltwise and Axpy."""
 
 from __future__ import annotations
 
@@ -82,3 +82,31 @@ class Eltwise(LayerType):
         for value in values[1:]:
             result = graph.add("Mul" if self.operation == "PROD" else "Add", result, value)
         return result
+
+
+@register("Axpy")
+class Axpy(LayerType):
+    """a * x + y, a channel's factor times x, plus y (axpy_layer.cpp of the fork of SENet, hujie-frank/SENet).
+
+    Bottoms: a (N, C) or (N, C, 1, 1), x and y (N, C, ...); the top has the shape of x.
+    """
+
+    n_bottoms = (3, 3)
+
+    def setup(self) -> None:
+        a, x, _ = self.bottoms
+        self.same_shape(1, 2)
+        self.check(len(x) >= 2, f"needs bottoms with a batch and a channel axis, not {x}")
+        fits = len(a) <= len(x) and a == (*x[:2], *[1] * (len(a) - 2))
+        self.check(fits, f"its first bottom holds one factor per item and channel, {x[:2]} or {(*x[:2], 1, 1)}; it is {a}")
+        self.tops = [x]
+
+    def forward(self, a: Tensor, x: Tensor, y: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        return a.reshape(a.shape[:2] + (1,) * (x.dim() - 2)) * x + y
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        a, x, y = bottoms
+        missing = len(self.bottoms[1]) - len(self.bottoms[0])
+        if missing:
+            a = graph.unsqueeze(a, [len(self.bottoms[0]) + i for i in range(missing)])
+        return graph.affine(x, a, y)

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from .base import LayerType, Shape, register
+from ..prototxt.message import Message
+from .base import BlobSpec, LayerType, Shape, constant_filler, register
 
 if TYPE_CHECKING:
     import torch
 
     from ..convert.onnx_graph import OnnxGraph
+    from ..net import Layer
 
 
 class Source(LayerType):
     """A layer whose tops are fed from outside: an input of the net."""
 
     n_bottoms = (0, 0)
-    n_tops = (1, None)
+    n_tops: ClassVar[tuple[int, int | None]] = (1, None)
     is_input = True
     has_gradient = False
     onnx_note = "it is an input of the graph"
 
-    def unknown(self) -> list[Shape | None]:
+    def unknown(self) -> list[Any]:
         """One unknown shape per top: `inputs=` must give them."""
         return [None] * len(self.layer.tops)
 
@@ -49,7 +51,7 @@ class ImageSource(Source):
     """
 
     n_tops = (1, 3)
-    _PARAMS = {"Data": "data_param", "AnnotatedData": "data_param", "WindowData": "window_data_param"}
+    _PARAMS: ClassVar[dict[str, str]] = {"Data": "data_param", "AnnotatedData": "data_param", "WindowData": "window_data_param"}
 
     def setup(self) -> None:
         message = self.layer.message
@@ -59,7 +61,7 @@ class ImageSource(Source):
         self.tops = self.unknown()
         if not (size and param.batch_size):
             return
-        grey = transform.force_gray or len(transform.mean_value) == 1 or "is_color" in param and not param.is_color
+        grey = transform.force_gray or len(transform.mean_value) == 1 or ("is_color" in param and not param.is_color)
         self.tops[0] = (param.batch_size, 1 if grey else 3, size, size)
         if len(self.tops) > 1 and self.layer.type in ("Data", "ImageData", "WindowData"):
             self.tops[1] = (param.batch_size,)
@@ -87,11 +89,100 @@ class HDF5Data(Source):
         self.tops = self.unknown()
 
 
-@register("Silence")
-class Silence(LayerType):
+def _dummy_shapes(op: LayerType) -> list[Shape]:
+    """Shapes of a DummyData layer's tops, from `shape` or from the old `num`, `channels`, `height` and `width`."""
+    p, n = op.param, len(op.layer.tops)
+    old = {name: list(getattr(p, name)) for name in ("num", "channels", "height", "width")}
+    fillers = len(p.data_filler)
+    op.check(fillers in (0, 1, n), f"has {n} tops and {fillers} data fillers; give one filler, or one per top")
+    if not any(old.values()):
+        shapes = [tuple(shape.dim) for shape in p.shape]
+        op.check(len(shapes) in (1, n), f"has {n} tops and {len(shapes)} shapes; give one shape, or one per top")
+        return shapes * n if len(shapes) == 1 else shapes
+    op.check(not p.shape, "give either shape, or num, channels, height and width")
+    for name, values in old.items():
+        op.check(len(values) in (1, n), f"has {n} tops and {len(values)} values of {name}; give one, or one per top")
+    columns = [values * n if len(values) == 1 else values for values in old.values()]
+    return list(zip(*columns))
+
+
+@register("DummyData")
+class DummyData(LayerType):
+    """Blobs of one value each: the `value` of their constant `data_filler`, by default 0 (caffe/layers/dummy_data_layer.cpp).
+
+    With a filler that draws random numbers the layer stands in for data: its tops are inputs of the net (see `RandomData`).
+    """
+
+    param_name = "dummy_data_param"
+    n_bottoms = (0, 0)
+    n_tops = (1, None)
+    has_gradient = False
+
+    @classmethod
+    def select(cls, layer: Layer) -> type[LayerType]:
+        fillers = layer.message.dummy_data_param.data_filler
+        return cls if all(filler.type == "constant" for filler in fillers) else RandomData
+
+    def setup(self) -> None:
+        self.tops = _dummy_shapes(self)
+        fillers: list[Message] = list(self.param.data_filler) or [constant_filler()]
+        self.values: list[float] = [filler.value for filler in fillers]
+        if len(self.values) == 1:
+            self.values *= len(self.tops)
+
+    def module(self) -> torch.nn.Module:
+        from ..convert.constant import ConstantModule
+
+        return ConstantModule(self.values, self.tops)
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> Sequence[str]:
+        from onnx import TensorProto, helper
+
+        made = []
+        for value, shape in zip(self.values, self.tops):
+            tensor = helper.make_tensor("value", TensorProto.FLOAT, [1], [value])
+            made.append(graph.add("ConstantOfShape", graph.ints(*shape), value=tensor))
+        return made
+
+
+class RandomData(Source):
+    """DummyData with random fillers: inputs of the net with the shapes of `dummy_data_param`."""
+
+    types = ("DummyData",)
+    param_name = "dummy_data_param"
+
+    def setup(self) -> None:
+        self.tops = list(_dummy_shapes(self))
+
+
+@register("Parameter")
+class Parameter(LayerType):
+    """A learnable blob as a top, of the shape in `parameter_param` (caffe/layers/parameter_layer.hpp).
+
+    It starts as zeros, or as a fork's `blob_filler` says.
+    """
+
+    param_name = "parameter_param"
+    n_bottoms = (0, 0)
+
+    def setup(self) -> None:
+        p = self.param
+        self.check("shape" in p, "parameter_param { shape { dim: ... } } is missing")
+        filler = p.blob_filler if "blob_filler" in p else constant_filler()
+        self.tops = [tuple(p.shape.dim)]
+        self.blobs = [BlobSpec("weight", self.tops[0], filler)]
+
+    def forward(self, *bottoms: torch.Tensor, blobs: Sequence[torch.Tensor], training: bool) -> torch.Tensor:
+        return blobs[0]
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        return blobs[0]
+
+
+class Sink(LayerType):
     """Reads blobs so that they are no outputs; makes nothing."""
 
-    n_bottoms = (1, None)
+    n_bottoms: ClassVar[tuple[int, int | None]] = (1, None)
     n_tops = (0, 0)
 
     def setup(self) -> None:
@@ -102,3 +193,22 @@ class Silence(LayerType):
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> Sequence[str]:
         return []
+
+
+@register("Silence")
+class Silence(Sink):
+    """Reads blobs so that they are no outputs; makes nothing (caffe/layers/silence_layer.cpp)."""
+
+
+@register("HDF5Output")
+class HDF5Output(Sink):
+    """Caffe writes data and labels to a file here; in protogen it only reads them (caffe/layers/hdf5_output_layer.cpp)."""
+
+    param_name = "hdf5_output_param"
+    n_bottoms = (2, 2)
+
+    def setup(self) -> None:
+        super().setup()
+        data, label = self.bottoms
+        self.check("file_name" in self.param, "hdf5_output_param { file_name: ... } is missing")
+        self.check(data[:1] == label[:1], f"data {data} and labels {label} differ in the first axis")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .base import LayerType, register
 
@@ -35,7 +35,7 @@ class Pooling(LayerType):
         self.masked = len(self.layer.tops) == 2
         self.check(not self.masked or self.method == "MAX", "only MAX pooling has a mask as its second top")
         self.global_pooling = bool(p.global_pooling)
-        self.kernel = shape[2:] if self.global_pooling else self._pair("kernel", "kernel_size")
+        self.kernel = (shape[2], shape[3]) if self.global_pooling else self._pair("kernel", "kernel_size")
         self.stride = self._pair("stride", "stride")
         self.pad = self._pair("pad", "pad")
         if self.global_pooling:
@@ -44,17 +44,19 @@ class Pooling(LayerType):
             self.check(self.pad == (0, 0) and self.stride == (1, 1), "global_pooling takes no pad and no stride")
         self.check(min(self.kernel) > 0, f"kernel size must be positive, not {self.kernel[0]}x{self.kernel[1]}")
         self.check(min(self.stride) > 0, f"stride must be positive, not {self.stride[0]}x{self.stride[1]}")
-        self.check(self.pad[0] < self.kernel[0] and self.pad[1] < self.kernel[1], f"pad {self.pad} must be smaller than the kernel {self.kernel}")
+        within = self.pad[0] < self.kernel[0] and self.pad[1] < self.kernel[1]
+        self.check(within, f"pad {self.pad} must be smaller than the kernel {self.kernel}")
+        self.check(self.method != "STOCHASTIC" or self.pad == (0, 0), "stochastic pooling takes no pad")
         self.floor = p.round_mode == "FLOOR" or not p.get("ceil_mode", True)
         self.out = self.out_size(shape[2:])
         self.tops = [(*shape[:2], *self.out)] * len(self.layer.tops)
 
     def _pair(self, what: str, both: str) -> tuple[int, int]:
         """(height, width) of kernel, stride or pad, from `both` or from its `_h` and `_w`."""
-        p = self.param
-        if f"{what}_h" in p or f"{what}_w" in p:
-            self.check(both not in p or what != "kernel", f"give either {both} or {what}_h and {what}_w")
-            return (getattr(p, f"{what}_h") or 0, getattr(p, f"{what}_w") or 0)
+        p, high, wide = self.param, f"{what}_h", f"{what}_w"
+        if high in p or wide in p:
+            self.check(both not in p and high in p and wide in p, f"give either {both}, or both {high} and {wide}")
+            return (getattr(p, high), getattr(p, wide))
         self.check(what != "kernel" or both in p, "kernel_size (or kernel_h and kernel_w) is missing")
         value = getattr(p, both)
         return (value, value)
@@ -64,10 +66,11 @@ class Pooling(LayerType):
         out = []
         for i in range(2):
             span = size[i] + 2 * self.pad[i] - self.kernel[i]
-            self.check(span >= 0, f"the kernel {self.kernel} is larger than its bottom {tuple(size)} with padding {self.pad}")
             n = (span // self.stride[i] if self.floor else -(-span // self.stride[i])) + 1
             if any(self.pad) and (n - 1) * self.stride[i] >= size[i] + self.pad[i]:
                 n -= 1
+            # A kernel larger than the image is fine with Caffe as long as rounding up leaves one (clipped) window.
+            self.check(n > 0, f"the kernel {self.kernel} is larger than its bottom {tuple(size)} with padding {self.pad}")
             out.append(n)
         return (out[0], out[1])
 
@@ -83,9 +86,15 @@ class Pooling(LayerType):
         starts = [[n * self.stride[i] - self.pad[i] for n in range(out[i])] for i in range(2)]
         return [[min(s + self.kernel[i], size[i] + self.pad[i]) - s for s in starts[i]] for i in range(2)]
 
+    def missing(self, size: Sequence[int]) -> list[int]:
+        """How many of the last windows of each axis start behind the image, so that no pixel is in them."""
+        within = [-(-(size[i] + self.pad[i]) // self.stride[i]) for i in range(2)]
+        return [max(out - n, 0) for out, n in zip(self.out_size(size), within)]
+
     def _is_plain(self) -> bool:
         """Whether PyTorch's own ceil mode gives the same windows, whatever the input's size."""
-        return all(2 * pad <= kernel and (any(self.pad) or stride <= kernel) for pad, kernel, stride in zip(self.pad, self.kernel, self.stride))
+        axes = zip(self.pad, self.kernel, self.stride)
+        return all(2 * pad <= kernel and (any(self.pad) or stride <= kernel) for pad, kernel, stride in axes)
 
     # ---- PyTorch
 
@@ -99,10 +108,16 @@ class Pooling(LayerType):
         return nn.AvgPool2d(self.kernel, self.stride, self.pad, ceil_mode=not self.floor, count_include_pad=True)
 
     def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor | Sequence[Tensor]:  # type: ignore[override]
+        return self._max_and_mask(x) if self.masked else self.pool(x, training)
+
+    def pool(self, x: Tensor, training: bool) -> Tensor:
+        """The first top."""
+        from torch.nn import functional as F
+
         if self.global_pooling and self.method == "AVE":
             return x.mean((2, 3), keepdim=True)
         if self.method == "MAX":
-            return self._max(x)
+            return F.max_pool2d(self._padded(x, LOWEST), *self._windows(x))
         return self._average(x) if self.method == "AVE" else self._stochastic(x, training)
 
     def _windows(self, x: Tensor) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -116,16 +131,18 @@ class Pooling(LayerType):
         margins = [before[1], after[1], before[0], after[0]]
         return F.pad(x, margins, value=value) if any(margins) else x
 
-    def _max(self, x: Tensor) -> Tensor | Sequence[Tensor]:
+    def _max_and_mask(self, x: Tensor) -> Sequence[Tensor]:
+        """Maxima, and where each lies in its image's plane; -1 for a window without any pixel."""
+        import torch
         from torch.nn import functional as F
 
-        kernel, stride = self._windows(x)
         padded = self._padded(x, LOWEST)
-        if not self.masked:
-            return F.max_pool2d(padded, kernel, stride)
-        y, index = F.max_pool2d(padded, kernel, stride, return_indices=True)
+        y, index = F.max_pool2d(padded, *self._windows(x), return_indices=True)
         rows, columns = index // padded.shape[3] - self.pad[0], index % padded.shape[3] - self.pad[1]
-        return [y, (rows * x.shape[3] + columns).to(x.dtype)]
+        mask = rows * x.shape[3] + columns
+        if any(self.missing(x.shape[2:])):
+            mask = torch.where((rows < x.shape[2]) & (columns < x.shape[3]), mask, -1)
+        return [y, mask.to(x.dtype)]
 
     def _average(self, x: Tensor) -> Tensor:
         from torch.nn import functional as F
@@ -144,85 +161,91 @@ class Pooling(LayerType):
         if not training:
             sums = F.avg_pool2d(padded, kernel, stride, divisor_override=1)
             squares = F.avg_pool2d(padded * padded, kernel, stride, divisor_override=1)
-            return squares / torch.where(sums == 0, torch.ones_like(sums), sums)
+            some = sums > 0
+            return torch.where(some, squares / torch.where(some, sums, 1), 0)
         n, c = x.shape[:2]
         windows = F.unfold(padded.reshape(n * c, 1, *padded.shape[2:]), kernel, stride=stride)
         summed = windows.cumsum(1)
         threshold = torch.rand_like(summed[:, :1]) * summed[:, -1:]
         pick = (summed < threshold).sum(1, keepdim=True).clamp(max=windows.shape[1] - 1)
-        out = self.out if not self.global_pooling else (1, 1)
-        return windows.gather(1, pick).reshape(n, c, *(out if x.shape[2:] == self.bottoms[0][2:] else self.out_size(x.shape[2:])))
+        out = (1, 1) if self.global_pooling else self.out_size(x.shape[2:])
+        return windows.gather(1, pick).reshape(n, c, *out)
 
     # ---- ONNX
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str | Sequence[str]:
-        x = bottoms[0]
-        if self.global_pooling and not self.masked and self.method != "STOCHASTIC":
+        return self._onnx_masked(graph, bottoms[0]) if self.masked else self.emit(graph, bottoms[0])
+
+    def emit(self, graph: OnnxGraph, x: str) -> str:
+        """The value of the first top."""
+        if self.global_pooling and self.method != "STOCHASTIC":
             return graph.add("GlobalMaxPool" if self.method == "MAX" else "GlobalAveragePool", x)
         if self.method == "MAX":
             return self._onnx_max(graph, x)
         if self.method == "AVE":
             return self._onnx_average(graph, x)
-        # The stochastic pooling of TEST: both averages have one divisor, so it cancels.
-        squares = self._onnx_sums(graph, graph.add("Mul", x, x))
-        sums = self._onnx_sums(graph, x)
-        empty = graph.add("Equal", sums, graph.scalar(0.0))
-        return graph.add("Div", squares, graph.add("Where", empty, graph.scalar(1.0), sums))
+        return self._onnx_stochastic(graph, x)
 
-    def _onnx_crop(self, graph: OnnxGraph, x: str) -> tuple[str, list[int], list[int]]:
-        """`x` without rows and columns that no window covers, and the padding (before, after) that is left."""
+    def _onnx_windows(self, graph: OnnxGraph, x: str) -> tuple[str, dict[str, Any], list[int]]:
+        """`x` without what no window covers, the attributes of a pooling op, and the size of what it then gives from.
+
+        The windows that start behind the image are left out (see `_onnx_missing`): runtimes refuse pads of a kernel's size.
+        """
         size = self.bottoms[0][2:]
-        before, after = self.margins(size)
+        shown = [out - missing for out, missing in zip(self.out, self.missing(size))]
+        after = [(shown[i] - 1) * self.stride[i] + self.kernel[i] - size[i] - self.pad[i] for i in range(2)]
         cut = [i for i in range(2) if after[i] < 0]
         if cut:
             x = graph.slice(x, [0] * len(cut), [size[i] + after[i] for i in cut], [i + 2 for i in cut])
-        return x, before, [max(a, 0) for a in after]
+        pads = [*self.pad, *(max(a, 0) for a in after)]
+        attributes = {"kernel_shape": list(self.kernel), "strides": list(self.stride), "pads": pads}
+        return x, attributes, [size[i] + min(after[i], 0) for i in range(2)]
 
-    def _onnx_max(self, graph: OnnxGraph, x: str) -> str | Sequence[str]:
-        if self.masked:
-            return self._onnx_masked(graph, x)
-        x, before, after = self._onnx_crop(graph, x)
-        if any(a >= k for a, k in zip(after, self.kernel)):
-            x = graph.pad(x, [0, 0, *before], [0, 0, *after], LOWEST)
-            before = after = [0, 0]
-        return graph.add("MaxPool", x, kernel_shape=list(self.kernel), strides=list(self.stride), pads=[*before, *after])
+    def _onnx_missing(self, graph: OnnxGraph, y: str, value: float) -> str:
+        """`y` with `value` for the windows that `_onnx_windows` left out."""
+        missing = self.missing(self.bottoms[0][2:])
+        return graph.pad(y, [0] * 4, [0, 0, *missing], value) if any(missing) else y
+
+    def _onnx_max(self, graph: OnnxGraph, x: str) -> str:
+        x, attributes, _ = self._onnx_windows(graph, x)
+        return self._onnx_missing(graph, graph.add("MaxPool", x, **attributes), LOWEST)
 
     def _onnx_masked(self, graph: OnnxGraph, x: str) -> Sequence[str]:
-        """Maxima and their indices. ONNX counts indices through the whole padded-free tensor, Caffe in each H * W plane."""
-        x, before, after = self._onnx_crop(graph, x)
-        y, index = graph.add(
-            "MaxPool", x, outputs=2, kernel_shape=list(self.kernel), strides=list(self.stride), pads=[*before, *after]
-        )
-        height, width = self.bottoms[0][2:]
-        cut_height, cut_width = (min(s, (o - 1) * st + k - p) for s, o, st, k, p in zip((height, width), self.out, self.stride, self.kernel, self.pad))
-        plane = graph.constant(cut_height * cut_width, "int64")
-        index = graph.add("Mod", index, plane)
-        if cut_width != width:
-            columns = graph.constant(cut_width, "int64")
-            row = graph.add("Div", index, columns)
-            index = graph.add("Add", graph.add("Mul", row, graph.constant(width, "int64")), graph.add("Mod", index, columns))
-        return [y, graph.add("Cast", index, to=1)]
+        """Maxima and their indices: ONNX counts these through the whole tensor, Caffe in each H * W plane."""
+        x, attributes, (height, width) = self._onnx_windows(graph, x)
+        y, index = graph.add("MaxPool", x, outputs=2, **attributes)
+        index = graph.add("Mod", index, _int(graph, height * width))
+        if width != self.bottoms[0][3]:
+            rows = graph.add("Mul", graph.add("Div", index, _int(graph, width)), _int(graph, self.bottoms[0][3]))
+            index = graph.add("Add", rows, graph.add("Mod", index, _int(graph, width)))
+        mask = graph.add("Cast", index, to=1)  # 1: FLOAT
+        return [self._onnx_missing(graph, y, LOWEST), self._onnx_missing(graph, mask, -1.0)]
 
     def _onnx_average(self, graph: OnnxGraph, x: str) -> str:
-        x, before, after = self._onnx_crop(graph, x)
-        common = {"kernel_shape": list(self.kernel), "strides": list(self.stride)}
         divisors = self.divisors(self.bottoms[0][2:])
-        whole = all(size == kernel for sizes, kernel in zip(divisors, self.kernel) for size in sizes)
-        if not any(self.pad) and all(a < k for a, k in zip(after, self.kernel)):
-            return graph.add("AveragePool", x, **common, pads=[0, 0, *after])
-        if whole:
-            return graph.add("AveragePool", x, **common, pads=[*before, *after], count_include_pad=1)
-        sums = self._onnx_sums(graph, x, crop=False)
-        return graph.add("Mul", sums, graph.constant([[[[1.0 / (a * b) for b in divisors[1]] for a in divisors[0]]]]))
+        x, attributes, _ = self._onnx_windows(graph, x)
+        if not any(self.pad) and not any(self.missing(self.bottoms[0][2:])):
+            return graph.add("AveragePool", x, **attributes)
+        mean = self._onnx_missing(graph, graph.add("AveragePool", x, **attributes, count_include_pad=1), 0.0)
+        area = self.kernel[0] * self.kernel[1]
+        if all(size == kernel for sizes, kernel in zip(divisors, self.kernel) for size in sizes):
+            return mean
+        return graph.add("Mul", mean, graph.constant([[[[area * _inverse(a * b) for b in divisors[1]] for a in divisors[0]]]]))
 
-    def _onnx_sums(self, graph: OnnxGraph, x: str, crop: bool = True) -> str:
-        """The sum of each window, zeros outside the image."""
-        if crop:
-            x, before, after = self._onnx_crop(graph, x)
-        else:
-            before, after = self.margins(self.bottoms[0][2:])
-            after = [max(a, 0) for a in after]
-        if any(before) or any(after):
-            x = graph.pad(x, [0, 0, *before], [0, 0, *after])
-        mean = graph.add("AveragePool", x, kernel_shape=list(self.kernel), strides=list(self.stride))
-        return graph.add("Mul", mean, graph.scalar(float(self.kernel[0] * self.kernel[1])))
+    def _onnx_stochastic(self, graph: OnnxGraph, x: str) -> str:
+        """The form of TEST: sum of squares by sum. As both are averages over one divisor, that cancels."""
+        squared, attributes, _ = self._onnx_windows(graph, graph.add("Mul", x, x))
+        plain, attributes, _ = self._onnx_windows(graph, x)
+        squares, sums = (graph.add("AveragePool", value, **attributes) for value in (squared, plain))
+        some = graph.add("Greater", sums, graph.scalar(0.0))
+        quotient = graph.add("Div", squares, graph.add("Where", some, sums, graph.scalar(1.0)))
+        return self._onnx_missing(graph, graph.add("Where", some, quotient, graph.scalar(0.0)), 0.0)
+
+
+def _int(graph: OnnxGraph, value: int) -> str:
+    return graph.constant(value, "int64")
+
+
+def _inverse(divisor: int) -> float:
+    """1 / divisor; Caffe divides the sum of an empty window, 0, by a size of 0 where it starts right behind the image."""
+    return 1.0 / divisor if divisor else float("nan")

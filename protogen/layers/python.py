@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .base import LayerType, register
+from .base import LayerType, count, register
 from .data import Source
 
 if TYPE_CHECKING:
@@ -116,3 +116,57 @@ class PythonSource(Source):
 
     def setup(self) -> None:
         self.tops = self.unknown()
+
+
+@register_python("SpatialDropoutLayer", "spatial_dropout")
+class SpatialDropout(LayerType):
+    """ENet's dropout of whole channels (TimoSaemann/ENet, spatial_dropout.py).
+
+    `param_str` has the rate `p` and the `phase`, whatever the net's. TRAIN: each channel of each item is zeroed with probability
+    p, the rest times 1 / (1 - p); TEST: everything times 1 / (1 - p).
+    """
+
+    param_name = "python_param"
+
+    def setup(self) -> None:
+        given = arguments(self.layer)
+        try:
+            self.rate = float(given["p"])
+        except (KeyError, TypeError, ValueError):
+            raise self.error("param_str must give the rate: \"{'phase': 'TEST', 'p': '0.1'}\"") from None
+        self.check(0 < self.rate < 1, f"p must lie between 0 and 1, not {self.rate:g}")
+        self.check(len(self.bottoms[0]) == 4, f"takes a bottom with 4 axes (N, C, H, W), not {self.bottoms[0]}")
+        self.drops = given.get("phase") == "TRAIN"
+        self.tops = [self.bottoms[0]]
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        from torch.nn import functional as F
+
+        return F.dropout2d(x, self.rate, training) if self.drops else x / (1 - self.rate)
+
+    @property
+    def is_identity(self) -> bool:
+        return self.drops  # in inference, where nothing is dropped
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        return bottoms[0] if self.drops else graph.add("Mul", bottoms[0], graph.scalar(1 / (1 - self.rate)))
+
+
+@register_python("EuclideanLossLayer", "pyloss")
+class PythonEuclideanLoss(LayerType):
+    """The loss of Caffe's own example, sum((a - b)^2) / (2 N), as a blob of shape (1,) (caffe/examples/pycaffe/layers/pyloss.py).
+
+    As for any Python layer, `loss_weight` must be given for it to count into the net's loss.
+    """
+
+    param_name = "python_param"
+    n_bottoms = (2, 2)
+    onnx_note = "a loss is for training"
+
+    def setup(self) -> None:
+        a, b = self.bottoms
+        self.check(count(a) == count(b), f"bottoms must have equally many values; they are {a} and {b}")
+        self.tops = [(1,)]
+
+    def forward(self, a: Tensor, b: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        return ((a - b.reshape(a.shape)) ** 2).sum().reshape(1) / a.shape[0] / 2

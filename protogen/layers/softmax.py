@@ -1,15 +1,14 @@
-"""Softmax and the losses on class probabilities (caffe/layers/softmax_layer.cpp, softmax_loss_layer.cpp)."""
+"""Softmax (caffe/layers/softmax_layer.cpp)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .base import LayerType, count, register
+from .base import LayerType, register
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
     from ..convert.onnx_graph import OnnxGraph
 

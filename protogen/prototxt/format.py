@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Collection, Iterator
+import math
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from .message import Message, Word
+from .message import Message, Word, to_float32
 
-_FLOAT32 = struct.Struct("<f")
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -29,18 +28,27 @@ def _escape(character: str) -> str:
         return _ESCAPES[character]
     if character.isprintable():
         return character
-    return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
+    try:
+        return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:  # half a surrogate pair: no text in UTF-8 can hold it
+        return "\ufffd"
 
 
-@lru_cache(maxsize=4096)
 def number(value: float, double: bool = False) -> str:
     """The shortest text that reads back as the same float32 (or double).
 
     >>> number(0.0010000000474974513), number(1.0), number(1e-5)
     ('0.001', '1', '1e-5')
     """
-    if value != value or value in (float("inf"), float("-inf")):
-        return str(value)
+    if not math.isfinite(value):
+        return str(float(value))
+    if value == int(value) and abs(value) < 1 << 24:
+        return "-0" if value == 0 and math.copysign(1, value) < 0 else str(int(value))
+    return _fraction(value, double)
+
+
+@lru_cache(maxsize=4096)
+def _fraction(value: float, double: bool) -> str:
     text = repr(value) if double else _shortest(value)
     mantissa, mark, exponent = text.partition("e")
     if mantissa.endswith(".0"):
@@ -49,46 +57,47 @@ def number(value: float, double: bool = False) -> str:
 
 
 def _shortest(value: float) -> str:
-    try:
-        wanted = _FLOAT32.pack(value)
-    except OverflowError:
-        return repr(value)
-    for digits in range(1, 9):
-        text = f"{value:.{digits}g}"
-        if _FLOAT32.pack(float(text)) == wanted:
-            return text
-    return f"{value:.9g}"
+    wanted = to_float32(value)
+    candidates = (f"{value:.{digits}g}" for digits in range(1, 9))
+    return next((text for text in candidates if to_float32(float(text)) == wanted), f"{value:.9g}")
 
 
-def fields(message: Message, indent: int = 0, skip: Collection[str] = ()) -> str:
+def fields(message: Message, indent: int = 0, skip: Collection[str] = (), first: Sequence[str] = ()) -> str:
     """The fields of a message as prototxt lines, each ended by a newline.
 
     Args:
         message: the message.
         indent: levels of indentation (two spaces each).
         skip: names of fields to leave out.
+        first: names of fields that come before all others, in this order.
 
     >>> print(fields(Message.of("PoolingParameter", pool="AVE", kernel_size=2)), end="")
     pool: AVE
     kernel_size: 2
     """
-    return "".join(_lines(message, "  " * indent, skip))
+    lines: list[str] = []
+    pairs = message.fields()
+    if skip:
+        pairs = [pair for pair in pairs if pair[0] not in skip]
+    if first:
+        head = [(name, message.get(name)) for name in first if name in message]
+        pairs = head + [pair for pair in pairs if pair[0] not in first]
+    _append_lines(lines, message, pairs, "  " * indent)
+    return "".join(lines)
 
 
-def _lines(message: Message, pad: str, skip: Collection[str] = ()) -> Iterator[str]:
-    known = message.descriptor.fields if message.descriptor else {}
-    for name, value in message.fields():
-        if name in skip:
-            continue
+def _append_lines(lines: list[str], message: Message, pairs: Iterable[tuple[str, Any]], pad: str) -> None:
+    known = message.descriptor.fields if message.descriptor is not None else {}
+    for name, value in pairs:
         field = known.get(name)
         kind = field.kind if field is not None else ""
         for item in value if isinstance(value, list) else (value,):
             if isinstance(item, Message):
-                yield f"{pad}{name} {{\n"
-                yield from _lines(item, pad + "  ")
-                yield f"{pad}}}\n"
+                lines.append(f"{pad}{name} {{\n")
+                _append_lines(lines, item, item.fields(), pad + "  ")
+                lines.append(f"{pad}}}\n")
             else:
-                yield f"{pad}{name}: {scalar(item, kind)}\n"
+                lines.append(f"{pad}{name}: {scalar(item, kind)}\n")
 
 
 def scalar(value: Any, kind: str = "") -> str:

@@ -15,12 +15,21 @@ _TOKEN = re.compile(
       (?P<word>[A-Za-z_]\w*)
     | (?P<number>\.?[0-9](?:[eE][+-]|[\w.])*)
     | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
-    | (?P<punct>[{}<>:\[\],;/-])
+    | (?P<punct>[{}<>:\[\],;/.-])
     | (?P<end>\Z)
     )""".replace(r"\x00a0", "\u00a0"),
-    re.VERBOSE | re.DOTALL,
+    re.VERBOSE | re.DOTALL | re.ASCII,
 )
+_SKIPPED = re.compile("(?:[ \\t\\r\\n\\f\\v\u00a0]|#[^\\n]*)*")
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
+_LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+_BYTE_ORDER_MARKS = (  # the longer ones first: UTF-32's starts with UTF-16's
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _SIMPLE_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
 MAX_TEXT_BYTES = 256 << 20
 
@@ -29,7 +38,7 @@ class Source:
     """A text with its name: turns offsets into (line, column) and into errors."""
 
     def __init__(self, text: str, name: str) -> None:
-        self.text, self.name = text, name
+        self.text, self.name = _clean(text), name
         self._line_starts: list[int] | None = None
 
     def position(self, offset: int) -> tuple[int, int]:
@@ -61,7 +70,7 @@ class Source:
             offset = found.end()
 
     def _bad_character(self, offset: int) -> ParseError:
-        skipped = re.compile(r"(?:\s|#[^\n]*)*").match(self.text, offset)
+        skipped = _SKIPPED.match(self.text, offset)
         offset = skipped.end() if skipped else offset
         character = self.text[offset]
         if character in "\"'":
@@ -69,8 +78,17 @@ class Source:
         return self.error(f"unexpected character {character!r}", offset)
 
 
+def _clean(text: str) -> str:
+    """The text with "\\n" ending its lines, and without what cannot be written back as UTF-8."""
+    if "\r" in text and "\n" not in text:
+        text = text.replace("\r", "\n")
+    if text.isascii():
+        return text
+    return _LONE_SURROGATE.sub("\ufffd", text.removeprefix("\ufeff"))
+
+
 def read_text(path: str | Path) -> str:
-    """The text of a file in UTF-8, UTF-16 (with a byte order mark) or, failing both, Latin-1.
+    """The text of a file in UTF-8, UTF-16 or UTF-32 or, failing all, Latin-1.
 
     Raises:
         ProtogenError: the file cannot be read, is empty, or is binary.
@@ -78,8 +96,8 @@ def read_text(path: str | Path) -> str:
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_TEXT_BYTES + 1)
-    except OSError as error:
-        raise ProtogenError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        raise ProtogenError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     return decode(data, str(path))
 
 
@@ -89,8 +107,11 @@ def decode(data: bytes, name: str) -> str:
         raise ProtogenError(f"{name}: the file is empty; a prototxt with at least one layer is needed")
     if len(data) > MAX_TEXT_BYTES:
         raise ProtogenError(f"{name}: larger than {MAX_TEXT_BYTES >> 20} MiB; not a prototxt")
-    for mark, encoding in ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
+    for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):
+            return data.decode(encoding, "replace")
+    for zeros, encoding in ((data[1:64:2], "utf-16-le"), (data[0:64:2], "utf-16-be")):
+        if len(zeros) > 1 and not any(zeros) and any(data[:64]):
             return data.decode(encoding, "replace")
     if b"\0" in data or data[:1] in b"\x89\x1f" or data[:2] == b"PK":
         raise ProtogenError(f"{name}: this is a binary file, not a prototxt; weights (.caffemodel) go beside the net's prototxt")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..errors import ProtogenError, did_you_mean
 from ..schema import Field, MessageType, message_type
 
 _FLOAT32 = struct.Struct("<f")
+_UNSET: Any = object()
 
 
 class Word(str):
@@ -62,7 +63,7 @@ class Message:
         return self
 
     def set(self, name: str, value: Any) -> None:
-        """Set a field from a Python value, checked against the schema.
+        """Set a field from a Python value, checked against the schema; a message is copied in.
 
         Raises:
             ProtogenError: unknown field, wrong type, or a number out of the field's range.
@@ -71,10 +72,13 @@ class Message:
         if field is None:
             self._values[name] = _unknown_value(value)
         elif field.repeated:
+            check = _CHECKS[field.kind]
             items = value if isinstance(value, (list, tuple)) else [value]
             self._values[name] = [check(field, item) for item in items]
+            if not self._values[name]:
+                del self._values[name]  # an empty list is an unset field, as in the text
         else:
-            self._values[name] = check(field, value)
+            self._values[name] = _CHECKS[field.kind](field, value)
 
     def append(self, name: str, value: Any) -> None:
         """Add one value to a repeated (or unknown) field."""
@@ -95,22 +99,21 @@ class Message:
         return field
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name[0] == "_":
             raise AttributeError(name)
-        values = self._values
-        field = self.descriptor.fields.get(name) if self.descriptor else None
-        if field is not None:
-            if name in values:
-                return values[name]
-            return _empty(field) if field.kind == "message" and not field.repeated else field.default
-        if name in values:
-            value = values[name]
-            return value[0] if isinstance(value, list) and len(value) == 1 else value
-        raise AttributeError(f"{self!r} has no field {name!r}")
+        value = self._values.get(name, _UNSET)
+        field = self.descriptor.fields.get(name) if self.descriptor is not None else None
+        if value is _UNSET:
+            if field is None:
+                raise AttributeError(f"{self!r} has no field {name!r}")
+            return Message(field.message_type) if field.kind == "message" and not field.repeated else field.default
+        return value if field is not None else _unwrapped(value)
 
     def get(self, name: str, default: Any = None) -> Any:
         """The field's value if it is set, else `default` (not the schema's)."""
-        return getattr(self, name) if name in self._values else default
+        value = self._values.get(name, default)
+        known = self.descriptor is not None and name in self.descriptor.fields
+        return value if known or value is default else _unwrapped(value)
 
     def __contains__(self, name: object) -> bool:
         return name in self._values
@@ -119,19 +122,20 @@ class Message:
         """Unset a field."""
         self._values.pop(name, None)
 
-    def fields(self) -> Iterator[tuple[str, Any]]:
+    def fields(self) -> Iterable[tuple[str, Any]]:
         """Set fields as (name, value), known ones in the order of their numbers, then unknown ones as read."""
         values = self._values
         if self.descriptor is None or len(values) < 2:
-            return iter(values.items())
-        known = self.descriptor.fields
-        last = 1 << 30
-        return iter(sorted(values.items(), key=lambda item: known[item[0]].number if item[0] in known else last))
+            return values.items()
+        return [(name, values[name]) for name in sorted(values, key=self.descriptor.order.__getitem__)]
 
     def copy(self) -> Message:
         """A deep copy."""
         twin = Message(self.descriptor, self.origin)
-        twin._values = {name: _copy(value) for name, value in self._values.items()}
+        twin._values = {
+            name: value.copy() if isinstance(value, Message) else _copies(value) if isinstance(value, list) else value
+            for name, value in self._values.items()
+        }
         return twin
 
     def __eq__(self, other: object) -> bool:
@@ -153,14 +157,13 @@ def _restore(type: MessageType | None, position: tuple[int, int] | None, values:
     return message
 
 
-def _copy(value: Any) -> Any:
-    if isinstance(value, Message):
-        return value.copy()
-    return [_copy(item) for item in value] if isinstance(value, list) else value
+def _copies(values: list[Any]) -> list[Any]:
+    return [value.copy() if isinstance(value, Message) else value for value in values]
 
 
-def _empty(field: Field) -> Message:
-    return Message(field.message_type)
+def _unwrapped(value: Any) -> Any:
+    """An unknown field's value: written once, it is not a list."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def _unknown_value(value: Any) -> list[Any]:
@@ -174,31 +177,48 @@ def check(field: Field, value: Any) -> Any:
     Raises:
         ProtogenError: the value has the wrong type or is out of the field's range.
     """
-    kind = field.kind
-    if field.range is not None:
-        return _check_integer(field, value)
-    if kind == "float" or kind == "double":
-        if isinstance(value, bool) or not isinstance(value, (int, float)) and not hasattr(value, "__float__"):
-            raise _wrong(field, value)
-        return to_float32(float(value)) if kind == "float" else float(value)
-    if kind == "bool":
-        if isinstance(value, bool) or value in (0, 1):
-            return bool(value)
+    return _CHECKS[field.kind](field, value)
+
+
+def _check_message(field: Field, value: Any) -> Message:
+    if isinstance(value, Message):
+        if value.descriptor in (field.message_type, None):
+            return value.copy()
+    elif isinstance(value, Mapping):
+        return Message(field.message_type).update(value)
+    raise _wrong(field, value)
+
+
+def _check_string(field: Field, value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    if not isinstance(value, str):
         raise _wrong(field, value)
-    if kind == "enum":
-        return _check_enum(field, value)
-    if kind == "message":
-        if isinstance(value, Mapping):
-            return Message(field.message_type).update(value)
-        if isinstance(value, Message) and value.descriptor in (field.message_type, None):
-            return value
+    try:
+        value.isascii() or value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise ProtogenError(f"field {field.name!r}: {value!r} is not valid Unicode text") from None
+    return value
+
+
+def _check_bool(field: Field, value: Any) -> bool:
+    if isinstance(value, bool) or value in (0, 1):
+        return bool(value)
+    raise _wrong(field, value)
+
+
+def _check_float(field: Field, value: Any) -> float:
+    if isinstance(value, bool) or not hasattr(value, "__float__"):
         raise _wrong(field, value)
-    if not isinstance(value, (str, bytes)):
-        raise _wrong(field, value)
-    return value if isinstance(value, str) else value.decode("utf-8", "surrogateescape")
+    try:
+        return to_float32(float(value)) if field.kind == "float" else float(value)
+    except (OverflowError, TypeError, ValueError):
+        raise _wrong(field, value) from None
 
 
 def _check_integer(field: Field, value: Any) -> int:
+    if type(value) is int and field.range is not None and field.range[0] <= value <= field.range[1]:
+        return value
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise _wrong(field, value)
     number = value.__index__()
@@ -209,12 +229,24 @@ def _check_integer(field: Field, value: Any) -> int:
 
 
 def _check_enum(field: Field, value: Any) -> str:
+    if type(value) is str and value in field.values:
+        return value
     name = field.enum_name(value) if isinstance(value, int) else str(value)
     if name not in field.values:
-        known = ", ".join(field.values)
-        raise ProtogenError(f"field {field.name!r} has no value {value!r}{did_you_mean(str(value), field.values)} (known: {known})")
+        hint = did_you_mean(str(value), field.values)
+        raise ProtogenError(f"field {field.name!r} has no value {value!r}{hint} (known: {', '.join(field.values)})")
     return str(name)
 
 
 def _wrong(field: Field, value: Any) -> ProtogenError:
     return ProtogenError(f"field {field.name!r} takes a {field.kind}, not {value!r}")
+
+
+_CHECKS: dict[str, Callable[[Field, Any], Any]] = {
+    **dict.fromkeys(("int32", "uint32", "int64", "uint64"), _check_integer),
+    **dict.fromkeys(("float", "double"), _check_float),
+    **dict.fromkeys(("string", "bytes"), _check_string),
+    "bool": _check_bool,
+    "enum": _check_enum,
+    "message": _check_message,
+}

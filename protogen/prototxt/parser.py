@@ -10,7 +10,7 @@ import re
 import warnings
 from typing import Any
 
-from ..errors import ParseError, ProtogenWarning, did_you_mean, nearest
+from ..errors import ParseError, ProtogenWarning, did_you_mean, excerpt, nearest
 from ..schema import Field, MessageType, message_type
 from .lexer import Source, describe, unquote
 from .message import Message, Word, to_float32
@@ -102,7 +102,9 @@ class _Parser:
         if self.kind == "punct" and self.text == "[":
             if not field.repeated:
                 raise self.error(f"field {field.name!r} takes one value, not a list")
-            values.setdefault(field.name, []).extend(self.list_of(lambda: self.value(field)))
+            items = self.list_of(lambda: self.value(field))
+            if items:
+                values.setdefault(field.name, []).extend(items)
         elif field.repeated:
             values.setdefault(field.name, []).append(self.value(field))
         elif field.name in values:
@@ -127,7 +129,8 @@ class _Parser:
         offset = self.offset
         sign = "-" if self.take("-") else ""
         if self.kind not in ("word", "number"):
-            raise self.error(f"field {field.name!r} takes {_kind(field)}, found {describe(self.kind, self.text)}")
+            hint = "; write it without quotes" if self.kind == "string" else ""
+            raise self.error(f"field {field.name!r} takes {_kind(field)}, found {describe(self.kind, self.text)}{hint}")
         text = sign + self.text
         value = _convert(field, text)
         if value is None:
@@ -174,16 +177,18 @@ class _Parser:
         if message.descriptor is not None:
             self.report_unknown(message.descriptor, name, offset)
         colon = self.take(":")
-        values = message._values.setdefault(name, [])
+        values = message._values
         if colon and self.kind == "punct" and self.text == "[":
-            values.extend(self.list_of(self.unknown_value))
+            items = self.list_of(self.unknown_value)
+            if items:
+                values.setdefault(name, []).extend(items)
         elif not colon and (self.kind != "punct" or self.text not in _CLOSING):
-            raise self.error(f"expected ':' or '{{' after {name!r}, found {describe(self.kind, self.text)}")
+            raise self.error(f"expected ':' or '{{' after {excerpt(name)}, found {describe(self.kind, self.text)}")
         else:
-            values.append(self.unknown_value())
+            values.setdefault(name, []).append(self.unknown_value())
 
     def report_unknown(self, type: MessageType, name: str, offset: int) -> None:
-        text = f"unknown field {name!r} in {type.name}"
+        text = f"unknown field {excerpt(name)} in {type.name}"
         if self.strict or self.depth == 0 or _is_slip(name, type):
             raise self.error(text + did_you_mean(name, type.fields), offset)
         line, column = self.source.position(offset)
@@ -200,7 +205,7 @@ class _Parser:
         text = sign + self.text
         value = _guess(text)
         if value is None:
-            raise self.error(f"{text!r} is not a number")
+            raise self.error(f"{excerpt(text)} is not a number")
         self.advance()
         return value
 
@@ -220,8 +225,8 @@ def _convert(field: Field, text: str) -> Any:
         number = _integer(text)
         return number if number is not None and field.range[0] <= number <= field.range[1] else None
     if kind == "float":
-        number = _float(text)
-        return None if number is None else to_float32(number)
+        value = _float(text)
+        return None if value is None else to_float32(value)
     if kind == "enum":
         if text in field.values:
             return text
@@ -233,10 +238,10 @@ def _convert(field: Field, text: str) -> Any:
 def _refusal(field: Field, text: str) -> str:
     if field.kind == "enum":
         hint = did_you_mean(text, field.values) or f" (known: {', '.join(field.values)})"
-        return f"field {field.name!r} has no value {text!r}{hint}"
+        return f"field {field.name!r} has no value {excerpt(text)}{hint}"
     if field.range is not None and _integer(text) is not None:
         return f"field {field.name!r}: {text} is out of range ({field.range[0]} to {field.range[1]})"
-    return f"field {field.name!r} takes {_kind(field)}, not {text!r}"
+    return f"field {field.name!r} takes {_kind(field)}, not {excerpt(text)}"
 
 
 def _kind(field: Field) -> str:
@@ -251,6 +256,8 @@ def _integer(text: str) -> int | None:
         body = text.lstrip("-")
         if body.startswith("0") and body.isdigit():
             return int(text, 8)
+        if "_" in body:
+            return None
         return int(text, 16) if body[:2] in ("0x", "0X") else int(text)
     except ValueError:
         return None
@@ -262,13 +269,12 @@ def _float(text: str) -> float | None:
             text = text[:-1]
         return None if "_" in text else float(text)
     except ValueError:
-        number = _integer(text)
-        return None if number is None else float(number)
+        return None
 
 
 def _guess(text: str) -> Any:
     """A scalar of an unknown field: int, float, bool or a bare word."""
     if text[0].isalpha() or text[0] == "_":
         return {"true": True, "false": False}.get(text, Word(text))
-    number = _integer(text)
-    return _float(text) if number is None else number
+    integer = _integer(text)
+    return _float(text) if integer is None else integer

@@ -93,7 +93,7 @@ def _upgrade_inputs(definition: Message, source: str) -> None:
         layer.set("input_param", {"shape": [{"dim": dims[4 * i : 4 * i + 4]} for i in range(len(names))]})
     for name in _INPUT_FIELDS:
         definition.remove(name)
-    definition.set("layer", [layer, *definition.layer])
+    definition.store("layer", [layer, *definition.layer])
 
 
 def _check_count(source: str, what: str, needed: int, given: int) -> None:

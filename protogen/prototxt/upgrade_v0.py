@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ..errors import NetError, ProtogenWarning, did_you_mean
@@ -15,7 +17,7 @@ class _Rule(NamedTuple):
 
     type: str
     param: str = ""
-    fields: dict[str, str] = {}
+    fields: Mapping[str, str] = MappingProxyType({})
 
 
 _DATA = {"source": "source", "batchsize": "batch_size"}
@@ -113,7 +115,7 @@ def _upgrade_layer(old: Message, source: str) -> Message:
     new.set("type", rule.type)
     dropped = [name for name, _ in old.fields() if name not in ("layer", "bottom", "top")]
     for name, value in settings.fields():
-        if name in _KEPT or name == "hdf5_output_param" and rule.type == "HDF5_OUTPUT":
+        if name in _KEPT or (name, rule.type) == ("hdf5_output_param", "HDF5_OUTPUT"):
             new.store(name, value)
         elif name in _TRANSFORMS:
             _put(new, "transform_param", _TRANSFORMS[name], value)

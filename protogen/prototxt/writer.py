@@ -11,8 +11,8 @@ from ..schema import resource
 from . import format as text_format
 from .message import Message
 
-# What layer.prototxt.j2 lays out itself, before a layer's own parameters.
-LAYER_HEAD = frozenset({"name", "type", "bottom", "top", "param", "include", "exclude"})
+# The order people know from Caffe: what every layer has stands before the parameters of its type.
+LAYER_HEAD = ("name", "type", "bottom", "top", "loss_weight", "param", "include", "exclude")
 
 
 def write(definition: Message, templates: str | Path | None = None) -> str:
@@ -20,8 +20,8 @@ def write(definition: Message, templates: str | Path | None = None) -> str:
 
     Args:
         definition: what to write.
-        templates: a folder with templates of one's own: those it has (`net.prototxt.j2`, `layer.prototxt.j2`,
-            `layers/<Type>.prototxt.j2`, `solver.prototxt.j2`) go before the built-in ones.
+        templates: a folder with templates of one's own: those it has (`net.prototxt.j2`, `layer.prototxt.j2` with the
+            macro `layer_text`, `layers/<Type>.prototxt.j2`, `solver.prototxt.j2`) go before the built-in ones.
 
     Raises:
         ProtogenError: the folder is missing, or a template of it fails.
@@ -32,7 +32,9 @@ def write(definition: Message, templates: str | Path | None = None) -> str:
     environment = _environment(str(templates) if templates is not None else None)
     try:
         return environment.get_template(f"{name}.prototxt.j2").render({name: definition})
-    except TemplateError as error:
+    except Exception as error:
+        if templates is None and not isinstance(error, TemplateError):
+            raise  # a fault of ours, not of the user's template
         raise ProtogenError(f"template {getattr(error, 'name', None) or name!r} in {templates}: {error}") from error
 
 
@@ -51,11 +53,6 @@ def _environment(folder: str | None) -> Any:
     )  # fmt: skip
     environment.filters.update(quote=text_format.quote, number=text_format.number, fields=text_format.fields)
     environment.globals["layer_head"] = LAYER_HEAD
-    typed = {name.removeprefix("layers/") for name in environment.list_templates() if name.startswith("layers/")}
-    environment.globals["template_for"] = lambda layer: _layer_template(layer, typed)
+    names = (name.removeprefix("layers/") for name in environment.list_templates() if name.startswith("layers/"))
+    environment.globals["own_templates"] = {name.removesuffix(".prototxt.j2") for name in names}
     return environment
-
-
-def _layer_template(layer: Message, typed: set[str]) -> str:
-    own = f"{layer.type}.prototxt.j2"
-    return f"layers/{own}" if own in typed else "layer.prototxt.j2"

@@ -1,0 +1,190 @@
+"""DetectionOutput of SSD: decoded boxes, suppressed class by class, the best of each image listed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from . import boxes as box_ops
+from .base import LayerType, register
+from .boxes import LOWEST
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..convert.onnx_graph import OnnxGraph
+
+
+@register("DetectionOutput")
+class DetectionOutput(LayerType):
+    """Rows (image, label, score, x1, y1, x2, y2) of what is found: (1, 1, rows, 7).
+
+    Bottoms: location predictions (N, P * 4) or, with `share_location: false`, (N, P * classes * 4); confidences
+    (N, P * classes); prior boxes and their variances (1, 2, P * 4). Per class the `top_k` best boxes above
+    `confidence_threshold` go through suppression (`nms_threshold`); the `keep_top_k` best of an image are listed, label
+    by label, each label's best first. When nothing at all is found, each image has one row: its number, then -1.
+
+    caffe/layers/detection_output_layer.cpp and caffe/util/bbox_util.cpp of the SSD fork. Writing results to files
+    (`save_output_param`) is left out.
+    """
+
+    param_name = "detection_output_param"
+    n_bottoms = (3, 4)
+    has_gradient = False
+    dynamic_rows = 2
+
+    def setup(self) -> None:
+        p = self.param
+        self.check(p.num_classes > 0, "num_classes is missing")
+        location, confidence, prior = self.bottoms[:3]
+        self.check(len(prior) >= 3 and prior[1] == 2, f"prior boxes must have the shape (1, 2, P * 4), not {prior}")
+        self.priors, self.classes = prior[2] // 4, p.num_classes
+        self.sets = 1 if p.share_location else self.classes  # of boxes
+        self.check(self.priors > 0, f"there are no prior boxes: {prior}")
+        self.check(location[0] == confidence[0], f"locations {location} and confidences {confidence} differ in their batch")
+        for what, shape, per_prior in (("locations", location, self.sets * 4), ("confidences", confidence, self.classes)):
+            wanted = self.priors * per_prior
+            values = shape[1] if len(shape) > 1 else 0
+            self.check(values == wanted, f"{self.priors} prior boxes need {wanted} {what} per image, not {values} as in {shape}")
+        nms = p.nms_param
+        self.check(nms.nms_threshold >= 0, f"nms_threshold must not be negative, is {nms.nms_threshold}")
+        self.check(0 < nms.eta <= 1, f"eta must be above 0 and at most 1, is {nms.eta}")
+        self.labels = [label for label in range(self.classes) if label != p.background_label_id]
+        self.check(len(self.labels) > 0, "there is no class but the background")
+        top_k = nms.get("top_k", -1)
+        self.candidates = self.priors if top_k < 0 else min(top_k, self.priors)
+        self.check(self.candidates > 0, "top_k must not be 0")
+        self.threshold: float = p.get("confidence_threshold", LOWEST)
+        self.limit = p.keep_top_k if 0 <= p.keep_top_k < self.candidates * len(self.labels) else -1
+        self.tops = [(1, 1, 1, 7)]
+
+    # ---- PyTorch
+
+    def forward(self, *bottoms: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:
+        import torch
+
+        location, confidence, prior = (x.detach() for x in bottoms[:3])
+        n, labels = location.shape[0], torch.tensor(self.labels, device=location.device)
+        decoded = self.decode(location.reshape(n, self.priors, self.sets, 4).transpose(1, 2), prior[0].reshape(2, 1, self.priors, 4))
+        scores = confidence.reshape(n, self.priors, self.classes).transpose(1, 2)[:, labels]
+        scores, order = scores.sort(dim=2, descending=True, stable=True)
+        valid = scores > self.threshold
+        count = min(self.candidates, int(valid.sum(2).max()))
+        if count == 0:
+            return box_ops.rows_or_none(scores.new_zeros(0, 7), n)
+        scores, order, valid = (x[..., :count].reshape(-1, count) for x in (scores, order, valid))
+        decoded = (decoded[:, labels] if self.sets > 1 else decoded.expand(-1, len(labels), -1, -1)).flatten(0, 1)
+        boxes = decoded.gather(1, order.unsqueeze(2).expand(-1, -1, 4))
+        keep = self._suppress(boxes, valid)
+        keep, scores = keep.reshape(n, -1), scores.reshape(n, -1)
+        if self.limit >= 0:
+            best = scores.masked_fill(~keep, -torch.inf).argsort(dim=1, descending=True, stable=True)[:, : self.limit]
+            keep = torch.zeros_like(keep).scatter(1, best, keep.gather(1, best))
+        image, place = keep.nonzero(as_tuple=True)
+        fields = [x.to(scores).unsqueeze(1) for x in (image, labels[place // count], scores[image, place])]
+        rows = torch.cat([*fields, boxes.reshape(n, -1, 4)[image, place]], 1)
+        return box_ops.rows_or_none(rows, n)
+
+    def _suppress(self, boxes: Tensor, valid: Tensor) -> Tensor:
+        nms = self.param.nms_param
+        if nms.eta < 1:
+            return box_ops.suppress_adaptive(boxes, valid, nms.nms_threshold, nms.eta)
+        return box_ops.suppress(boxes, valid, nms.nms_threshold)
+
+    def decode(self, location: Tensor, prior: Tensor) -> Tensor:
+        """Boxes (N, sets, P, 4) from predictions of that shape and priors with variances (2, 1, P, 4)."""
+        import torch
+
+        low, high = prior[0].split(2, -1)
+        size, offset = high - low, location if self.param.variance_encoded_in_target else prior[1] * location
+        if self.param.code_type == "CORNER":
+            return prior[0] + offset
+        if self.param.code_type == "CORNER_SIZE":
+            return prior[0] + offset * torch.cat([size, size], -1)
+        center = offset[..., :2] * size + (low + high) / 2
+        half = offset[..., 2:].exp() * size / 2
+        return torch.cat([center - half, center + half], -1)
+
+    # ---- ONNX
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        nms = self.param.nms_param
+        if nms.eta < 1:
+            raise graph.refuse("NonMaxSuppression has no adaptive threshold; set eta to 1 (its default)")
+        location, confidence, prior = bottoms[:3]
+        classes, count = len(self.labels), self.candidates
+        scores = graph.transpose(graph.reshape(confidence, [0, self.priors, self.classes]), [0, 2, 1])
+        scores, order = graph.add("TopK", self._onnx_labels(graph, scores), graph.ints(count), outputs=2, axis=2)
+        boxes = graph.reshape(self._onnx_decode(graph, location, prior), [-1, 4])
+        boxes = graph.add("Gather", boxes, self._onnx_places(graph, location, order))  # (N, classes, count, 4)
+        grouped = graph.reshape(self._onnx_upright(graph, boxes), [-1, count, 4])
+        keep = box_ops.onnx_suppress(
+            graph, grouped, graph.reshape(scores, [-1, 1, count]), nms.nms_threshold, score=self.threshold, limit=count
+        )
+        if self.limit >= 0:
+            keep = self._onnx_best(graph, keep, scores)
+        place = box_ops.onnx_positions(graph, keep)
+        image = graph.add("Div", place, graph.constant(classes * count, "int64"))
+        label = graph.add("Mod", graph.add("Div", place, graph.constant(count, "int64")), graph.constant(classes, "int64"))
+        label = graph.add("Gather", graph.constant([float(label) for label in self.labels]), label)
+        score = graph.add("Gather", graph.reshape(scores, [-1]), place)
+        box = graph.add("Gather", graph.reshape(boxes, [-1, 4]), place)
+        rows = box_ops.onnx_rows(graph, [graph.add("Cast", image, to=1), label, score, "*" + box])
+        return box_ops.onnx_rows_or_none(graph, rows, location)
+
+    def _onnx_labels(self, graph: OnnxGraph, x: str) -> str:
+        """Axis 1 without the background class."""
+        return x if len(self.labels) == self.classes else graph.add("Gather", x, graph.ints(*self.labels), axis=1)
+
+    def _onnx_decode(self, graph: OnnxGraph, location: str, prior: str) -> str:
+        """Boxes (N, 1 or classes, P, 4); see `decode`."""
+        if self.bottoms[2][0] != 1:
+            prior = graph.slice(prior, [0], [1], [0])
+        prior, variance = graph.split(graph.reshape(prior, [2, 1, self.priors, 4]), [1, 1], 0)
+        if self.sets == 1:
+            offset = graph.reshape(location, [0, 1, self.priors, 4])
+        else:
+            offset = graph.transpose(graph.reshape(location, [0, self.priors, self.sets, 4]), [0, 2, 1, 3])
+            offset = self._onnx_labels(graph, offset)
+        if not self.param.variance_encoded_in_target:
+            offset = graph.add("Mul", variance, offset)
+        if self.param.code_type == "CORNER":
+            return graph.add("Add", prior, offset)
+        low, high = graph.split(prior, [2, 2], 3)
+        size = graph.add("Sub", high, low)
+        if self.param.code_type == "CORNER_SIZE":
+            return graph.add("Add", prior, graph.add("Mul", offset, graph.add("Concat", size, size, axis=3)))
+        move, grow = graph.split(offset, [2, 2], 3)
+        two = graph.scalar(2.0)
+        center = graph.add("Add", graph.add("Mul", move, size), graph.add("Div", graph.add("Add", low, high), two))
+        half = graph.add("Div", graph.add("Mul", graph.add("Exp", grow), size), two)
+        return graph.add("Concat", graph.add("Sub", center, half), graph.add("Add", center, half), axis=3)
+
+    def _onnx_places(self, graph: OnnxGraph, x: str, order: str) -> str:
+        """Indices of priors (N, classes, count) as rows among the boxes of all images."""
+        import numpy as np
+
+        sets = len(self.labels) if self.sets > 1 else 1
+        starts = np.arange(sets).reshape(1, -1, 1) * self.priors
+        if graph.dynamic_batch:
+            images = graph.reshape(box_ops.onnx_count(graph, x), [-1, 1, 1])
+            images = graph.add("Mul", images, graph.constant(sets * self.priors, "int64"))
+            return graph.add("Add", order, graph.add("Add", images, graph.constant(starts, "int64")))
+        starts = starts + np.arange(self.bottoms[0][0]).reshape(-1, 1, 1) * sets * self.priors
+        return graph.add("Add", order, graph.constant(starts, "int64")) if starts.any() else order
+
+    def _onnx_upright(self, graph: OnnxGraph, boxes: str) -> str:
+        """Boxes that NonMaxSuppression sees as Caffe does: it would turn those that are inside out; Caffe takes them as empty."""
+        if self.param.code_type == "CENTER_SIZE":
+            return boxes
+        low, high = graph.split(boxes, [2, 2], 3)
+        return graph.add("Concat", low, graph.add("Max", low, high), axis=3)
+
+    def _onnx_best(self, graph: OnnxGraph, keep: str, scores: str) -> str:
+        """The mask, limited to the `keep_top_k` best scores of each image: (N, classes * count)."""
+        width = len(self.labels) * self.candidates
+        keep, scores = graph.reshape(keep, [-1, width]), graph.reshape(scores, [-1, width])
+        ranked = graph.add("Where", graph.add("Cast", keep, to=9), scores, graph.scalar(float("-inf")))
+        _, best = graph.add("TopK", ranked, graph.ints(self.limit), outputs=2, axis=1)
+        nothing = box_ops.constant_like(graph, graph.add("Shape", keep), 0.0)
+        return graph.add("ScatterElements", nothing, best, graph.add("GatherElements", keep, best, axis=1), axis=1)

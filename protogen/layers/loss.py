@@ -1,0 +1,400 @@
+"""Losses of BVLC Caffe and of the Fast R-CNN, SSD and R-FCN forks: a scalar for the solver, weight 1 by default.
+
+Every loss divides by a normalizer. Where Caffe's backward is not the derivative of its forward (floors under a logarithm,
+a small number added to a distance, weights that only the forward applies), `straight_through` gives Caffe's gradient.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from .base import LayerType, Shape, count, register
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+FLT_MIN = 1.1754943508222875e-38  # the least probability SoftmaxWithLoss takes the logarithm of
+LOG_THRESHOLD = float("1e-20")  # likewise for InfogainLoss and MultinomialLogisticLoss (kLOG_THRESHOLD)
+
+
+def legacy(shape: Shape, index: int) -> int:
+    """Size of axis `index` of (N, C, H, W) for a shape with fewer axes too: those missing count as 1."""
+    return shape[index] if index < len(shape) else 1
+
+
+def straight_through(value: Tensor, like: Tensor) -> Tensor:
+    """A tensor with the values of `value` and the gradient of `like` (which must be finite)."""
+    return value.detach() + (like - like.detach())
+
+
+def floored(log: Tensor, least: float) -> Tensor:
+    """Logarithms, at least log(`least`), with the gradient as if there were no floor: Caffe's backward knows of none."""
+    return straight_through(log.clamp(min=math.log(least)), log)
+
+
+class Loss(LayerType):
+    """A scalar of predictions and labels; both have the same number of items.
+
+    Attributes:
+        ignore_label: label of the items left out, None if there is none.
+        normalization: what the sum is divided by: FULL (items times positions), VALID (those not ignored), BATCH_SIZE (items),
+            NONE, or PRE_FIXED (`pre_fixed_normalizer`); never less than 1.
+    """
+
+    n_bottoms = (2, 2)
+    is_loss = True
+    index_bottoms: ClassVar[tuple[int, ...]] = (1,)
+    onnx_note = "a loss is for training only"
+    normalization_default = "VALID"
+
+    def setup(self) -> None:
+        p = self.layer.message.loss_param
+        self.ignore_label: int | None = p.get("ignore_label")
+        self.normalization: str = p.normalization if "normalization" in p else self.normalization_default
+        if "normalize" in p and "normalization" not in p:
+            self.normalization = "VALID" if p.normalize else "BATCH_SIZE"
+        self.pre_fixed = float(p.pre_fixed_normalizer)
+        first, second = self.bottoms[:2]
+        self.check(
+            len(first) > 0 and first[:1] == second[:1], f"bottoms {first} and {second} must have the same first axis (the batch)"
+        )
+        self.tops = [()]
+
+    def module(self) -> torch.nn.Module:
+        self.refuse_unsupported()
+        return super().module()
+
+    def refuse_unsupported(self) -> None:
+        """Raise for parameters of forks that would change the loss in ways not known here."""
+        p, softmax = self.layer.message.loss_param, self.layer.message.softmax_param
+        odd = [name for name in ("label_smoothing", "weight_by_label_freqs") if getattr(p, name)]
+        odd += [name for name in ("hard_mining_label", "cutting_point", "class_weight") if name in softmax]
+        plain = {"hard_ratio": 1, "normalize_type": "Softmax", "label_smooth_factor": 0}
+        odd += [name for name, value in plain.items() if getattr(softmax, name) != value]
+        self.check(not odd, f"{', '.join(odd)} (of a fork) has no PyTorch form; remove it to train with the plain loss")
+
+    def normalizer(self, outer: int, inner: int, valid: Tensor) -> Tensor | float:
+        """The divisor for `outer` items of `inner` positions, of which the mask `valid` counts."""
+        if self.normalization == "VALID":
+            return valid.sum().clamp(min=1)
+        if self.normalization == "PRE_FIXED":
+            return max(self.pre_fixed, 1.0)
+        return max({"FULL": outer * inner, "BATCH_SIZE": outer, "NONE": 1}[self.normalization], 1)
+
+    def labels(self, label: Tensor) -> tuple[Tensor, Tensor]:
+        """Labels as whole numbers, 0 for those to ignore, and the mask of those that count."""
+        import torch
+
+        whole = label.long()
+        if self.ignore_label is None:
+            return whole, torch.ones_like(whole, dtype=torch.bool)
+        valid = whole != self.ignore_label
+        return whole.masked_fill(~valid, 0), valid
+
+
+class ClassLoss(Loss):
+    """What losses on a softmax over an axis share: predictions (outer, C, inner), one label for each (outer, inner)."""
+
+    n_tops = (1, 2)
+
+    def class_axis(self) -> int:
+        """The axis of the classes, as the prototxt gives it."""
+        return self.layer.message.softmax_param.axis
+
+    def setup(self) -> None:
+        super().setup()
+        shape, label = self.bottoms[:2]
+        self.over = self.axis(self.class_axis())
+        self.classes = shape[self.over]
+        items = count(shape) // max(self.classes, 1)
+        self.check(
+            items == count(label),
+            f"needs {items} labels, one for each prediction of {shape} along axis {self.over}, not {label}",
+        )
+        self.tops = [(), shape][: len(self.layer.tops)]
+
+    def log_softmax(self, x: Tensor) -> Tensor:
+        """(outer, C, inner) logarithms of softmax(x)."""
+        from torch.nn import functional as F
+
+        outer, inner = math.prod(x.shape[: self.over]), math.prod(x.shape[self.over + 1 :])
+        return F.log_softmax(x.reshape(outer, x.shape[self.over], inner), dim=1)
+
+    def with_probabilities(self, loss: Tensor, x: Tensor) -> list[Tensor]:
+        """The loss, and softmax(x) if there is a second top (Caffe takes no gradient from it)."""
+        import torch
+
+        return [loss] if len(self.layer.tops) < 2 else [loss, torch.softmax(x.detach(), self.over)]
+
+
+@register("SoftmaxWithLoss", "SoftmaxWithLossOHEM")
+class SoftmaxWithLoss(ClassLoss):
+    """-log(softmax(x)[label]), summed and divided by the normalizer (caffe/layers/softmax_loss_layer.cpp).
+
+    Bottoms (N, C, ...) and labels (N, ...) for `softmax_param { axis: 1 }`; tops: the loss, the softmax if wanted, and in
+    R-FCN's forks (softmax_loss_layer, softmax_loss_ohem_layer) the loss of each item, shaped as the labels.
+    `loss_param`: `ignore_label`, `normalization` (VALID), and the older `normalize` (false is BATCH_SIZE).
+    """
+
+    n_tops = (1, 3)
+
+    def setup(self) -> None:
+        super().setup()
+        self.tops = [(), *self.bottoms][: len(self.layer.tops)]
+
+    def item_losses(self, x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """(outer, 1, inner) losses, 0 where the label is to be ignored, and the mask of those that count."""
+        log = self.log_softmax(x)
+        whole, valid = self.labels(label.reshape(log.shape[0], 1, log.shape[2]))
+        return -floored(log.gather(1, whole), FLT_MIN).masked_fill(~valid, 0), valid
+
+    def forward(self, x: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> list[Tensor]:  # type: ignore[override]
+        losses, valid = self.item_losses(x, label)
+        loss = losses.sum() / self.normalizer(losses.shape[0], losses.shape[2], valid)
+        made = self.with_probabilities(loss, x)
+        return made if len(self.layer.tops) < 3 else [*made, losses.detach().reshape(label.shape)]
+
+
+@register("InfogainLoss")
+class InfogainLoss(ClassLoss):
+    """-sum over k of H[label, k] log(softmax(x)[k]) (caffe/layers/infogain_loss_layer.cpp).
+
+    The matrix H (C x C values) is the third bottom, or else the BlobProto file `infogain_loss_param { source }`, read when the
+    net is converted. Top 2, `ignore_label` and `normalization` as in SoftmaxWithLoss, but without `normalize`.
+    """
+
+    param_name = "infogain_loss_param"
+    n_bottoms = (2, 3)
+
+    def class_axis(self) -> int:
+        return self.param.axis
+
+    def setup(self) -> None:
+        super().setup()
+        self.check(
+            "normalize" not in self.layer.message.loss_param, "InfogainLoss has no loss_param { normalize }; use normalization"
+        )
+        self.matrix: Tensor | None = None
+        if len(self.bottoms) == 2:
+            self.check(bool(self.param.source), "needs the infogain matrix: a third bottom, or infogain_loss_param { source }")
+        else:
+            self._check_matrix(self.bottoms[2])
+
+    def _check_matrix(self, shape: Shape) -> None:
+        self.check(
+            count(shape) == self.classes**2,
+            f"the infogain matrix for {self.classes} classes has {self.classes} x {self.classes} values, not {shape}",
+        )
+
+    def module(self) -> torch.nn.Module:
+        if len(self.bottoms) == 2:
+            import torch
+
+            from ..weights import binaryproto
+
+            matrix = binaryproto.read(self.param.source)
+            self._check_matrix(matrix.shape)
+            self.matrix = torch.tensor(matrix)
+        return super().module()
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, label: Tensor, matrix: Tensor | None = None, *, blobs: Sequence[Tensor], training: bool
+    ) -> Tensor | list[Tensor]:
+        given = self.matrix if matrix is None else matrix
+        assert given is not None, "module() reads the matrix"
+        log = floored(self.log_softmax(x), LOG_THRESHOLD).transpose(1, 2)
+        whole, valid = self.labels(label.reshape(log.shape[:2]))
+        rows = given.detach().to(x).reshape(self.classes, self.classes).index_select(0, whole.reshape(-1))
+        losses = -(rows.reshape(log.shape) * log).sum(2).masked_fill(~valid, 0)
+        return self.with_probabilities(losses.sum() / self.normalizer(losses.shape[0], losses.shape[1], valid), x)
+
+
+@register("MultinomialLogisticLoss")
+class MultinomialLogisticLoss(Loss):
+    """-log(p[label]) of probabilities (N, C), divided by N (caffe/layers/multinomial_logistic_loss_layer.cpp)."""
+
+    def setup(self) -> None:
+        super().setup()
+        label = self.bottoms[1]
+        self.check(count(label) == label[0], f"needs one label per item, not {label}")
+
+    def forward(self, p: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        flat = p.flatten(1) if p.dim() > 1 else p[:, None]
+        picked = flat.gather(1, label.reshape(-1, 1).long())
+        return -straight_through(picked.clamp(min=LOG_THRESHOLD), picked).log().sum() / p.shape[0]
+
+
+@register("HingeLoss")
+class HingeLoss(Loss):
+    """Sum of max(0, 1 - t x), or of its square for `norm: L2`, divided by N; t is 1 for the label's class, -1 for all others.
+
+    Predictions (N, C, ...), labels (N,) (caffe/layers/hinge_loss_layer.cpp).
+    """
+
+    param_name = "hinge_loss_param"
+
+    def forward(self, x: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        import torch
+
+        flat = x.reshape(x.shape[0], -1)
+        target = label.reshape(-1)[: x.shape[0], None].long()
+        is_target = torch.arange(flat.shape[1], device=x.device) == target
+        # relu, not clamp: at the kink Caffe gives no gradient.
+        margin = torch.relu(1 + torch.where(is_target, -flat, flat))
+        return (margin if self.param.norm == "L1" else margin * margin).sum() / x.shape[0]
+
+
+@register("SigmoidCrossEntropyLoss")
+class SigmoidCrossEntropyLoss(Loss):
+    """-t log(sigmoid(x)) - (1 - t) log(1 - sigmoid(x)) for targets t in [0, 1] of the predictions' size.
+
+    Normalization is BATCH_SIZE unless given (caffe/layers/sigmoid_cross_entropy_loss_layer.cpp).
+    """
+
+    normalization_default = "BATCH_SIZE"
+
+    def setup(self) -> None:
+        super().setup()
+        x, target = self.bottoms
+        self.check(count(x) == count(target), f"needs as many targets as predictions: {x} and {target}")
+
+    def forward(self, x: Tensor, target: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        from torch.nn import functional as F
+
+        goal = target.detach().reshape(x.shape).to(x.dtype)
+        _, valid = self.labels(goal)
+        losses = F.binary_cross_entropy_with_logits(x, goal, reduction="none").masked_fill(~valid, 0)
+        return losses.sum() / self.normalizer(x.shape[0], math.prod(x.shape[1:]), valid)
+
+
+@register("EuclideanLoss")
+class EuclideanLoss(Loss):
+    """Sum of (a - b)^2 / 2N, with gradients for both bottoms (caffe/layers/euclidean_loss_layer.cpp)."""
+
+    index_bottoms = ()
+
+    def setup(self) -> None:
+        super().setup()
+        a, b = self.bottoms
+        self.check(count(a[1:]) == count(b[1:]), f"needs two bottoms of one size: {a} and {b}")
+
+    def forward(self, a: Tensor, b: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        difference = a - b.reshape(a.shape)
+        return (difference * difference).sum() / a.shape[0] / 2
+
+
+@register("ContrastiveLoss")
+class ContrastiveLoss(Loss):
+    """Pairs a, b (N, C) with label 1 for similar: d^2 / 2N, else max(margin - d, 0)^2 / 2N for the distance d = |a - b|.
+
+    `legacy_version` takes max(margin - d^2, 0) / 2N for the dissimilar (caffe/layers/contrastive_loss_layer.cpp).
+    """
+
+    param_name = "contrastive_loss_param"
+    n_bottoms = (3, 3)
+    index_bottoms = (2,)
+
+    def setup(self) -> None:
+        super().setup()
+        a, b, label = self.bottoms
+        for shape in (a, b):
+            self.check(len(shape) <= 4 and count(shape[2:]) == 1, f"its vectors are of shape (N, C) or (N, C, 1, 1), not {shape}")
+        self.check(legacy(a, 1) == legacy(b, 1), f"bottoms {a} and {b} differ in the number of channels")
+        self.check(label[:1] == a[:1] and count(label) == a[0], f"needs one label per pair, not {label}")
+
+    def forward(self, a: Tensor, b: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        import torch
+
+        p = self.param
+        difference = (a - b.reshape(a.shape)).reshape(a.shape[0], -1)
+        squared = (difference * difference).sum(1)
+        if p.legacy_version:
+            apart = torch.relu(p.margin - squared)
+        else:
+            distance = squared.detach().sqrt()
+            # Caffe's gradient divides by the distance plus 1e-4.
+            distance = straight_through(distance, squared / (2 * (distance + 1e-4)))
+            apart = torch.relu(p.margin - distance) ** 2
+        similar = label.reshape(-1).long() != 0
+        return torch.where(similar, squared, apart).sum() / a.shape[0] / 2
+
+
+class SmoothL1(Loss):
+    """f(w (a - b)) with f(d) = (sigma d)^2 / 2 where |d| < 1 / sigma^2, else |d| - 1 / (2 sigma^2); gradients for a and b.
+
+    Attributes:
+        sigma2: square of sigma.
+        by_param: divide by `loss_param`'s normalizer (a position is what has an item and a place, whatever the channels).
+    """
+
+    n_tops = (1, 2)
+    index_bottoms = ()
+    sigma2 = 1.0
+    by_param = True
+
+    def setup(self) -> None:
+        super().setup()
+        first = self.bottoms[0]
+        for other in self.bottoms[1:]:
+            same = all(legacy(first, axis) == legacy(other, axis) for axis in range(1, 4)) and count(first) == count(other)
+            self.check(
+                same and max(len(first), len(other)) <= 4, f"bottoms {first} and {other} must have one shape (of at most 4 axes)"
+            )
+        # Per-item losses, for online hard example mining.
+        self.tops = [(), (first[0], 1, legacy(first, 2), legacy(first, 3))][: len(self.layer.tops)]
+
+    def forward(self, a: Tensor, b: Tensor, *weights: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor | list[Tensor]:  # type: ignore[override]
+        import torch
+
+        shape = a.shape
+        difference = a - b.reshape(shape)
+        if len(weights) == 2:
+            difference = difference * weights[0].detach().reshape(shape)
+        elif weights:
+            # With one weight, forward applies it and backward leaves it out.
+            difference = straight_through(difference * weights[0].reshape(shape), difference)
+        size = difference.abs()
+        errors = torch.where(size < 1 / self.sigma2, difference * difference * (0.5 * self.sigma2), size - 0.5 / self.sigma2)
+        if len(weights) == 2:
+            errors = errors * weights[1].detach().reshape(shape)
+        inner = math.prod(shape[2:])
+        loss = errors.sum() / (self.normalizer(shape[0], inner, torch.ones_like(errors[:, :1])) if self.by_param else shape[0])
+        if len(self.layer.tops) < 2:
+            return loss
+        per_item = errors.detach().reshape(shape[0], -1, inner).sum(1)
+        return [loss, per_item.reshape(shape[0], 1, *(shape[axis] if axis < len(shape) else 1 for axis in (2, 3)))]
+
+
+@register("SmoothL1Loss")
+class SmoothL1Loss(SmoothL1):
+    """Smooth L1 loss divided by N; in its three forms, told apart by the number of bottoms.
+
+    Bottoms a, b (SSD and Fast R-CNN), a, b, weights (SSD, R-FCN), or a, b, inside weights, outside weights (Fast R-CNN,
+    `smooth_l1_loss_param { sigma: 1 }`): out * f(in * (a - b)). With a `normalization` in `loss_param` it divides as R-FCN's
+    does (smooth_L1_loss_layer of rbgirshick/caffe-fast-rcnn, weiliu89/caffe, daijifeng001/caffe-rfcn).
+    """
+
+    param_name = "smooth_l1_loss_param"
+    n_bottoms = (2, 4)
+
+    def setup(self) -> None:
+        super().setup()
+        p = self.layer.message.loss_param
+        self.by_param = "normalization" in p or "normalize" in p
+        self.check(self.param.sigma > 0, f"sigma must be positive, not {self.param.sigma}")
+        self.sigma2 = float(self.param.sigma) ** 2
+
+
+@register("SmoothL1LossOHEM")
+class SmoothL1LossOHEM(SmoothL1):
+    """R-FCN's smooth L1 loss: bottoms a, b and perhaps weights; its second top (N, 1, H, W) is the loss of each item.
+
+    Divided by `loss_param`'s normalizer (VALID and FULL: N H W). It has no loss weight unless `loss_weight` is given
+    (smooth_l1_loss_ohem_layer of R-FCN's forks).
+    """
+
+    n_bottoms = (2, 3)
+    is_loss = False

@@ -1,0 +1,333 @@
+"""Normalization by neighbours, by mean and variance, or by length: LRN, MVN, Normalize, L2Normalization; and BN of two forks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .base import BlobSpec, LayerType, Shape, constant_filler, register
+from .batch_norm import batch_statistics
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from ..convert.onnx_graph import OnnxGraph
+
+
+@register("LRN")
+class LRN(LayerType):
+    """Local response normalization of a bottom with 4 axes (N, C, H, W) (caffe/layers/lrn_layer.cpp).
+
+    ACROSS_CHANNELS (default): x * (k + alpha / n * sum of squares over n = `local_size` channels around)^-beta.
+    WITHIN_CHANNEL: x * (1 + alpha / n^2 * sum of squares over the n x n positions around)^-beta; k is not used.
+    By default n 5, alpha 1, beta 0.75, k 1. Outside the bottom everything counts as 0.
+    """
+
+    param_name = "lrn_param"
+
+    def setup(self) -> None:
+        p, shape = self.param, self.bottoms[0]
+        self.check(len(shape) == 4, f"LRN takes a bottom with 4 axes (N, C, H, W), not {shape}")
+        self.size: int = p.local_size
+        self.check(self.size % 2 == 1, f"local_size must be odd, not {self.size}")
+        self.alpha, self.beta = p.alpha, p.beta
+        self.within = p.norm_region == "WITHIN_CHANNEL"
+        self.k = 1.0 if self.within else p.k
+        self.tops = [shape]
+
+    def _window(self, extent: int) -> int:
+        """`local_size`, or less where that already covers the whole extent around each of its points."""
+        return min(self.size, 2 * max(extent, 1) - 1)
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        from torch.nn import functional as F
+
+        n, channels, height, width = x.shape
+        squares = x * x
+        if self.within:
+            windows = (self._window(height), self._window(width))
+        else:
+            # Channels as rows of one image: faster than nn.LocalResponseNorm's 3-D pooling, and for every dtype.
+            squares = squares.reshape(n, 1, channels, height * width)
+            windows = (self._window(channels), 1)
+        mean = F.avg_pool2d(squares, windows, 1, [(window - 1) // 2 for window in windows])
+        return x * (mean.reshape(x.shape) * self._alpha(windows) + self.k).pow(-self.beta)
+
+    def _alpha(self, windows: Sequence[int]) -> float:
+        """What a window's mean square is multiplied by: alpha, unless the window is cut."""
+        return self.alpha * windows[0] * windows[1] / (self.size**2 if self.within else self.size)
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        x, shape = bottoms[0], self.bottoms[0]
+        if not self.within:
+            window = self._window(shape[1])
+            return graph.add("LRN", x, size=window, alpha=self._alpha((window, 1)), beta=self.beta, bias=self.k)
+        windows = [self._window(extent) for extent in shape[2:]]
+        pads = [(window - 1) // 2 for window in windows]
+        mean = graph.add("AveragePool", graph.add("Mul", x, x), kernel_shape=windows, pads=pads * 2, count_include_pad=1)
+        scale = graph.affine(mean, graph.scalar(self._alpha(windows)), graph.scalar(self.k))
+        return graph.add("Mul", x, graph.add("Pow", scale, graph.scalar(-self.beta)))
+
+
+class FourAxes(LayerType):
+    """A layer whose top has the four axes (N, C, H, W); a bottom with fewer gets axes of size 1 behind them."""
+
+    def setup(self) -> None:
+        self.check_axes(0)
+        self.tops = [four_axes(self.bottoms[0])]
+
+    def check_axes(self, least: int) -> None:
+        """Caffe's num(), channels(), height() and width() know four axes."""
+        shape = self.bottoms[0]
+        wanted = f"{least} to 4" if least else "at most 4"
+        self.check(least <= len(shape) <= 4, f"takes a bottom with {wanted} axes, not {shape}")
+
+    def onnx_four(self, graph: OnnxGraph, x: str) -> str:
+        """`x` with four axes."""
+        ndim = len(self.bottoms[0])
+        return x if ndim == 4 else graph.unsqueeze(x, list(range(ndim, 4)))
+
+
+def four_axes(shape: Sequence[int]) -> Shape:
+    """A shape of at most four axes as (N, C, H, W)."""
+    return (*shape, *[1] * (4 - len(shape)))
+
+
+@register("MVN")
+class MVN(FourAxes):
+    """(x - mean) / (deviation + eps) of each item's channels (caffe/layers/mvn_layer.cpp).
+
+    One mean and deviation per channel, or per item with `across_channels`; without `normalize_variance` only the mean is
+    subtracted. By default eps is 1e-9. The top has four axes. The gradient is Caffe's: it takes the
+    deviation's own derivative as that of deviation + eps.
+    """
+
+    param_name = "mvn_param"
+
+    def setup(self) -> None:
+        super().setup()
+        self.axes = [1, 2, 3] if self.param.across_channels else [2, 3]
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        x = x.reshape(four_axes(x.shape))
+        centred = x - x.mean(self.axes, keepdim=True)
+        if not self.param.normalize_variance:
+            return centred
+        variance = centred.square().mean(self.axes, keepdim=True)
+        divisor = variance.detach().sqrt() + self.param.eps
+        # d(variance)/2 / divisor where the true derivative has the deviation below; it has no pole at 0 either.
+        slope = variance / (2 * divisor)
+        return centred / (divisor + (slope - slope.detach()))
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        x = self.onnx_four(graph, bottoms[0])
+        centred = graph.add("Sub", x, graph.reduce("Mean", x, self.axes))
+        if not self.param.normalize_variance:
+            return centred
+        variance = graph.reduce("Mean", graph.add("Mul", centred, centred), self.axes)
+        divisor = graph.add("Add", graph.add("Sqrt", variance), graph.scalar(self.param.eps))
+        return graph.add("Div", centred, divisor)
+
+
+@register("Normalize")
+class Normalize(FourAxes):
+    """x over its length: SSD's, with a learned scale, and happynear's, without.
+
+    SSD (`norm_param`; normalize_layer.cpp of weiliu89/caffe): scale * x / sqrt(sum of squares + eps) over each item
+    (`across_spatial`, default) or over the channels of each position, eps 1e-10. Blob: scale, (C,) or one for all, shape
+    (), with `channel_shared` (default). Caffe's gradient for the bottom leaves a scale per channel out of the
+    projection; so does this.
+
+    happynear (`normalize_param`, a second top, or neither parameters nor blobs; normalize_layer.cpp of
+    happynear/caffe-windows): x / norm over the channels of each position, norm = sqrt(sum of squares + 1e-6), or sum of
+    |x| + 1e-6 for `normalize_type: "L1"`. The tops have four axes; an optional second one is the norm (N, 1, H, W), which
+    passes gradients back only with `bp_norm`.
+    """
+
+    n_tops = (1, 2)
+
+    def setup(self) -> None:
+        message = self.layer.message
+        self.two_tops = len(self.layer.tops) == 2
+        happynear = self.two_tops or "normalize_param" in message
+        has_blobs = "param" in message or "blobs" in message
+        self.ssd = "norm_param" in message or (has_blobs and not happynear)
+        self.p = message.norm_param if self.ssd else message.normalize_param
+        if self.ssd:
+            self._setup_ssd()
+        else:
+            self._setup_happynear()
+
+    def _setup_ssd(self) -> None:
+        p, shape = self.p, self.bottoms[0]
+        self.check_axes(2)
+        self.check(not self.two_tops, "SSD's Normalize (norm_param) has one top; for the norm as a second, use normalize_param")
+        filler = p.scale_filler if "scale_filler" in p else constant_filler(1.0)
+        self.shared = bool(p.channel_shared)
+        self.blobs = [BlobSpec("weight", () if self.shared else (shape[1],), filler)]
+        self.axes = list(range(1, len(shape))) if p.across_spatial else [1]
+        self.tops = [shape]
+
+    def _setup_happynear(self) -> None:
+        super().setup()
+        self.kind: str = self.p.normalize_type
+        self.check(self.kind in ("L1", "L2"), f'normalize_type must be "L1" or "L2", not {self.kind!r}')
+        if self.two_tops:
+            n, _, height, width = self.tops[0]
+            self.tops.append((n, 1, height, width))
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor | Sequence[Tensor]:  # type: ignore[override]
+        if self.ssd:
+            return self._forward_ssd(x, blobs[0])
+        x = x.reshape(four_axes(x.shape))
+        lengths = (x.abs() if self.kind == "L1" else x.square()).sum(1, keepdim=True) + 1e-6
+        norm = lengths if self.kind == "L1" else lengths.sqrt()
+        if not self.two_tops:
+            return x / norm
+        return [x / norm, norm if self.p.bp_norm else norm.detach()]
+
+    def _forward_ssd(self, x: Tensor, scale: Tensor) -> Tensor:
+        if self.shared:
+            return self._unit(x) * scale
+        scale = scale.reshape([-1] + [1] * (x.dim() - 2))
+        # Caffe multiplies by the scale after the projection, not before. In values: unit(x) * scale, the rest being 0.
+        x = x.detach() + (x - x.detach()) * scale.detach()
+        unit = self._unit(x)
+        return unit.detach() * scale + (unit - unit.detach())
+
+    def _unit(self, x: Tensor) -> Tensor:
+        return x / (x.square().sum(self.axes, keepdim=True) + self.p.eps).sqrt()
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str | Sequence[str]:
+        if self.ssd:
+            unit = graph.add("Div", bottoms[0], _onnx_norm(graph, bottoms[0], self.axes, self.p.eps))
+            view = [-1] + [1] * (len(self.bottoms[0]) - 2)
+            return graph.add("Mul", unit, blobs[0] if self.shared else graph.reshape(blobs[0], view))
+        x = self.onnx_four(graph, bottoms[0])
+        if self.kind == "L1":
+            norm = graph.add("Add", graph.reduce("L1", x, [1]), graph.scalar(1e-6))
+        else:
+            norm = _onnx_norm(graph, x, [1], 1e-6)
+        y = graph.add("Div", x, norm)
+        return [y, norm] if self.two_tops else y
+
+
+def _onnx_norm(graph: OnnxGraph, x: str, axes: Sequence[int], eps: float) -> str:
+    """sqrt(sum of squares + eps)."""
+    squares = graph.reduce("Sum", graph.add("Mul", x, x), axes)
+    return graph.add("Sqrt", graph.add("Add", squares, graph.scalar(eps)) if eps else squares)
+
+
+@register("L2Normalization")
+class L2Normalization(LayerType):
+    """x / sqrt(sum of squares) over everything but the batch (l2normalization_layer.cpp of several forks); no eps."""
+
+    def setup(self) -> None:
+        shape = self.bottoms[0]
+        self.check(len(shape) >= 2, f"needs a bottom with a batch axis and others, not {shape}")
+        self.axes = list(range(1, len(shape)))
+        self.tops = [shape]
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        return x / x.square().sum(self.axes, keepdim=True).sqrt()
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        return graph.add("Div", bottoms[0], _onnx_norm(graph, bottoms[0], self.axes, 0.0))
+
+
+@register("BN")
+class BN(FourAxes):
+    """Batch normalization with scale and shift in one layer, SegNet's and PSPNet's; all blobs (1, C, 1, 1).
+
+    SegNet (any of `bn_mode`, `scale_filler`, `shift_filler`, or more than one top; bn_layer.cpp of
+    alexgkendall/caffe-segnet): blobs scale and shift. INFERENCE: x * scale + shift. LEARN (default): the batch's own
+    statistics, in TEST, too, with eps 1e-9; optional second and third tops are the batch's mean and variance
+    (1, C, 1, 1), without gradients. The top has four axes.
+
+    PSPNet and TSN (otherwise; bn_layer.cpp of hszhao/PSPNet): blobs slope, bias, mean and variance, eps 1e-5 by default.
+    TEST or `frozen`: the stored statistics; slope and bias then get no gradient if frozen. TRAIN: the batch's, and
+    stored = momentum * stored + (1 - momentum) * new, with the biased variance.
+    """
+
+    param_name = "bn_param"
+    n_tops = (1, 3)
+
+    def setup(self) -> None:
+        p, shape = self.param, self.bottoms[0]
+        self.check_axes(2)
+        segnet = any(field in p for field in ("bn_mode", "scale_filler", "shift_filler"))
+        pspnet = next((f for f in ("slope_filler", "bias_filler", "momentum", "eps", "frozen") if f in p), None)
+        n_tops = len(self.layer.tops)
+        self.check(not (segnet and pspnet), f"bn_param mixes SegNet's fields (bn_mode, ...) with PSPNet's ({pspnet})")
+        self.segnet = segnet or (pspnet is None and (n_tops > 1 or len(self.layer.message.blobs) == 2))
+        self.check(self.segnet or n_tops == 1, f"PSPNet's BN has one top, not {n_tops}")
+        self.learn = self.segnet and p.bn_mode == "LEARN"
+        self.check(self.learn or n_tops == 1, "only bn_mode: LEARN has the batch's mean and variance as further tops")
+        self.statistics = (1, shape[1], 1, 1)
+        self.eps = 1e-9 if self.segnet else p.eps
+        if self.segnet:
+            self.tops = [four_axes(shape)] + [self.statistics] * (n_tops - 1)
+            fillers = [p.scale_filler, p.shift_filler]
+        else:
+            self.tops = [shape]
+            fillers = [p.slope_filler, p.bias_filler]
+        self.blobs = [BlobSpec(name, self.statistics, filler) for name, filler in zip(("weight", "bias"), fillers)]
+        if not self.segnet:
+            # Caffe starts with variance 0 unless frozen; in TEST that would divide by sqrt(eps): see BatchNorm.
+            neutral = constant_filler(1.0 if p.frozen or self.phase == "TEST" else 0.0)
+            self.blobs.append(BlobSpec("mean", self.statistics, constant_filler(), trainable=False))
+            self.blobs.append(BlobSpec("variance", self.statistics, neutral, trainable=False))
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor | Sequence[Tensor]:  # type: ignore[override]
+        if self.segnet:
+            return self._forward_segnet(x.reshape(four_axes(x.shape)), blobs)
+        view = [1, -1] + [1] * (x.dim() - 2)
+        axes = [i for i in range(x.dim()) if i != 1]
+        weight, bias = blobs[0].view(view), blobs[1].view(view)
+        frozen = self.param.frozen
+        if frozen or not training:
+            mean, variance = blobs[2].view(view), blobs[3].view(view)
+            unit = (x - mean) * (variance + self.eps).rsqrt()
+            return unit * weight.detach() + bias.detach() if frozen else unit * weight + bias
+        batch_mean, batch_variance, centred = batch_statistics(x, axes, view)
+        momentum = self.param.momentum
+        for stored, new in zip(blobs[2:], (batch_mean, batch_variance)):
+            stored.mul_(momentum).add_(new.detach().view(stored.shape), alpha=1 - momentum)
+        return centred / (batch_variance.view(view) + self.eps).sqrt() * weight + bias
+
+    def _forward_segnet(self, x: Tensor, blobs: Sequence[Tensor]) -> Tensor | Sequence[Tensor]:
+        scale, shift = blobs
+        if not self.learn:
+            return x * scale + shift
+        view = (1, -1, 1, 1)
+        mean, variance, centred = batch_statistics(x, [0, 2, 3], view)
+        y = centred / (variance.view(view) + self.eps).sqrt() * scale + shift
+        further = [mean.detach().view(view), variance.detach().view(view)]
+        return [y, *further[: len(self.tops) - 1]] if len(self.tops) > 1 else y
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str | Sequence[str]:
+        if not self.segnet:
+            flat = [graph.reshape(blob, [-1]) for blob in blobs]
+            return graph.add("BatchNormalization", bottoms[0], *flat, epsilon=self.eps)
+        x = self.onnx_four(graph, bottoms[0])
+        if not self.learn:
+            return graph.affine(x, blobs[0], blobs[1])
+        mean = graph.reduce("Mean", x, [0, 2, 3])
+        centred = graph.add("Sub", x, mean)
+        variance = graph.reduce("Mean", graph.add("Mul", centred, centred), [0, 2, 3])
+        deviation = graph.add("Sqrt", graph.add("Add", variance, graph.scalar(self.eps)))
+        y = graph.affine(graph.add("Div", centred, deviation), blobs[0], blobs[1])
+        return [y, mean, variance][: len(self.tops)] if len(self.tops) > 1 else y
+
+    def affine(self, weights: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
+        import numpy as np
+
+        if self.learn or self.tops[0] != self.bottoms[0]:
+            return None
+        scale, shift, *statistics = (blob.astype(np.float64).reshape(-1) for blob in weights)
+        if self.segnet:
+            return scale, shift
+        mean, variance = statistics
+        scale = scale / np.sqrt(variance + self.eps)
+        return scale, shift - mean * scale

@@ -1,0 +1,142 @@
+"""Default boxes of SSD: PriorBox, and OpenVINO's PriorBoxClustered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..prototxt.message import to_float32
+from .base import LayerType, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..convert.onnx_graph import OnnxGraph
+
+
+class Boxes(LayerType):
+    """Boxes around each cell of a feature map (N, C, H, W), in fractions of the image's size.
+
+    The top (1, 2, H * W * K * 4) holds x1, y1, x2, y2 of K boxes per cell, then their variances. It depends on the
+    bottoms' shapes only: cell (w, h) has its center at ((w + offset) * step, (h + offset) * step), where the step is the
+    image's size over the map's size unless it is given.
+
+    Attributes:
+        sizes: (width, height) in pixels of the boxes of a cell, set by `box_sizes`.
+    """
+
+    param_name = "prior_box_param"
+    n_bottoms = (2, 2)
+    has_gradient = False
+
+    def setup(self) -> None:
+        p = self.param
+        for what, shape in zip(("feature map", "image"), self.bottoms):
+            self.check(len(shape) == 4, f"the {what} must have 4 axes (N, C, H, W), not {shape}")
+        self.sizes = self.box_sizes()
+        self.variance: list[float] = list(p.variance) or [to_float32(0.1)]
+        self.check(len(self.variance) in (1, 4), f"give one variance or four, not {len(self.variance)}")
+        self.check(min(self.variance) > 0, f"each variance must be positive, not {min(self.variance)}")
+        self.image = tuple(int(size) for size in self._pair("img", "img_size"))
+        self.step = self._pair("step", "step")
+        height, width = self.bottoms[0][2:]
+        self.tops = [(1, 2, height * width * len(self.sizes) * 4)]
+        self.check(self.tops[0][2] > 0, f"the feature map {self.bottoms[0]} is empty")
+
+    def box_sizes(self) -> list[tuple[float, float]]:
+        """(width, height) of each box of a cell, in Caffe's order."""
+        raise NotImplementedError
+
+    def _pair(self, what: str, both: str) -> tuple[float, float]:
+        """(height, width) from `both`, or from `what`_h and `what`_w; (0, 0) if none is given."""
+        p, names = self.param, (f"{what}_h", f"{what}_w")
+        single = any(name in p for name in names)
+        self.check(not (single and both in p), f"give either {both} or {names[0]} and {names[1]}")
+        if not single and both not in p:
+            return (0, 0)
+        pair = (p.get(names[0], 0), p.get(names[1], 0)) if single else (p.get(both), p.get(both))
+        self.check(min(pair) > 0, f"{' and '.join(names) if single else both} must be positive, not {pair[0]}, {pair[1]}")
+        return pair
+
+    def boxes(self, size: Sequence[int], image: Sequence[int], xp: Any) -> Any:
+        """The top for a map and an image of these (height, width); `xp` is numpy or torch, both compute the same bits.
+
+        As in Caffe's C++, centers are rounded to float32 and corners are computed from them in float64.
+        """
+        image = self.image if all(self.image) else image
+        step = self.step if all(self.step) else [i / s for i, s in zip(image, size)]
+        corners = []
+        for axis in (1, 0):
+            centers = (xp.arange(size[axis], dtype=xp.float32) + self.param.offset) * step[axis]
+            centers = xp.asarray(centers, dtype=xp.float64).reshape((1, -1, 1) if axis else (-1, 1, 1))
+            halves = xp.asarray([box[1 - axis] / 2 for box in self.sizes], dtype=xp.float64)
+            corners.append([(centers - halves) / image[axis], (centers + halves) / image[axis]])
+        (x1, x2), (y1, y2) = corners
+        shape = (size[0], size[1], len(self.sizes))
+        values = xp.stack([xp.broadcast_to(corner, shape) for corner in (x1, y1, x2, y2)], -1).reshape(-1)
+        values = xp.asarray(values, dtype=xp.float32)
+        if self.param.clip:
+            values = xp.clip(values, 0.0, 1.0)
+        variance = xp.asarray(self.variance, dtype=xp.float32)
+        variances = xp.tile(variance, (len(values) // len(self.variance),))
+        return xp.stack([values, variances]).reshape(1, 2, -1)
+
+    def forward(self, x: Tensor, image: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        import torch
+
+        return self.boxes(x.shape[2:], image.shape[2:], torch).to(x)
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        import numpy as np
+
+        return graph.initializer(f"{graph.layer}/boxes", self.boxes(self.bottoms[0][2:], self.bottoms[1][2:], np))
+
+
+@register("PriorBox")
+class PriorBox(Boxes):
+    """For each `min_size` a square of that size, one of sqrt(min_size * max_size) if there is a `max_size`, then for each
+    other aspect ratio r a box of min_size * sqrt(r) by min_size / sqrt(r).
+
+    `flip` (on) adds the inverse of each aspect ratio; sizes are cut to whole pixels before use
+    (caffe/layers/prior_box_layer.cpp, SSD fork).
+    """
+
+    def box_sizes(self) -> list[tuple[float, float]]:
+        p = self.param
+        self.check(len(p.min_size) > 0, "min_size is missing")
+        self.check(min(p.min_size) > 0, f"min_size must be positive, not {min(p.min_size)}")
+        self.check(len(p.max_size) in (0, len(p.min_size)), f"{len(p.max_size)} max_size for {len(p.min_size)} min_size")
+        for small, large in zip(p.min_size, p.max_size):
+            self.check(large > small, f"max_size {large} must be greater than min_size {small}")
+        self.check(all(ratio > 0 for ratio in p.aspect_ratio), f"aspect_ratio must be positive, not {list(p.aspect_ratio)}")
+        sizes: list[tuple[float, float]] = []
+        for i, size in enumerate(p.min_size):
+            base = int(size)
+            sizes.append((base, base))
+            if p.max_size:
+                between = math.sqrt(base * int(p.max_size[i]))
+                sizes.append((between, between))
+            sizes += [(base * math.sqrt(ratio), base / math.sqrt(ratio)) for ratio in self._ratios()]
+        return [(to_float32(width), to_float32(height)) for width, height in sizes]
+
+    def _ratios(self) -> list[float]:
+        """Aspect ratios other than 1, each once, with their inverses if `flip` is on."""
+        ratios = [1.0]
+        for ratio in self.param.aspect_ratio:
+            if all(abs(ratio - other) >= 1e-6 for other in ratios):
+                ratios += [ratio, to_float32(1 / ratio)] if self.param.flip else [ratio]
+        return ratios[1:]
+
+
+@register("PriorBoxClustered")
+class PriorBoxClustered(Boxes):
+    """Boxes of the sizes given by `width` and `height` (training_toolbox_caffe/layers/prior_box_clustered_layer.cpp)."""
+
+    def box_sizes(self) -> list[tuple[float, float]]:
+        p = self.param
+        self.check(len(p.width) > 0, "width is missing")
+        self.check(len(p.width) == len(p.height), f"{len(p.width)} width and {len(p.height)} height; give as many of each")
+        sizes = list(zip(p.width, p.height))
+        self.check(min(map(min, sizes)) > 0, "each width and height must be positive")
+        return sizes

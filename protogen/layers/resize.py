@@ -1,0 +1,189 @@
+"""Other image sizes: Interp (bilinear), Upsample (nearest neighbour, or SegNet's unpooling)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .base import LayerType, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..convert.onnx_graph import OnnxGraph
+    from ..net import Layer
+
+
+@register("Interp")
+class Interp(LayerType):
+    """Bilinear resizing of (N, C, H, W) with corners aligned (DeepLab's and PSPNet's fork, interp_layer.cpp).
+
+    `pad_beg` and `pad_end`, at most 0, crop first. The size is a second bottom's, (h - 1) / shrink_factor + 1,
+    h + (h - 1) (zoom_factor - 1), `height` and `width`, or shrunk, then zoomed; in this order of precedence.
+    """
+
+    param_name = "interp_param"
+    n_bottoms = (1, 2)
+
+    def setup(self) -> None:
+        p, shape = self.param, self.bottoms[0]
+        for bottom in self.bottoms:
+            self.check(len(bottom) == 4, f"takes bottoms with 4 axes (N, C, H, W), not {bottom}")
+        self.crop: tuple[int, int] = (-p.pad_beg, -p.pad_end)
+        self.check(min(self.crop) >= 0, f"pad_beg {p.pad_beg} and pad_end {p.pad_end} must not be positive: they only crop")
+        for factor in ("shrink_factor", "zoom_factor"):
+            self.check(getattr(p, factor) >= 1, f"{factor} must be positive, not {getattr(p, factor)}")
+        given = [name for name in ("shrink_factor", "zoom_factor", "height", "width") if name in p]
+        if len(self.bottoms) == 2:
+            self.check(not given or p.use_blob_size, f"its second bottom gives the size; leave {', '.join(given)} out")
+        else:
+            sized = "shrink_factor" in p or "zoom_factor" in p or ("height" in p and "width" in p)
+            self.check(sized, "give zoom_factor, shrink_factor, or height and width")
+        crop = sum(self.crop)
+        self.check(min(shape[2:]) > crop, f"pad_beg {p.pad_beg} and pad_end {p.pad_end} leave nothing of its bottom {shape}")
+        out = self._size(shape[2:], self.bottoms[-1][2:])
+        self.check(min(out) > 0, f"height and width must be positive, not {out[0]} and {out[1]}")
+        self.tops = [(*shape[:2], *out)]
+
+    def _size(self, size: Sequence[int], other: Sequence[int]) -> tuple[int, int]:
+        """Output (height, width) for a bottom's and the second bottom's."""
+        p = self.param
+        if len(self.bottoms) == 2:
+            return (other[0], other[1])
+        shrink, zoom = "shrink_factor" in p, "zoom_factor" in p
+        if shrink == zoom and "height" in p and "width" in p:
+            return (p.height, p.width)
+        out = []
+        for side in size:
+            side = (side - sum(self.crop) - 1) // p.shrink_factor + 1
+            out.append(side + (side - 1) * (p.zoom_factor - 1))
+        return (out[0], out[1])
+
+    def forward(self, x: Tensor, *like: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        from torch.nn import functional as F
+
+        size = self._size(x.shape[2:], like[0].shape[2:] if like else ())
+        begin, end = self.crop
+        if begin or end:
+            x = x[:, :, begin : x.shape[2] - end, begin : x.shape[3] - end]
+        return F.interpolate(x, size, mode="bilinear", align_corners=True)
+
+    @property
+    def is_identity(self) -> bool:
+        return self.crop == (0, 0) and self.tops[0] == self.bottoms[0]
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        x, (n, c, h, w) = bottoms[0], self.bottoms[0]
+        begin, end = self.crop
+        if begin or end:
+            x = graph.slice(x, [begin, begin], [h - end, w - end], [2, 3])
+        sizes = graph.ints(n, c, *self.tops[0][2:])
+        if graph.dynamic_batch:
+            outer = graph.slice(graph.add("Shape", x), [0], [2], [0])
+            sizes = graph.add("Concat", outer, graph.ints(*self.tops[0][2:]), axis=0)
+        return _resize(graph, x, sizes=sizes, mode="linear", coordinate_transformation_mode="align_corners")
+
+
+@register("Upsample")
+class Upsample(LayerType):
+    """Nearest neighbour: each pixel of (N, C, H, W) `scale` times in both directions (MobileNet-YOLO's fork, upsample_layer.cpp).
+
+    With a second bottom, a pooling mask, it is SegNet's unpooling: see `Unpool`.
+    """
+
+    param_name = "upsample_param"
+
+    @classmethod
+    def select(cls, layer: Layer) -> type[LayerType]:
+        return Unpool if len(layer.bottoms) > 1 else cls
+
+    def setup(self) -> None:
+        p, shape = self.param, self.bottoms[0]
+        self.check(len(shape) == 4, f"takes a bottom with 4 axes (N, C, H, W), not {shape}")
+        plain = "upsample_h" not in p and "upsample_w" not in p
+        self.check(plain, "upsample_h and upsample_w are for unpooling, which needs a pooling mask as second bottom")
+        self.scale = _scales(self, 1)
+        self.tops = [(*shape[:2], shape[2] * self.scale[0], shape[3] * self.scale[1])]
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        from torch.nn import functional as F
+
+        size = (x.shape[2] * self.scale[0], x.shape[3] * self.scale[1])
+        return F.interpolate(x, size, mode="nearest")
+
+    @property
+    def is_identity(self) -> bool:
+        return self.scale == (1, 1)
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        scales = graph.constant([1.0, 1.0, *self.scale])
+        how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        return _resize(graph, bottoms[0], scales=scales, mode="nearest", **how)
+
+
+class Unpool(LayerType):
+    """SegNet's unpooling: each value goes where the pooling mask says, zeros elsewhere (caffe-segnet, upsample_layer.cpp).
+
+    Bottoms (N, C, h, w) and the mask of the same shape, indices in the plane of the top (N, C, H, W). H and W are
+    `upsample_h` and `upsample_w`, or `scale` (2) times h and w, less 1 with `pad_out_h`, `pad_out_w`.
+    """
+
+    types = ("Upsample",)
+    param_name = "upsample_param"
+    n_bottoms = (2, 2)
+    index_bottoms = (1,)
+
+    def setup(self) -> None:
+        p, (shape, mask) = self.param, self.bottoms
+        self.check(len(shape) == 4, f"takes bottoms with 4 axes (N, C, H, W), not {shape}")
+        self.check(mask == shape, f"its second bottom (the pooling mask) must have the first one's shape {shape}, not {mask}")
+        self.given = "upsample_h" in p and "upsample_w" in p
+        if self.given:
+            sizes = f"upsample_h {p.upsample_h} and upsample_w {p.upsample_w}"
+            self.check(p.upsample_h > 1 and p.upsample_w > 1, f"{sizes} must be larger than 1")
+        else:
+            self.scale = _scales(self, 2)
+            self.check(min(self.scale) > 1, f"scale must be larger than 1, not {min(self.scale)}")
+            for side, scale in zip("hw", self.scale):
+                self.check(not getattr(p, f"pad_out_{side}") or scale == 2, f"pad_out_{side} needs scale 2, not {scale}")
+        self.tops = [(*shape[:2], *self._size(shape[2:]))]
+
+    def _size(self, size: Sequence[int]) -> tuple[int, int]:
+        p = self.param
+        if self.given:
+            return (p.upsample_h, p.upsample_w)
+        return (size[0] * self.scale[0] - p.pad_out_h, size[1] * self.scale[1] - p.pad_out_w)
+
+    def forward(self, x: Tensor, mask: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        height, width = self._size(x.shape[2:])
+        plane = x.new_zeros(*x.shape[:2], height * width)
+        return plane.scatter(2, mask.flatten(2).long(), x.flatten(2)).unflatten(2, (height, width))
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        (n, c, height, width), x = self.tops[0], bottoms[0]
+        shape = graph.ints(n, c, height * width)
+        if graph.dynamic_batch:
+            shape = graph.add("Concat", graph.slice(graph.add("Shape", x), [0], [2], [0]), graph.ints(height * width), axis=0)
+        zeros = graph.add("ConstantOfShape", shape)
+        index = graph.add("Cast", graph.reshape(bottoms[1], [0, 0, -1]), to=7)  # 7: INT64
+        plane = graph.add("ScatterElements", zeros, index, graph.reshape(x, [0, 0, -1]), axis=2)
+        return graph.reshape(plane, [0, 0, height, width])
+
+
+def _scales(op: LayerType, default: int) -> tuple[int, int]:
+    """(scale of the height, of the width), from `scale` or from `scale_h` and `scale_w`."""
+    p = op.param
+    if "scale_h" in p or "scale_w" in p:
+        op.check("scale_h" in p and "scale_w" in p and "scale" not in p, "give either scale or both scale_h and scale_w")
+        scales = (p.scale_h, p.scale_w)
+    else:
+        scales = (p.get("scale", default),) * 2
+    whole = all(scale > 0 and float(scale).is_integer() for scale in scales)
+    op.check(whole, f"scale must be a positive whole number, not {scales[0]:g}")
+    return (int(scales[0]), int(scales[1]))
+
+
+def _resize(graph: OnnxGraph, x: str, scales: str = "", sizes: str = "", **attributes: Any) -> str:
+    """Resize to `sizes` or by `scales`; before opset 13 an input that is not used must be an empty tensor."""
+    unused = "" if graph.opset >= 13 else graph.constant([])
+    return graph.add("Resize", x, unused, scales or unused, sizes, **attributes)

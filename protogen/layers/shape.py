@@ -1,0 +1,495 @@
+"""Layers that move values and compute none: Flatten, Reshape, Permute, Slice, Split, Tile, Crop, Im2col, row selection, ..."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise, product
+from typing import TYPE_CHECKING
+
+from .base import LayerType, Shape, count, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..convert.onnx_graph import OnnxGraph
+
+TO_THE_END = 2**62  # a Slice end beyond any axis
+
+
+@register("Flatten")
+class Flatten(LayerType):
+    """Axes `axis` (1) to `end_axis` (-1, included) joined into one (caffe/layers/flatten_layer.cpp).
+
+    An `end_axis` right before `axis` joins nothing: it inserts an axis of size 1.
+    """
+
+    param_name = "flatten_param"
+
+    def setup(self) -> None:
+        p, shape = self.param, self.bottoms[0]
+        self.start, self.end = self.axis(p.axis), self.axis(p.end_axis, what="end_axis") + 1
+        self.check(self.start <= self.end, f"end_axis {p.end_axis} comes before axis {p.axis} in {len(shape)} axes")
+        _refuse_in_place(self)
+        self.tops = [(*shape[: self.start], count(shape[self.start : self.end]), *shape[self.end :])]
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        return x.unsqueeze(self.start) if self.start == self.end else x.flatten(self.start, self.end - 1)
+
+    @property
+    def is_identity(self) -> bool:
+        return self.end - self.start == 1
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        if self.start == self.end:
+            return graph.unsqueeze(bottoms[0], [self.start])
+        if self.start == 1 and self.end == len(self.bottoms[0]):
+            return graph.add("Flatten", bottoms[0], axis=1)
+        return graph.reshape(bottoms[0], [0] * self.start + [-1, *self.bottoms[0][self.end :]])
+
+
+@register("Reshape")
+class Reshape(LayerType):
+    """The same values in another shape (caffe/layers/reshape_layer.cpp).
+
+    `shape` stands for the axes from `axis` (0) on, `num_axes` of them (-1: all): a 0 copies the bottom's extent at that
+    place, a single -1 is inferred. A negative `axis` counts from behind the last axis, so that -1 appends.
+    """
+
+    param_name = "reshape_param"
+
+    def setup(self) -> None:
+        p, shape = self.param, self.bottoms[0]
+        _refuse_in_place(self)
+        self.check(p.pixelshuffler == 1, "pixelshuffler is not supported")
+        dims, ndim = list(p.shape.dim), len(shape)
+        self.start = p.axis if p.axis >= 0 else ndim + p.axis + 1
+        self.check(0 <= self.start <= ndim, f"axis {p.axis} is out of range for {ndim} axes of shape {shape}")
+        self.check(p.num_axes >= -1, f"num_axes must be 0 or more, or -1 for all, not {p.num_axes}")
+        self.end = ndim if p.num_axes == -1 else self.start + p.num_axes
+        self.check(self.end <= ndim, f"axis {p.axis} and num_axes {p.num_axes} reach beyond the {ndim} axes of shape {shape}")
+        self.check(min(dims, default=0) >= -1, f"dimensions must be positive, 0 (copy) or -1 (infer), not {min(dims, default=0)}")
+        self.check(dims.count(-1) <= 1, f"at most one dimension can be -1 (inferred), not {dims.count(-1)}")
+        copied = [self.start + i for i, dim in enumerate(dims) if dim == 0]
+        self.check(all(i < ndim for i in copied), f"shape {dims} has a 0 (copy) where its bottom {shape} has no axis")
+        self.dims = dims
+        self.tops = [self._shape(shape)]
+
+    def _shape(self, shape: Shape) -> Shape:
+        """The top's shape for a bottom of this shape."""
+        dims = [shape[self.start + i] if dim == 0 else dim for i, dim in enumerate(self.dims)]
+        top = [*shape[: self.start], *dims, *shape[self.end :]]
+        total = count(shape)
+        if -1 in self.dims:
+            i = self.start + self.dims.index(-1)
+            known = count([*top[:i], *top[i + 1 :]])
+            divides = known > 0 and total % known == 0
+            self.check(divides, f"the {total} values of its bottom {shape} do not divide by the other dimensions ({known})")
+            top[i] = total // known
+        self.check(count(top) == total, f"its bottom {shape} has {total} values, the shape {tuple(top)} has {count(top)}")
+        return tuple(top)
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        dims = [x.shape[self.start + i] if dim == 0 else dim for i, dim in enumerate(self.dims)]
+        return x.reshape(*x.shape[: self.start], *dims, *x.shape[self.end :])
+
+    @property
+    def is_identity(self) -> bool:
+        return self.tops[0] == self.bottoms[0]
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        shape, top = self.bottoms[0], self.tops[0]
+        if self.end == 0 and shape:
+            # All new axes come before the batch and have size 1: the batch is the one that may vary.
+            return graph.reshape(bottoms[0], [*top[: len(self.dims)], -1, *shape[1:]])
+        return graph.reshape(bottoms[0], [0] * self.start + self.dims + list(shape[self.end :]))
+
+
+@register("Permute")
+class Permute(LayerType):
+    """Axes in another order; axes that `order` leaves out follow in their own (SSD, caffe/layers/permute_layer.cpp)."""
+
+    param_name = "permute_param"
+
+    def setup(self) -> None:
+        shape, order = self.bottoms[0], list(self.param.order)
+        self.check(all(i < len(shape) for i in order), f"order {order} names an axis that its bottom {shape} does not have")
+        self.check(len(set(order)) == len(order), f"order {order} names an axis twice")
+        self.order = order + [i for i in range(len(shape)) if i not in order]
+        self.tops = [tuple(shape[i] for i in self.order)]
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        return x.permute(self.order)
+
+    @property
+    def is_identity(self) -> bool:
+        return self.order == sorted(self.order)
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        return graph.transpose(bottoms[0], self.order)
+
+
+@register("Slice")
+class Slice(LayerType):
+    """An axis (1: channels) cut at each `slice_point`, or into equal parts (caffe/layers/slice_layer.cpp)."""
+
+    param_name = "slice_param"
+    n_tops = (1, None)
+
+    def setup(self) -> None:
+        p, shape, n = self.param, self.bottoms[0], len(self.layer.tops)
+        self.check(not ("axis" in p and "slice_dim" in p), "give either axis or slice_dim")
+        self.cut = self.axis(p.slice_dim, what="slice_dim") if "slice_dim" in p else self.axis(p.axis)
+        self.points = list(p.slice_point)
+        size = shape[self.cut]
+        if self.points:
+            parts = len(self.points) + 1
+            self.check(parts == n, f"{parts - 1} slice points make {parts} parts, but it has {n} tops")
+            ordered = all(part > 0 for part in self._sizes(size))
+            span = f"from 1 to {size - 1} (axis {self.cut} of {shape} has size {size})"
+            self.check(ordered, f"slice points {self.points} must rise {span}")
+        else:
+            self.check(size % n == 0, f"axis {self.cut} of {shape} (size {size}) does not divide into {n} equal tops")
+        self.tops = [(*shape[: self.cut], part, *shape[self.cut + 1 :]) for part in self._sizes(size)]
+
+    def _sizes(self, size: int) -> list[int]:
+        """Sizes of the parts of an axis of `size`."""
+        n = len(self.layer.tops)
+        return [b - a for a, b in pairwise([0, *self.points, size])] if self.points else [size // n] * n
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Sequence[Tensor]:  # type: ignore[override]
+        return x.split(self._sizes(x.shape[self.cut]), self.cut)
+
+    @property
+    def is_identity(self) -> bool:
+        return len(self.layer.tops) == 1
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> Sequence[str]:
+        x = bottoms[0]
+        if self.is_identity:
+            return [x]
+        if self.cut or not graph.dynamic_batch:
+            return graph.split(x, self._sizes(self.bottoms[0][self.cut]), self.cut)
+        return [graph.slice(x, [a], [b], [0]) for a, b in pairwise([0, *self.points, TO_THE_END])]
+
+
+@register("Split")
+class Split(LayerType):
+    """The bottom under several names; Caffe inserts it where a blob has several readers (caffe/layers/split_layer.cpp)."""
+
+    n_tops = (1, None)
+
+    def setup(self) -> None:
+        self.tops = [self.bottoms[0]] * len(self.layer.tops)
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Sequence[Tensor]:  # type: ignore[override]
+        return [x] * len(self.layer.tops)
+
+    @property
+    def is_identity(self) -> bool:
+        return True
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> Sequence[str]:
+        return [bottoms[0]] * len(self.layer.tops)
+
+
+@register("Tile")
+class Tile(LayerType):
+    """The bottom `tiles` times in a row along an axis (1) (caffe/layers/tile_layer.cpp)."""
+
+    param_name = "tile_param"
+
+    def setup(self) -> None:
+        p, shape = self.param, self.bottoms[0]
+        self.check("tiles" in p, "tiles is missing")
+        self.check(p.tiles > 0, f"tiles must be positive, not {p.tiles}")
+        self.tiled, self.tiles = self.axis(p.axis), p.tiles
+        self.repeats = [self.tiles if i == self.tiled else 1 for i in range(len(shape))]
+        self.tops = [tuple(size * times for size, times in zip(shape, self.repeats))]
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        return x.repeat(self.repeats)
+
+    @property
+    def is_identity(self) -> bool:
+        return self.tiles == 1
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        return graph.add("Tile", bottoms[0], graph.ints(*self.repeats))
+
+
+@register("Crop")
+class Crop(LayerType):
+    """The first bottom cut to the second one's size, from `axis` (2) on, starting at `offset` (caffe/layers/crop_layer.cpp).
+
+    `offset` is one number for all cropped axes, or one each; the second bottom lends only its shape and gets no gradient.
+    """
+
+    param_name = "crop_param"
+    n_bottoms = (2, 2)
+
+    def setup(self) -> None:
+        p, (shape, wanted) = self.param, self.bottoms
+        self.start = self.axis(p.axis)
+        self.check(len(wanted) >= len(shape), f"its second bottom {wanted} has fewer axes than the first {shape}")
+        axes, given = len(shape) - self.start, list(p.offset)
+        fits = len(given) in (0, 1, axes)
+        self.check(fits, f"{len(given)} offsets for the {axes} axes from axis {self.start} on; give one, or one each")
+        self.offsets: list[int] = given if len(given) == axes else (given or [0]) * axes
+        for i, offset in enumerate(self.offsets, self.start):
+            fits = offset + wanted[i] <= shape[i]
+            self.check(fits, f"axis {i}: {wanted[i]} values from offset {offset} on do not fit into the {shape[i]} of its bottom")
+        self.tops = [(*shape[: self.start], *wanted[self.start : len(shape)])]
+
+    def forward(self, x: Tensor, like: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        for i, offset in enumerate(self.offsets, self.start):
+            x = x.narrow(i, offset, like.shape[i])
+        return x
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        x, like = bottoms
+        shape, wanted = self.bottoms
+        axes = [i for i in range(self.start, len(shape)) if shape[i] != wanted[i]]
+        follows = graph.dynamic_batch and self.start == 0
+        axes = [i for i in axes if i or not follows]
+        starts = [self.offsets[i - self.start] for i in axes]
+        if axes:
+            x = graph.slice(x, starts, [start + wanted[i] for start, i in zip(starts, axes)], axes)
+        if not follows:
+            return x
+        first = graph.ints(self.offsets[0])
+        batch = graph.slice(graph.add("Shape", like), [0], [1], [0])
+        return graph.add("Slice", x, first, graph.add("Add", batch, first), graph.ints(0))
+
+
+@register("ShuffleChannel")
+class ShuffleChannel(LayerType):
+    """Channels dealt out anew: as (group, C / group) transposed (ShuffleNet's fork, shuffle_channel_layer.cpp)."""
+
+    param_name = "shuffle_channel_param"
+
+    def setup(self) -> None:
+        shape = self.bottoms[0]
+        self.group = self.param.group
+        self.check(len(shape) >= 2, f"needs a channel axis; its bottom is {shape}")
+        self.check(self.group > 0, "group must be positive")
+        self.check(shape[1] % self.group == 0, f"group {self.group} does not divide the {shape[1]} channels of its bottom")
+        self.tops = [shape]
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        return x.unflatten(1, (self.group, x.shape[1] // self.group)).transpose(1, 2).flatten(1, 2)
+
+    @property
+    def is_identity(self) -> bool:
+        return self.group in (1, self.bottoms[0][1])
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        channels, *rest = self.bottoms[0][1:]
+        if self.is_identity:
+            return bottoms[0]
+        grouped = graph.reshape(bottoms[0], [0, self.group, channels // self.group, *rest])
+        swapped = graph.transpose(grouped, [0, 2, 1, *range(3, len(rest) + 3)])
+        return graph.reshape(swapped, [0, channels, *rest])
+
+
+@register("Reorg")
+class Reorg(LayerType):
+    """(N, C, H, W) to (N, C s^2, H / s, W / s) in darknet's order, `reverse` the other way (choasup/caffe-yolo9000).
+
+    Darknet reads the values as (N, C / s^2, H s, W s) and takes every s-th column of every s-th row: not the common
+    space-to-depth, which keeps the channels together.
+    """
+
+    param_name = "reorg_param"
+
+    def setup(self) -> None:
+        p, shape = self.param, self.bottoms[0]
+        self.check(len(shape) == 4, f"takes a bottom with 4 axes (N, C, H, W), not {shape}")
+        self.check("stride" in p, "stride is missing")
+        self.stride, self.reverse = p.stride, bool(p.reverse)
+        self.check(self.stride > 0, "stride must be positive")
+        n, c, h, w = shape
+        s = self.stride
+        self.check(c % (s * s) == 0, f"stride {s} squared does not divide the {c} channels of its bottom")
+        self.check(self.reverse or h % s == w % s == 0, f"stride {s} does not divide the {h}x{w} pixels of its bottom")
+        self.tops = [(n, c // (s * s), h * s, w * s) if self.reverse else (n, c * s * s, h // s, w // s)]
+
+    def _steps(self, shape: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+        """Shapes behind the batch before and after the transposition, and the transposition itself."""
+        (c, h, w), s = shape, self.stride
+        if self.reverse:
+            return [s, s, c // (s * s), h, w], [c // (s * s), h * s, w * s], [0, 3, 4, 1, 5, 2]
+        return [c // (s * s), h, s, w, s], [c * s * s, h // s, w // s], [0, 3, 5, 1, 2, 4]
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        before, after, order = self._steps(x.shape[1:])
+        return x.reshape(-1, *before).permute(order).reshape(-1, *after)
+
+    @property
+    def is_identity(self) -> bool:
+        return self.stride == 1
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        before, after, order = self._steps(self.bottoms[0][1:])
+        return graph.reshape(graph.transpose(graph.reshape(bottoms[0], [0, *before]), order), [0, *after])
+
+
+@register("Flip")
+class Flip(LayerType):
+    """Mirrored along the width (`flip_width`, on by default) and the height (`flip_height`, off) of (N, C, H, W)."""
+
+    param_name = "flip_param"
+
+    def setup(self) -> None:
+        p, shape = self.param, self.bottoms[0]
+        self.check(len(shape) == 4, f"takes a bottom with 4 axes (N, C, H, W), not {shape}")
+        self.axes = [axis for axis, on in ((2, p.flip_height), (3, p.flip_width)) if on]
+        self.tops = [shape]
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        return x.flip(self.axes)
+
+    @property
+    def is_identity(self) -> bool:
+        return not self.axes
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        n = len(self.axes)
+        return graph.slice(bottoms[0], [-1] * n, [-TO_THE_END] * n, self.axes, [-1] * n) if n else bottoms[0]
+
+
+@register("Im2col")
+class Im2col(LayerType):
+    """Each window of a convolution as a column: (N, C, spatial...) to (N, C * kernel..., out...) (caffe/layers/im2col_layer.cpp).
+
+    Windows are set as in Convolution (`kernel_size`, `stride`, `pad`, `dilation`, `axis`); a channel's values stay together.
+    """
+
+    param_name = "convolution_param"
+
+    def setup(self) -> None:
+        shape = self.bottoms[0]
+        self.channel_axis = self.axis(self.param.axis)
+        spatial = shape[self.channel_axis + 1 :]
+        self.check(len(spatial) > 0, f"its bottom {shape} has no spatial axes after the channels")
+        self.kernel, self.stride = self._per_axis("kernel", len(spatial)), self._per_axis("stride", len(spatial), 1)
+        self.pad, self.dilation = self._per_axis("pad", len(spatial), 0), self._per_axis("dilation", len(spatial), 1)
+        for what, values in (("kernel size", self.kernel), ("stride", self.stride), ("dilation", self.dilation)):
+            self.check(min(values) > 0, f"{what} must be positive, not {min(values)}")
+        for size, pad, extent in zip(spatial, self.pad, self._extents()):
+            padded = size + 2 * pad
+            self.check(extent <= padded, f"the kernel covers {extent} pixels, its bottom has {padded} (padding included)")
+        channels = shape[self.channel_axis] * count(self.kernel)
+        self.tops = [(*shape[: self.channel_axis], channels, *self._out(spatial))]
+
+    def _per_axis(self, what: str, axes: int, default: int | None = None) -> list[int]:
+        """A setting per spatial axis, from its repeated field or from the `_h`/`_w` pair."""
+        p, high, wide = self.param, f"{what}_h", f"{what}_w"
+        field = "kernel_size" if what == "kernel" else what
+        given = list(p.get(field, []))
+        if high in p or wide in p:
+            self.check(axes == 2, f"{high} and {wide} are for two spatial axes, not {axes}")
+            self.check(not given, f"give either {field} or {high} and {wide}")
+            return [p.get(high, 0), p.get(wide, 0)]
+        self.check(bool(given) or default is not None, f"{field} is missing")
+        given = given or [default or 0]
+        self.check(len(given) in (1, axes), f"{len(given)} values of {field} for {axes} spatial axes; give one, or one per axis")
+        return given * axes if len(given) == 1 else given
+
+    def _extents(self) -> list[int]:
+        """Pixels between the first and the last of a window, both included, along each spatial axis."""
+        return [dilation * (kernel - 1) + 1 for dilation, kernel in zip(self.dilation, self.kernel)]
+
+    def _out(self, spatial: Sequence[int]) -> list[int]:
+        settings = zip(spatial, self.pad, self._extents(), self.stride)
+        return [(size + 2 * pad - extent) // stride + 1 for size, pad, extent, stride in settings]
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        import torch
+        from torch.nn import functional as F
+
+        out = self._out(x.shape[self.channel_axis + 1 :])
+        padded = F.pad(x, [pad for pad in reversed(self.pad) for _ in range(2)]) if any(self.pad) else x
+        taps = []
+        for place in product(*(range(k) for k in self.kernel)):
+            tap = padded
+            for i, (k, dilation, stride, n) in enumerate(zip(place, self.dilation, self.stride, out), self.channel_axis + 1):
+                tap = tap.narrow(i, k * dilation, (n - 1) * stride + 1)
+                tap = tap[(slice(None),) * i + (slice(None, None, stride),)]
+            taps.append(tap)
+        return torch.stack(taps, self.channel_axis + 1).flatten(self.channel_axis, self.channel_axis + 1)
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        """A convolution of each channel with one kernel per place of the window, 1 there and 0 elsewhere."""
+        import numpy as np
+
+        outer, channels, places = self.bottoms[0][: self.channel_axis], self.bottoms[0][self.channel_axis], count(self.kernel)
+        x = bottoms[0]
+        if len(outer) != 1:
+            x = graph.reshape(x, [-1, *self.bottoms[0][self.channel_axis :]])
+        weights = np.tile(np.eye(places, dtype=np.float32), (channels, 1)).reshape(channels * places, 1, *self.kernel)
+        y = graph.add(
+            "Conv", x, graph.constant(weights), kernel_shape=self.kernel, strides=self.stride, pads=[*self.pad, *self.pad],
+            dilations=self.dilation, group=channels,
+        )  # fmt: skip
+        if len(outer) == 1:
+            return y
+        return graph.reshape(y, [*([-1] if outer else []), *self.tops[0][1 if outer else 0 :]])
+
+
+@register("BatchReindex")
+class BatchReindex(LayerType):
+    """Items of the first bottom, chosen and ordered by the indices in the second (caffe/layers/batch_reindex_layer.cpp).
+
+    (N, ...) and (M,) give (M, ...). The indices must lie in 0..N-1 and get no gradient.
+    """
+
+    n_bottoms = (2, 2)
+    index_bottoms = (1,)
+
+    def setup(self) -> None:
+        shape, index = self.bottoms
+        self.check(len(shape) > 0, "its first bottom has no axes")
+        self.check(len(index) == 1, f"its second bottom (the indices) must have one axis, not {index}")
+        self.tops = [(index[0], *shape[1:])]
+
+    def forward(self, x: Tensor, index: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        return x.index_select(0, index.long())
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        return graph.add("Gather", bottoms[0], graph.add("Cast", bottoms[1], to=7), axis=0)  # 7: INT64
+
+
+@register("Filter")
+class Filter(LayerType):
+    """Items of each bottom but the last for which the last, the selector (N, 1, ...), is not 0 (caffe/layers/filter_layer.cpp).
+
+    Only the data tell how many items pass: the shapes stated have all N, as Caffe's have before a forward pass.
+    """
+
+    n_bottoms = (2, None)
+    n_tops = (1, None)
+    has_gradient = False
+
+    def setup(self) -> None:
+        *shapes, selector = self.bottoms
+        tops = len(self.layer.tops)
+        self.check(tops == len(shapes), f"has {len(shapes)} bottoms to filter and {tops} tops; each needs a top")
+        single = len(selector) > 0 and count(selector[1:]) == 1
+        self.check(single, f"the selector, its last bottom, must be (N, 1, ...), not {selector}")
+        for shape in shapes:
+            self.check(shape[:1] == selector[:1], f"its bottom {shape} and the selector {selector} differ in the first axis")
+        self.tops = shapes
+
+    def forward(self, *bottoms: Tensor, blobs: Sequence[Tensor], training: bool) -> Sequence[Tensor]:
+        *values, selector = bottoms
+        chosen = selector.flatten() != 0
+        return [x[chosen] for x in values]
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> Sequence[str]:
+        *values, selector = bottoms
+        chosen = graph.add("Cast", graph.reshape(selector, [-1]), to=9)  # 9: BOOL
+        return [graph.add("Compress", x, chosen, axis=0) for x in values]
+
+
+def _refuse_in_place(op: LayerType) -> None:
+    op.check(op.layer.tops[0] not in op.layer.bottoms, "cannot work in place; give its top a name of its own")

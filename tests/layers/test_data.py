@@ -1,0 +1,239 @@
+"""Sources, sinks, constants and Python layers known by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import protogen
+from protogen.errors import LayerError, NetError, ProtogenError
+from protogen.layers.base import LayerType
+from protogen.layers.python import _PYTHON, arguments, register_python
+from protogen.net import Layer
+from protogen.prototxt.message import Message
+from tests.layers.forms import assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
+
+X = (2, 3, 4, 5)
+DUMMY = 'type: "DummyData" top: "x" '
+
+
+@pytest.mark.parametrize(
+    ("layer", "shapes", "message"),
+    [
+        (DUMMY + "dummy_data_param { }", [], "1 tops and 0 shapes"),
+        (DUMMY + 'top: "y" top: "z" dummy_data_param { shape { dim: 1 } shape { dim: 2 } }', [], "3 tops and 2 shapes"),
+        (DUMMY + "dummy_data_param { num: 1 channels: 2 height: 3 }", [], "0 values of width"),
+        (DUMMY + "dummy_data_param { num: 1 channels: 2 height: 3 width: 4 shape { dim: 1 } }", [], "either shape, or num"),
+        (DUMMY + "dummy_data_param { shape { dim: 1 } data_filler { } data_filler { } }", [], "2 data fillers"),
+        (DUMMY + "dummy_data_param { shape { dim: -1 } }", [], "negative size"),
+        (DUMMY + "dummy_data_param { shape { dim: 65536 dim: 65536 } }", [], "2^31-1"),
+        ('type: "Parameter" top: "x"', [], "shape { dim: ... } } is missing"),
+        ('type: "HDF5Output" bottom: "a" bottom: "b"', [X, (2,)], "file_name"),
+        ('type: "HDF5Output" bottom: "a" bottom: "b" hdf5_output_param { file_name: "f" }', [X, (3,)], "first axis"),
+        ('type: "Silence" bottom: "a" top: "x"', [X], "0 tops"),
+        ('type: "MemoryData" top: "x" top: "l" memory_data_param { batch_size: 2 channels: 3 }', [], "positive"),
+        ('type: "Input" top: "x" top: "y" input_param { shape { } shape { } shape { } }', [], "2 tops and 3 shapes"),
+    ],
+)
+def test_what_caffe_refuses_names_the_layer(layer: str, shapes: list[tuple[int, ...]], message: str) -> None:
+    with pytest.raises(LayerError, match="layer 'op'") as error:
+        net_of(layer, *shapes)
+    assert message in str(error.value)
+
+
+def test_constant_dummy_data_is_a_constant() -> None:
+    text = """
+        layer { name: "a" type: "Input" top: "a" input_param { shape { dim: 2 dim: 3 } } }
+        layer { name: "c" type: "DummyData" top: "b" top: "zero" dummy_data_param {
+          shape { dim: 2 dim: 3 } data_filler { value: 0.25 } data_filler { } } }
+        layer { name: "op" type: "Eltwise" bottom: "a" bottom: "b" bottom: "zero" top: "y" }"""
+    net = protogen.loads(text)
+    assert net.inputs == ["a"]
+    values = values_for(net)
+    assert_same(by_torch(net, values), [values["a"] + 0.25])
+    check_every_form(net, batch=None)
+    assert net.to_torch().double()(torch.zeros(2, 3, dtype=torch.float64)).dtype == torch.float64
+
+
+def test_random_dummy_data_is_an_input_in_the_old_shape_fields_too() -> None:
+    sizes = 'num: 4 channels: 3 channels: 1 height: 8 width: 6 data_filler { type: "gaussian" }'
+    layer = DUMMY + f'top: "l" dummy_data_param {{ {sizes} }}'
+    net = net_of(layer)
+    assert net.inputs == ["x", "l"]
+    assert net.shapes == {"x": (4, 3, 8, 6), "l": (4, 1, 8, 6)}
+    assert net_of(layer, inputs={"x": (1, 3, 2, 2)}).shapes["x"] == (1, 3, 2, 2)
+
+
+def test_parameter_starts_at_zero_learns_and_is_no_input() -> None:
+    net = net_of('type: "Parameter" top: "w" parameter_param { shape { dim: 2 dim: 3 } }')
+    assert (net.inputs, net.outputs, net.param_shapes) == ([], ["w"], {"op": [(2, 3)]})
+    net.weights["op"] = [np.arange(6, dtype=np.float32).reshape(2, 3)]
+    module = net.to_torch()
+    module().sum().backward()
+    assert module.caffe_grads("op")[0].tolist() == [[1, 1, 1]] * 2
+    assert_same(by_onnx(net, {}), net.weights["op"])
+
+
+def test_parameter_with_a_forks_filler() -> None:
+    net = net_of('type: "Parameter" top: "w" parameter_param { shape { dim: 2 } blob_filler { value: 3 } }').fill()
+    assert net.weights["op"][0].tolist() == [3, 3]
+
+
+def test_sinks_read_and_make_nothing() -> None:
+    text = """
+        layer { name: "a" type: "Input" top: "a" input_param { shape { dim: 2 dim: 3 } } }
+        layer { name: "r" type: "ReLU" bottom: "a" top: "r" }
+        layer { name: "s" type: "Sigmoid" bottom: "a" top: "s" }
+        layer { name: "out" type: "HDF5Output" bottom: "s" bottom: "a" hdf5_output_param { file_name: "x.h5" } }"""
+    net = protogen.loads(text)
+    assert net.outputs == ["r"]
+    check_every_form(net)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shapes"),
+    [
+        ('type: "Data" data_param { batch_size: 4 } transform_param { crop_size: 8 }', [(4, 3, 8, 8), (4,)]),
+        ('type: "ImageData" image_data_param { batch_size: 4 } transform_param { crop_size: 8 force_gray: true }', [(4, 1, 8, 8), (4,)]),
+        ('type: "MemoryData" memory_data_param { batch_size: 4 channels: 1 height: 2 width: 3 }', [(4, 1, 2, 3), (4,)]),
+    ],
+)
+def test_data_layers_are_inputs(layer: str, shapes: list[tuple[int, ...]]) -> None:
+    net = net_of(layer + ' top: "d" top: "l"')
+    assert net.inputs == ["d", "l"]
+    assert list(net.shapes.values()) == shapes
+
+
+def test_unknown_input_shapes_are_asked_for() -> None:
+    layer = 'type: "HDF5Data" top: "d" top: "l" hdf5_data_param { source: "f" batch_size: 4 }'
+    with pytest.raises(NetError, match="the shape of input 'd', 'l'"):
+        _ = net_of(layer).shapes
+    assert net_of(layer, inputs={"d": (4, 3), "l": (4,)}).shapes == {"d": (4, 3), "l": (4,)}
+
+
+# ---- Python layers
+
+PYTHON = 'type: "Python" top: "y" python_param { module: "%s" layer: "%s" param_str: "%s" } '
+DROPOUT = PYTHON % ("spatial_dropout", "SpatialDropoutLayer", "{'phase': '%s', 'p': '0.2'}") + 'bottom: "a"'
+
+
+def test_enets_dropout_scales_in_test() -> None:
+    net = net_of(DROPOUT % "TEST", X)
+    values = values_for(net)
+    assert_same(by_torch(net, values), [values["a"] / np.float32(0.8)])
+    check_every_form(net)
+
+
+def test_enets_dropout_drops_whole_channels_in_train() -> None:
+    y = net_of(DROPOUT % "TRAIN", (50, 3, 2, 2), phase="TRAIN").to_torch()(torch.ones(50, 3, 2, 2))
+    assert set(y.unique().tolist()) == {0.0, 1.25}
+    assert torch.equal(y.amin((2, 3)), y.amax((2, 3)))
+
+
+@pytest.mark.parametrize("text", ["", "{'p': 'x'}", "{'p': 1}", "__import__('os').system('false')"])
+def test_a_bad_param_str_is_an_error_and_no_code(text: str) -> None:
+    with pytest.raises(LayerError, match="layer 'op'"):
+        net_of(PYTHON % ("spatial_dropout", "SpatialDropoutLayer", text) + 'bottom: "a"', X)
+
+
+def test_caffes_example_loss() -> None:
+    layer = PYTHON % ("pyloss", "EuclideanLossLayer", "") + 'bottom: "a" bottom: "b" loss_weight: 1'
+    module = net_of(layer, (2, 3), (2, 3), phase="TRAIN").to_torch()
+    assert module.loss(torch.ones(2, 3), torch.zeros(2, 3)).item() == pytest.approx(1.5)
+
+
+def test_an_unknown_python_layer_stays_unknown_and_is_named_with_its_class() -> None:
+    net = net_of(PYTHON % ("os", "system", "rm") + 'bottom: "a"', X)
+    assert net.unknown_types == ["Python (os.system)"]
+    with pytest.raises(ProtogenError, match=r"unknown layer types: 'Python \(os.system\)';"):
+        net.to_torch()
+
+
+def test_a_python_layer_without_bottoms_is_an_input() -> None:
+    layer = PYTHON % ("roi_data_layer.layer", "RoIDataLayer", "'num_classes': 21")
+    assert net_of(layer).inputs == ["y"]
+    assert net_of(layer, inputs={"y": X}).shapes == {"y": X}
+
+
+def test_register_python_gives_a_layer_its_definition() -> None:
+    @register_python("Twice", "my.layers", "layers")
+    class Twice(LayerType):
+        def setup(self) -> None:
+            self.tops = list(self.bottoms)
+
+        def forward(self, x: torch.Tensor, *, blobs: object, training: bool) -> torch.Tensor:  # type: ignore[override]
+            return 2 * x
+
+    try:
+        for module in ("my.layers", "layers"):
+            net = net_of(PYTHON % (module, "Twice", "") + 'bottom: "a"', X)
+            assert net.to_torch()(torch.ones(X)).unique().tolist() == [2]
+    finally:
+        del _PYTHON["my.layers", "Twice"], _PYTHON["layers", "Twice"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("'feat_stride': 16", {"feat_stride": 16}),
+        ("{'feat_stride': 16, 'scales': [2, 4]}", {"feat_stride": 16, "scales": [2, 4]}),
+        ('{"phase": "TEST", "p": 0.5}', {"phase": "TEST", "p": 0.5}),
+        ("feat_stride: 16\nscales: [8, 16]  # anchors", {"feat_stride": 16, "scales": [8, 16]}),
+        ("use: true\nname: conv5", {"use": True, "name": "conv5"}),
+        ("feat_stride: 16", {"feat_stride": 16}),
+        ("", {}),
+        ("just words", {}),
+        ("(" * 3000, {}),
+        ("'a': 1, " * 5000, {}),
+    ],
+)
+def test_arguments_reads_literals_only(text: str, expected: dict[str, object]) -> None:
+    assert arguments(Layer(Message.of("LayerParameter", python_param={"param_str": text}))) == expected
+
+
+# ---- DetectionEvaluate
+
+EVALUATE = 'type: "DetectionEvaluate" bottom: "a" bottom: "b" top: "y" detection_evaluate_param { %s }'
+
+
+def evaluate(param: str, found: list[list[float]], truth: list[list[float]]) -> list[list[float]]:
+    net = net_of(EVALUATE % param, (1, 1, len(found), 7), (1, 1, len(truth), 8))
+    assert net.shapes["y"] == (1, 1, net.ops[-1].param.num_classes - 1 + len(found), 5)
+    y = net.to_torch()(torch.tensor([[found]]), torch.tensor([[truth]]))
+    return [[round(value, 3) for value in row] for row in y[0, 0].tolist()]
+
+
+def test_detections_are_true_once_and_false_otherwise() -> None:
+    box, near, far = [0.1, 0.1, 0.5, 0.5], [0.1, 0.1, 0.5, 0.55], [0.6, 0.6, 0.9, 0.9]
+    found = [[0, 1, 0.5, *near], [0, 1, 0.75, *box], [0, 1, 0.25, *far], [0, 2, 0.5, *box], [1, 1, 0.5, *box], [-1, -1, 0, 0, 0, 0, 0]]
+    truth = [[0, 1, 0, *box, 0], [1, 1, 0, *far, 0], [-1, 0, 0, 0, 0, 0, 0, 0]]
+    assert evaluate("num_classes: 3", found, truth) == [
+        [-1, 1, 2, -1, -1],
+        [-1, 2, 0, -1, -1],
+        [0, 1, 0.75, 1, 0],  # the higher score takes the box
+        [0, 1, 0.5, 0, 1],
+        [0, 1, 0.25, 0, 1],
+        [0, 2, 0.5, 0, 1],  # no box of this class
+        [1, 1, 0.5, 0, 1],  # no overlap
+    ]
+
+
+def test_difficult_boxes_count_neither_way_if_asked() -> None:
+    box = [0.1, 0.1, 0.5, 0.5]
+    found, truth = [[0, 1, 0.5, *box]], [[0, 1, 0, *box, 1]]
+    assert evaluate("num_classes: 2 evaluate_difficult_gt: false", found, truth) == [[-1, 1, 0, -1, -1], [0, 1, 0.5, 0, 0]]
+    assert evaluate("num_classes: 2", found, truth)[1] == [0, 1, 0.5, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("param", "shape", "message"),
+    [
+        ("", (1, 1, 4, 7), "num_classes"),
+        ("num_classes: 2 overlap_threshold: 0", (1, 1, 4, 7), "overlap_threshold"),
+        ("num_classes: 2", (1, 1, 4, 6), r"detections must have the shape \(1, 1, rows, 7\)"),
+    ],
+)
+def test_detection_evaluate_refuses(param: str, shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(LayerError, match=message):
+        net_of(EVALUATE % param, shape, (1, 1, 3, 8))

@@ -1,0 +1,125 @@
+"""Proposal and py-faster-rcnn's Python layer: what Caffe refuses, opsets and batches, what is dropped, nets that follow."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+import protogen
+from protogen.errors import LayerError
+from tests.layers.forms import Arrays, by_onnx, by_torch, net_of
+
+PARAM = "feat_stride: 16 base_size: 16 ratio: 0.5 ratio: 1 ratio: 2 scale: 1 scale: 2 min_size: 8 post_nms_topn: 15 nms_thresh: 0.5"
+TOPS = 'top: "rois" top: "scores"'
+
+
+def layer(param: str = PARAM, tops: str = TOPS) -> str:
+    return f'type: "Proposal" bottom: "a" bottom: "b" bottom: "c" {tops} proposal_param {{ {param} }}'
+
+
+def python(text: str, tops: str = 'top: "rois"') -> str:
+    param = f'module: "rpn.proposal_layer" layer: "ProposalLayer" param_str: "{text}"'
+    return f'type: "Python" bottom: "a" bottom: "b" bottom: "c" {tops} python_param {{ {param} }}'
+
+
+def shapes(images: int = 1, anchors: int = 6) -> list[tuple[int, ...]]:
+    return [(images, 2 * anchors, 5, 6), (images, 4 * anchors, 5, 6), (images, 3)]
+
+
+def values(images: int = 1, anchors: int = 6) -> Arrays:
+    rng = np.random.default_rng(5)
+    scores, offsets, info = shapes(images, anchors)
+    made = {"a": rng.random(scores), "b": rng.standard_normal(offsets) * 0.3, "c": np.tile([80.0, 96.0, 1.5], (images, 1))}
+    return {name: value.astype(np.float32) for name, value in made.items()}
+
+
+@pytest.mark.parametrize("opset", [11, 13, 18, 21])
+def test_onnx_gives_the_same_regions_for_any_number_of_images(opset: int) -> None:
+    net = net_of(layer(), *shapes())
+    for images in (1, 3):
+        given = values(images)
+        rois, scores = by_torch(net, given)
+        assert sorted(set(rois[:, 0])) == list(range(images)) and scores.shape == rois.shape[:1]
+        made = by_onnx(net, given, opset=opset, dynamic_batch=True)
+        np.testing.assert_allclose(made[0], rois, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(made[1], scores, rtol=1e-6)
+
+
+def test_regions_lie_in_the_image_are_large_enough_and_overlap_little() -> None:
+    net, given = net_of(layer(PARAM + " pre_nms_topn: 100"), *shapes()), values()
+    rois, scores = by_torch(net, given)
+    assert 1 < len(rois) <= 15 and (np.diff(scores) <= 0).all()
+    low, high = rois[:, 1:3], rois[:, 3:]
+    assert (low >= 0).all() and (high <= (95, 79)).all() and (high - low + 1 >= 8 * 1.5).all()
+    side = (np.minimum(high[:, None], high) - np.maximum(low[:, None], low) + 1).clip(min=0)
+    area = (high - low + 1).prod(1)
+    common = side.prod(2)
+    overlap = common / (area[:, None] + area - common)
+    assert (overlap[~np.eye(len(rois), dtype=bool)] <= 0.5 + 1e-6).all()
+
+
+def test_boxes_that_are_too_small_are_left_out_even_if_nothing_is_left() -> None:
+    net, given = net_of(layer(PARAM.replace("min_size: 8", "min_size: 100")), *shapes()), values()
+    for rois, scores in (by_torch(net, given), by_onnx(net, given)):
+        assert rois.shape == (0, 5) and scores.shape == (0,)
+
+
+def test_the_python_layer_is_known_by_name_and_its_anchors_are_those_of_py_faster_rcnn() -> None:
+    net = net_of(python("'feat_stride': 16", TOPS), *shapes(anchors=9))
+    assert net.shapes["rois"] == (1, 5) and net.shapes["scores"] == (1, 1, 1, 1)  # Caffe's placeholders
+    anchors = [[-83, -39, 100, 56], [-175, -87, 192, 104], [-359, -183, 376, 200], [-55, -55, 72, 72], [-119, -119, 136, 136],
+               [-247, -247, 264, 264], [-35, -79, 52, 96], [-79, -167, 96, 184], [-167, -343, 184, 360]]  # fmt: skip
+    assert net.ops[-1].anchors == anchors
+    given = values(anchors=9)
+    for made, expected in zip(by_onnx(net, given), by_torch(net, given)):
+        np.testing.assert_allclose(made, expected, rtol=1e-5, atol=1e-4)
+    other = net_of(python("{'feat_stride': 8, 'scales': [2, 4]}"), *shapes())
+    assert len(other.ops[-1].anchors) == 6 and other.ops[-1].stride == 8
+
+
+def test_what_follows_the_regions_has_open_rows_too() -> None:
+    text = net_of(layer(tops='top: "rois"'), *shapes()).to_prototxt() + """
+        layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 5 dim: 6 } } }
+        layer { name: "pool" type: "ROIPooling" bottom: "data" bottom: "rois" top: "pool"
+                roi_pooling_param { pooled_h: 2 pooled_w: 2 spatial_scale: 0.0625 } }
+        layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc" inner_product_param { num_output: 7 } }
+        layer { name: "relu" type: "ReLU" bottom: "fc" top: "fc" }"""
+    net = protogen.loads(text).fill()
+    given = {**values(), "data": np.random.default_rng(6).standard_normal((1, 3, 5, 6)).astype(np.float32)}
+    model = net.to_onnx()
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    assert [node.shape for node in session.get_outputs()] == [[None, 7]]
+    expected = by_torch(net, given)[0]
+    assert len(expected) > 1
+    np.testing.assert_allclose(by_onnx(net, given)[0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_no_gradient_comes_back() -> None:
+    net, given = net_of(layer(), *shapes()), values()
+    rois, scores = net.to_torch()(*[torch.tensor(value, requires_grad=True) for value in given.values()])
+    assert not rois.requires_grad and not scores.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes", "message"),
+    [
+        (layer("ratio: 1"), shapes(), "at least one ratio and one scale"),
+        (layer(PARAM.replace("feat_stride: 16", "feat_stride: 0")), shapes(), "feat_stride must be positive"),
+        (layer(PARAM.replace("scale: 1 ", "scale: -1 ")), shapes(), "must be positive"),
+        (layer(PARAM + " pre_nms_topn: 0"), shapes(), "pre_nms_topn and post_nms_topn must be positive"),
+        (layer(), shapes(anchors=5), "6 anchors need scores (N, 12, H, W)"),
+        (layer(), [*shapes()[:1], (1, 24, 5, 7), (1, 3)], "do not fit together"),
+        (layer(), [*shapes()[:2], (1, 2)], "height, width and scale"),
+        (layer(), [*shapes(2)[:2], (1, 3)], "differ in their batch"),
+        (python("nothing"), shapes(anchors=9), "feat_stride, a whole number"),
+        (python("'feat_stride': 16, 'scales': []"), shapes(anchors=9), "scales must be a list"),
+        (python("'feat_stride': 16, 'scales': __import__('os')"), shapes(anchors=9), "layer 'op'"),
+        (python("'feat_stride': 16"), shapes(2, anchors=9), "one image at a time"),
+    ],
+)
+def test_what_caffe_refuses_names_the_layer(text: str, sizes: list[tuple[int, ...]], message: str) -> None:
+    with pytest.raises(LayerError, match="layer 'op'") as error:
+        net_of(text, *sizes)
+    assert message in str(error.value)

@@ -1,0 +1,113 @@
+"""Interp, Upsample and unpooling: what Caffe refuses, every form, sizes by each parameter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import protogen
+from protogen.errors import LayerError
+from tests.layers.forms import assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
+
+INTERP = 'type: "Interp" bottom: "a" top: "y" interp_param '
+UP = 'type: "Upsample" bottom: "a" top: "y" upsample_param '
+X = (2, 3, 5, 4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shapes", "message"),
+    [
+        (INTERP + "{ }", [X], "give zoom_factor, shrink_factor, or height and width"),
+        (INTERP + "{ height: 4 }", [X], "give zoom_factor"),
+        (INTERP + "{ height: 0 width: 4 }", [X], "must be positive, not 0 and 4"),
+        (INTERP + "{ zoom_factor: 0 }", [X], "zoom_factor must be positive"),
+        (INTERP + "{ shrink_factor: -1 }", [X], "shrink_factor must be positive"),
+        (INTERP + "{ zoom_factor: 2 pad_beg: 1 }", [X], "only crop"),
+        (INTERP + "{ zoom_factor: 2 pad_beg: -2 pad_end: -2 }", [X], "leave nothing"),
+        (INTERP + '{ zoom_factor: 2 } bottom: "b"', [X, X], "second bottom gives the size"),
+        (INTERP + "{ zoom_factor: 2 }", [(2, 3)], "4 axes"),
+        (UP + "{ scale: 0 }", [X], "positive whole number"),
+        (UP + "{ scale: 1.5 }", [X], "positive whole number, not 1.5"),
+        (UP + "{ upsample_h: 4 upsample_w: 4 }", [X], "needs a pooling mask"),
+        (UP + '{ scale: 1 } bottom: "b"', [X, X], "larger than 1"),
+        (UP + '{ scale: 2 scale_h: 2 scale_w: 2 } bottom: "b"', [X, X], "either scale or both"),
+        (UP + '{ scale: 3 pad_out_h: true } bottom: "b"', [X, X], "pad_out_h needs scale 2"),
+        (UP + '{ upsample_h: 1 upsample_w: 4 } bottom: "b"', [X, X], "larger than 1"),
+        (UP + '{ scale: 2 } bottom: "b"', [X, (2, 3, 5, 5)], "first one's shape"),
+    ],
+)
+def test_what_caffe_refuses_names_the_layer(layer: str, shapes: list[tuple[int, ...]], message: str) -> None:
+    with pytest.raises(LayerError, match="layer 'op'") as error:
+        net_of(layer, *shapes)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shapes"),
+    [
+        (INTERP + "{ zoom_factor: 3 }", [X]),
+        (INTERP + "{ shrink_factor: 2 zoom_factor: 2 pad_beg: -1 }", [X]),
+        (INTERP + "{ height: 1 width: 7 }", [X]),
+        (INTERP + '{ use_blob_size: true } bottom: "b"', [X, (2, 1, 9, 3)]),
+        (UP + "{ scale: 3 }", [X]),
+        (UP + "{ scale_h: 2 scale_w: 1 }", [X]),
+    ],
+)
+def test_every_form_agrees(layer: str, shapes: list[tuple[int, ...]]) -> None:
+    check_every_form(net_of(layer, *shapes))
+
+
+@pytest.mark.parametrize(
+    ("param", "size"),
+    [
+        ("shrink_factor: 2", (3, 2)),
+        ("zoom_factor: 2", (9, 7)),
+        ("shrink_factor: 2 height: 8 width: 9", (3, 2)),
+        ("zoom_factor: 2 height: 8 width: 9", (9, 7)),
+        ("zoom_factor: 2 shrink_factor: 2 height: 8 width: 9", (8, 9)),
+        ("zoom_factor: 2 shrink_factor: 2", (5, 3)),
+    ],
+)
+def test_interp_sizes_in_the_forks_order_of_precedence(param: str, size: tuple[int, int]) -> None:
+    assert net_of(INTERP + f"{{ {param} }}", X).shapes["y"] == (2, 3, *size)
+
+
+UNPOOL = """
+    layer { name: "a" type: "Input" top: "a" input_param { shape { dim: 2 dim: 3 dim: 5 dim: 6 } } }
+    layer { name: "pool" type: "Pooling" bottom: "a" top: "p" top: "mask" pooling_param { kernel_size: 2 stride: 2 } }
+    layer { name: "op" type: "Upsample" bottom: "p" bottom: "mask" top: "y" upsample_param { %s } }"""
+
+
+@pytest.mark.parametrize("param", ["upsample_h: 5 upsample_w: 6", "pad_out_h: true", "scale_h: 2 scale_w: 2"])
+def test_unpooling_puts_maxima_back(param: str) -> None:
+    net = protogen.loads(UNPOOL % param)
+    check_every_form(net)
+    values = values_for(net)
+    y = by_torch(net, values)[0]
+    kept = y != 0
+    if y.shape == values["a"].shape:
+        assert np.array_equal(y[kept], values["a"][kept])
+    assert kept.sum() == 2 * 3 * 3 * 3
+
+
+def test_unpooling_gives_each_value_the_gradient_of_its_place() -> None:
+    module = net_of(UP + '{ scale: 2 } bottom: "b"', (1, 1, 1, 2), (1, 1, 1, 2)).to_torch()
+    x, mask = torch.tensor([[[[5.0, 6.0]]]], requires_grad=True), torch.tensor([[[[4.0, 3.0]]]])
+    y = module(x, mask)
+    assert y.tolist() == [[[[0, 0, 0, 6], [5, 0, 0, 0]]]]
+    (y * torch.arange(8.0).reshape(1, 1, 2, 4)).sum().backward()
+    assert x.grad is not None
+    assert x.grad.flatten().tolist() == [4, 3]
+
+
+def test_other_image_sizes_than_the_prototxts() -> None:
+    net = net_of(INTERP + "{ zoom_factor: 2 pad_end: -1 }", X)
+    assert net.to_torch()(torch.randn(1, 3, 8, 7)).shape == (1, 3, 13, 11)
+    assert net_of(UP + "{ scale: 2 }", X).to_torch()(torch.randn(1, 3, 8, 7)).shape == (1, 3, 16, 14)
+
+
+def test_open_batch_on_the_oldest_opset() -> None:
+    net = net_of(INTERP + "{ zoom_factor: 2 }", X)
+    values = values_for(net, 7)
+    assert_same(by_onnx(net, values, dynamic_batch=True, opset=11), by_torch(net, values))

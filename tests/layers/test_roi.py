@@ -1,0 +1,125 @@
+"""ROIPooling and PSROIPooling against a plain cell by cell account, with gradients; what Caffe refuses; every form."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import protogen
+from protogen.errors import LayerError
+from tests.layers.forms import Arrays, by_onnx, check_every_form, net_of
+
+DATA = (2, 4, 9, 11)
+ROI = 'type: "ROIPooling" bottom: "a" bottom: "b" top: "y" roi_pooling_param '
+PSROI = 'type: "PSROIPooling" bottom: "a" bottom: "b" top: "y" psroi_pooling_param '
+
+
+def regions(count: int = 60) -> np.ndarray:
+    """Regions on half pixels, among them some that are inside out, tiny, or (partly) outside the map."""
+    rng = np.random.default_rng(1)
+    corners = rng.integers(-60, 400, (count, 2, 2)) * 0.5
+    corners[count // 6 :] = np.sort(corners[count // 6 :], axis=1)
+    return np.concatenate([rng.integers(0, 2, (count, 1)), corners.reshape(count, 4)], 1).astype(np.float32)
+
+
+def values(ties: bool = False) -> Arrays:
+    data = np.random.default_rng(2).standard_normal(DATA).astype(np.float32)
+    return {"a": np.round(data).clip(0, 1) if ties else data, "b": regions()}
+
+
+def away(x: float) -> float:
+    return math.copysign(math.floor(abs(x) + 0.5), x)
+
+
+def roi_cells(region: np.ndarray, axis: int, cells: int, scale: float) -> list[tuple[int, int]]:
+    start, end = (away(float(np.float32(region[i]) * np.float32(scale))) for i in (2 - axis, 4 - axis))
+    size = np.float32(max(end - start + 1, 1)) / np.float32(cells)
+    return [(math.floor(np.float32(i) * size) + int(start), math.ceil(np.float32(i + 1) * size) + int(start)) for i in range(cells)]
+
+
+def psroi_cells(region: np.ndarray, axis: int, cells: int, scale: float) -> list[tuple[int, int]]:
+    start, end = (np.float32(away(region[2 - axis])) * np.float32(scale), np.float32(away(region[4 - axis]) + 1) * np.float32(scale))
+    size = np.float32(max(end - start, np.float32(0.1))) / np.float32(cells)
+    return [(math.floor(np.float32(i) * size + start), math.ceil(np.float32(i + 1) * size + start)) for i in range(cells)]
+
+
+def by_hand(net: protogen.Net, given: Arrays, top_diff: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The top, and the gradient of the map for a gradient of the top."""
+    layer, data = net.layers[-1], given["a"]
+    p = layer.message.roi_pooling_param if layer.type == "ROIPooling" else layer.message.psroi_pooling_param
+    y, diff = np.zeros(net.shapes["y"], np.float32), np.zeros_like(data)
+    for (r, c, i, j), slope in np.ndenumerate(top_diff):
+        region = given["b"][r].reshape(-1)
+        cells = [(roi_cells if layer.type == "ROIPooling" else psroi_cells)(region, axis, y.shape[2 + axis], p.spatial_scale) for axis in (0, 1)]
+        (top, bottom), (left, right) = ([min(max(v, 0), DATA[2 + axis]) for v in cells[axis][(i, j)[axis]]] for axis in (0, 1))
+        if bottom <= top or right <= left:
+            continue
+        channel = c if layer.type == "ROIPooling" else (c * p.group_size + i) * p.group_size + j
+        plane, grad = data[int(region[0]), channel], diff[int(region[0]), channel]
+        window = plane[top:bottom, left:right]
+        if layer.type == "ROIPooling":
+            y[r, c, i, j] = window.max()
+            row, column = divmod(int(window.argmax()), right - left)
+            grad[top + row, left + column] += slope
+        else:
+            y[r, c, i, j] = window.mean(dtype=np.float64)
+            grad[top:bottom, left:right] += slope / window.size
+    return y, diff
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        ROI + "{ pooled_h: 3 pooled_w: 2 spatial_scale: 0.0625 }",
+        ROI + "{ pooled_size: 6 spatial_scale: 0.05 }",
+        PSROI + "{ output_dim: 1 group_size: 2 spatial_scale: 0.0625 }",
+        PSROI + "{ output_dim: 4 group_size: 1 spatial_scale: 0.3 }",
+    ],
+)
+def test_cells_and_gradients_are_those_of_caffes_steps(layer: str, ties: bool) -> None:
+    net, given = net_of(layer, DATA, (60, 5)), values(ties)
+    top_diff = np.random.default_rng(4).standard_normal(net.shapes["y"]).astype(np.float32)
+    expected, expected_diff = by_hand(net, given, top_diff)
+    data, rois = torch.tensor(given["a"], requires_grad=True), torch.tensor(given["b"], requires_grad=True)
+    y = net.to_torch()(data, rois)
+    y.backward(torch.tensor(top_diff))
+    np.testing.assert_allclose(y.detach().numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(data.grad.numpy(), expected_diff, atol=1e-5)
+    assert rois.grad is None
+    for opset in (11, 17, 21):
+        np.testing.assert_allclose(by_onnx(net, given, opset=opset)[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "layer", [ROI + "{ pooled_h: 2 pooled_w: 3 spatial_scale: 4 }", PSROI + "{ output_dim: 1 group_size: 2 spatial_scale: 2 }"]
+)
+def test_every_form_agrees(layer: str) -> None:
+    check_every_form(net_of(layer, (2, 4, 9, 11), (5, 5, 1, 1)), below=2, batch=None)
+
+
+def test_regions_and_images_may_differ_in_number() -> None:
+    net = net_of(ROI + "{ pooled_h: 2 pooled_w: 2 spatial_scale: 0.0625 }", DATA, (60, 5))
+    given = values()
+    assert net.to_torch()(torch.tensor(given["a"]), torch.tensor(given["b"][:7])).shape == (7, 4, 2, 2)
+    assert net.to_torch()(torch.tensor(given["a"]), torch.zeros(0, 5)).shape == (0, 4, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shapes", "message"),
+    [
+        (ROI + "{ pooled_h: 2 }", [DATA, (3, 5)], "pooled_h and pooled_w must be positive, not 2, 0"),
+        (ROI + "{ pooled_h: 2 pooled_w: 2 }", [DATA, (3, 4)], "5 values each"),
+        (ROI + "{ pooled_h: 2 pooled_w: 2 }", [(2, 4, 9), (3, 5)], "4 axes"),
+        (PSROI + "{ output_dim: 0 group_size: 2 spatial_scale: 1 }", [DATA, (3, 5)], "output_dim must be positive"),
+        (PSROI + "{ output_dim: 1 group_size: 0 spatial_scale: 1 }", [DATA, (3, 5)], "group_size must be positive"),
+        (PSROI + "{ output_dim: 1 group_size: 3 spatial_scale: 1 }", [DATA, (3, 5)], "needs 9 channels (output_dim * group_size^2), has 4"),
+    ],
+)
+def test_what_caffe_refuses_names_the_layer(layer: str, shapes: list[tuple[int, ...]], message: str) -> None:
+    with pytest.raises(LayerError, match="layer 'op'") as error:
+        net_of(layer, *shapes)
+    assert message in str(error.value)

@@ -1,0 +1,154 @@
+"""Layers that move values: what Caffe refuses, every form, and shapes the reference cases leave out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from protogen.errors import LayerError
+from tests.layers.forms import assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
+
+ONE = 'bottom: "a" top: "y" '
+X = (2, 6, 4, 4)
+
+REFUSED = [
+    ('type: "Flatten" flatten_param { axis: 4 }', [X], "axis 4 is out of range"),
+    ('type: "Flatten" flatten_param { axis: 3 end_axis: 1 }', [X], "end_axis 1 comes before axis 3"),
+    ('type: "Reshape" reshape_param { shape { dim: -1 dim: -1 } }', [X], "at most one dimension"),
+    ('type: "Reshape" reshape_param { shape { dim: 0 dim: 5 dim: -1 } }', [X], "do not divide"),
+    ('type: "Reshape" reshape_param { shape { dim: 7 } }', [X], "has 192 values"),
+    ('type: "Reshape" reshape_param { shape { dim: 0 dim: 0 dim: 0 dim: 0 dim: 0 } }', [X], "no axis"),
+    ('type: "Reshape" reshape_param { shape { dim: -2 } }', [X], "-2"),
+    ('type: "Reshape" reshape_param { axis: 5 }', [X], "axis 5 is out of range"),
+    ('type: "Reshape" reshape_param { axis: 3 num_axes: 2 shape { dim: 4 } }', [X], "reach beyond"),
+    ('type: "Reshape" reshape_param { num_axes: -2 }', [X], "num_axes"),
+    ('type: "Permute" permute_param { order: 4 }', [X], "order"),
+    ('type: "Permute" permute_param { order: 1 order: 1 }', [X], "twice"),
+    ('type: "Slice" top: "z" slice_param { slice_point: 0 }', [X], "must rise from 1 to 5"),
+    ('type: "Slice" top: "z" slice_param { slice_point: 6 }', [X], "must rise"),
+    ('type: "Slice" top: "z" top: "u" slice_param { slice_point: 4 slice_point: 2 }', [X], "must rise"),
+    ('type: "Slice" top: "z" slice_param { slice_point: 1 slice_point: 2 }', [X], "2 slice points make 3 parts"),
+    ('type: "Slice" top: "z" top: "u" top: "v"', [X], "does not divide into 4"),
+    ('type: "Slice" slice_param { axis: 1 slice_dim: 1 }', [X], "either axis or slice_dim"),
+    ('type: "Slice" slice_param { slice_dim: 4 }', [X], "slice_dim 4 is out of range"),
+    ('type: "Tile" tile_param { axis: 1 }', [X], "tiles is missing"),
+    ('type: "Tile" tile_param { tiles: 0 }', [X], "tiles must be positive"),
+    ('type: "Crop" bottom: "b" crop_param { offset: 3 }', [X, (2, 6, 2, 2)], "do not fit"),
+    ('type: "Crop" bottom: "b" crop_param { offset: 1 offset: 1 offset: 1 }', [X, (2, 6, 2, 2)], "3 offsets"),
+    ('type: "Crop" bottom: "b"', [X, (2, 6)], "fewer axes"),
+    ('type: "Crop"', [X], "needs 2 bottoms"),
+    ('type: "ShuffleChannel" shuffle_channel_param { group: 4 }', [X], "group 4 does not divide the 6 channels"),
+    ('type: "ShuffleChannel" shuffle_channel_param { group: 0 }', [X], "group must be positive"),
+    ('type: "Reorg"', [X], "stride is missing"),
+    ('type: "Reorg" reorg_param { stride: 2 }', [X], "does not divide the 6 channels"),
+    ('type: "Reorg" reorg_param { stride: 2 }', [(1, 4, 3, 4)], "does not divide the 3x4 pixels"),
+    ('type: "Reorg" reorg_param { stride: 0 }', [X], "stride must be positive"),
+    ('type: "Flip"', [(2, 3)], "4 axes"),
+    ('type: "Im2col" convolution_param { }', [X], "kernel_size is missing"),
+    ('type: "Im2col" convolution_param { kernel_size: 5 }', [X], "covers 5 pixels"),
+    ('type: "Im2col" convolution_param { kernel_size: 2 stride: 0 }', [X], "stride must be positive"),
+    ('type: "Im2col" convolution_param { kernel_size: 2 kernel_h: 2 kernel_w: 2 }', [X], "give either kernel_size"),
+    ('type: "Im2col" convolution_param { kernel_size: 2 pad: 1 pad: 1 pad: 1 }', [X], "3 values of pad"),
+    ('type: "Im2col" convolution_param { kernel_size: 2 axis: 3 }', [X], "no spatial axes"),
+    ('type: "BatchReindex" bottom: "b"', [X, (2, 1)], "must have one axis"),
+    ('type: "Filter" bottom: "b"', [X, (3,)], "differ in the first axis"),
+    ('type: "Filter" bottom: "b"', [X, (2, 2)], "selector"),
+    ('type: "Filter" bottom: "b" top: "z"', [X, (2,)], "1 bottoms to filter and 2 tops"),
+]
+
+
+@pytest.mark.parametrize(("layer", "shapes", "message"), REFUSED)
+def test_what_caffe_refuses_names_the_layer(layer: str, shapes: list[tuple[int, ...]], message: str) -> None:
+    with pytest.raises(LayerError, match=r"layer 'op' \(\w+\)") as error:
+        net_of(ONE + layer, *shapes)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("type", ["Flatten", "Reshape"])
+def test_in_place_is_refused_as_by_caffe(type: str) -> None:
+    with pytest.raises(LayerError, match="in place"):
+        net_of(f'type: "{type}" bottom: "a" top: "a" reshape_param {{ shape {{ dim: -1 }} }}', X)
+
+
+FORMS = [
+    ('type: "Flatten"', [X]),
+    ('type: "Flatten" flatten_param { axis: 2 end_axis: -1 }', [X]),
+    ('type: "Flatten" flatten_param { axis: 0 end_axis: 1 }', [X]),
+    ('type: "Flatten" flatten_param { axis: 2 end_axis: 1 }', [X]),
+    ('type: "Reshape" reshape_param { shape { dim: 0 dim: 3 dim: -1 dim: 4 } }', [X]),
+    ('type: "Reshape" reshape_param { axis: 1 num_axes: 1 shape { dim: 2 dim: 3 } }', [X]),
+    ('type: "Reshape" reshape_param { axis: 0 num_axes: 0 shape { dim: 1 dim: 1 } }', [X]),
+    ('type: "Reshape" reshape_param { axis: -1 num_axes: 0 shape { dim: 1 } }', [X]),
+    ('type: "Reshape" reshape_param { shape { dim: -1 dim: 16 } }', [X]),
+    ('type: "Permute" permute_param { order: 0 order: 2 order: 3 order: 1 }', [X]),
+    ('type: "Slice" top: "z" slice_param { slice_point: 2 }', [X]),
+    ('type: "Slice" top: "z" top: "u" slice_param { axis: -1 slice_point: 1 slice_point: 3 }', [X]),
+    ('type: "Slice"', [X]),
+    ('type: "Split" top: "z"', [X]),
+    ('type: "Tile" tile_param { axis: 2 tiles: 3 }', [X]),
+    ('type: "Tile" tile_param { axis: 0 tiles: 2 }', [X]),
+    ('type: "Crop" bottom: "b" crop_param { axis: 2 offset: 1 offset: 0 }', [X, (2, 1, 3, 4)]),
+    ('type: "Crop" bottom: "b" crop_param { axis: 0 }', [X, (2, 3, 4, 2)]),
+    ('type: "ShuffleChannel" shuffle_channel_param { group: 2 }', [X]),
+    ('type: "ShuffleChannel" shuffle_channel_param { group: 6 }', [X]),
+    ('type: "Reorg" reorg_param { stride: 2 }', [(2, 8, 4, 6)]),
+    ('type: "Reorg" reorg_param { stride: 2 reverse: true }', [(2, 8, 3, 2)]),
+    ('type: "Flip" flip_param { flip_height: true }', [X]),
+    ('type: "Flip" flip_param { flip_width: false }', [X]),
+    ('type: "Im2col" convolution_param { kernel_h: 2 kernel_w: 3 pad_h: 0 pad_w: 1 dilation: 1 stride: 2 }', [X]),
+    ('type: "Im2col" convolution_param { kernel_size: 3 pad: 1 dilation: 2 stride: 1 }', [(2, 3, 7)]),
+    ('type: "Im2col" convolution_param { kernel_size: 2 axis: 2 }', [(2, 2, 3, 4)]),
+]
+
+
+@pytest.mark.parametrize(("layer", "shapes"), FORMS)
+def test_every_form_agrees(layer: str, shapes: list[tuple[int, ...]]) -> None:
+    check_every_form(net_of(ONE + layer, *shapes))
+
+
+def test_batch_slices_follow_an_open_batch() -> None:
+    net = net_of(ONE + 'type: "Slice" top: "z" slice_param { axis: 0 slice_point: 1 }', (2, 3))
+    values = values_for(net, 6)
+    for opset in (11, 18):
+        made = by_onnx(net, values, dynamic_batch=True, opset=opset)
+        assert [y.shape for y in made] == [(1, 3), (5, 3)]
+        assert_same(made, by_torch(net, values))
+
+
+def test_batch_reindex_in_every_form() -> None:
+    net = net_of(ONE + 'type: "BatchReindex" bottom: "b"', (3, 2, 2), (4,))
+    check_every_form(net, below=3, batch=None)
+
+
+def test_batch_reindex_adds_up_gradients_of_an_item_taken_twice() -> None:
+    module = net_of(ONE + 'type: "BatchReindex" bottom: "b"', (3, 2), (4,)).to_torch()
+    x = torch.randn(3, 2, requires_grad=True)
+    module(x, torch.tensor([1.0, 1.0, 0.0, 1.0])).sum().backward()
+    assert x.grad is not None
+    assert x.grad[:, 0].tolist() == [1, 3, 0]
+
+
+@pytest.mark.parametrize("chosen", [[1, 0, -2], [0, 0, 0], [1, 1, 1]])
+def test_filter_keeps_what_the_selector_says(chosen: list[float]) -> None:
+    net = net_of(ONE + 'type: "Filter" bottom: "b" bottom: "c" top: "z"', (3, 2), (3, 1, 2), (3, 1))
+    values = {**values_for(net), "c": np.array(chosen, np.float32).reshape(3, 1)}
+    expected = [values["a"][values["c"].ravel() != 0], values["b"][values["c"].ravel() != 0]]
+    assert_same(by_torch(net, values), expected)
+    for opset in (11, 21):
+        assert_same(by_onnx(net, values, opset=opset), expected)
+
+
+def test_im2col_times_weights_is_the_convolution() -> None:
+    text = 'type: "Im2col" convolution_param { kernel_size: 3 stride: 2 pad: 1 dilation: 1 } '
+    net = net_of(ONE + text, (2, 3, 6, 5))
+    values, weights = values_for(net), torch.randn(4, 3, 3, 3)
+    columns = torch.tensor(by_torch(net, values)[0])
+    expected = torch.nn.functional.conv2d(torch.tensor(values["a"]), weights, stride=2, padding=1)
+    assert torch.allclose(torch.einsum("ok,nkhw->nohw", weights.flatten(1), columns), expected, atol=1e-5)
+
+
+def test_reorg_reverse_puts_channel_groups_side_by_side() -> None:
+    net = net_of(ONE + 'type: "Reorg" reorg_param { stride: 2 reverse: true }', (1, 4, 1, 1))
+    made = by_torch(net, {"a": np.arange(4, dtype=np.float32).reshape(1, 4, 1, 1)})[0]
+    assert made.tolist() == [[[[0, 1], [2, 3]]]]
