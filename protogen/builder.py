@@ -22,11 +22,21 @@ from typing import Any, TypeVar, cast
 from .errors import NetError, ProtogenError, did_you_mean
 from .layers.base import Shape, layer_type, layer_types
 from .net import Analysis, Layer, Net
-from .prototxt.message import Message
+from .prototxt.message import Constant, Message
 from .prototxt.phase import State, active
+from .schema import message_type
 
-XAVIER: Mapping[str, Any] = {"type": "xavier"}
 _F = TypeVar("_F", bound=Callable[..., Any])
+Filler = Mapping[str, Any] | Message | None
+
+
+@functools.lru_cache(maxsize=64)
+def constant(type_name: str, **fields: Any) -> Constant:
+    """A message that many layers get a copy of, such as a filler: `constant("FillerParameter", type="xavier")`."""
+    made = Constant(message_type(type_name))
+    made.update(fields)
+    return made
+
 
 
 def _bottom_first(method: _F) -> _F:
@@ -60,6 +70,7 @@ class NetBuilder:
         self._state = State(phase)
         self._analysis = Analysis(phase, {})
         self._messages: list[Message] = []
+        self._made: dict[Any, Message] = {}
         self._groups: dict[str, str] = {}
         self._scopes: list[str] = []
         self._group: list[str] = []
@@ -206,20 +217,40 @@ class NetBuilder:
             name = self.unused(_short(type))
         name = name if absolute else self.qualified(name)
         tops = self._tops(name, top, bottoms[:1] if in_place else None, absolute)
-        message = Message.of("LayerParameter", name=name, type=type, bottom=list(bottoms) or None, top=tops or None)
-        layer = Layer(message, self._group[-1] if self._group else "")
-        try:
-            self._set_fields(message, type, fields)
-        except ProtogenError as error:
-            raise NetError(f"{layer.label}: {error}") from None
-        return self._append(layer, tops)
+        made = self._parameters(type, name, fields)
+        message = made.copy()
+        message.set("name", name)
+        message.set("type", type)
+        if bottoms:
+            message.set("bottom", bottoms)
+        if tops:
+            message.set("top", tops)
+        return self._append(Layer(message, self._group[-1] if self._group else ""), tops, made)
 
-    def _append(self, layer: Layer, tops: list[str]) -> Any:
+    def _parameters(self, type: str, name: str, fields: Mapping[str, Any]) -> Message:
+        """A LayerParameter with the fields of a call, to be copied; equal calls (most of a deep net) are checked once."""
+        key: Any = None
+        try:
+            key = (type, *fields.items())
+            made = self._made.get(key)
+        except TypeError:  # a dict or list among the values: no key
+            made = key = None
+        if made is None:
+            made = Message.of("LayerParameter")
+            try:
+                self._set_fields(made, type, fields)
+            except ProtogenError as error:
+                raise NetError(f"layer {name!r} ({type}): {error}") from None
+            # A message without a key is kept too: Analysis tells messages apart by identity, which must not be reused.
+            self._made[id(made) if key is None else key] = made
+        return made
+
+    def _append(self, layer: Layer, tops: list[str], like: Message) -> Any:
         message = layer.message
         if "include" not in message and "exclude" not in message or active(message, self._state):
             if layer.name in self._names:
                 raise NetError(f"{layer.label}: there is a layer of this name already; give it another one")
-            self._analysis.add(layer)
+            self._analysis.add(layer, like=like)
             self._names.add(layer.name)
         self._messages.append(message)
         if layer.group:
@@ -276,8 +307,8 @@ class NetBuilder:
         group: int | None = None,
         dilation: int | None = None,
         bias_term: bool | None = None,
-        weight_filler: Mapping[str, Any] | None = XAVIER,
-        bias_filler: Mapping[str, Any] | None = None,
+        weight_filler: Filler | str = "xavier",
+        bias_filler: Filler | str = None,
         name: str | None = None,
         type: str = "Convolution",
         **fields: Any,
@@ -292,7 +323,7 @@ class NetBuilder:
         return str(
             self.layer(
                 type, bottom, name=name or self.unused("conv" if type == "Convolution" else _short(type)), num_output=num_output,
-                **sizes, group=group, dilation=dilation, bias_term=bias_term, weight_filler=weight_filler, bias_filler=bias_filler,
+                **sizes, group=group, dilation=dilation, bias_term=bias_term, weight_filler=_filler(weight_filler), bias_filler=_filler(bias_filler),
                 **fields,
             )  # fmt: skip
         )
@@ -332,14 +363,14 @@ class NetBuilder:
             name: of the BatchNorm layer; the Scale is named beside its blob.
         """
         # Caffe must not train the three statistics blobs.
-        fields.setdefault("param", [_message("ParamSpec", lr_mult=0, decay_mult=0)] * 3)
+        fields.setdefault("param", (constant("ParamSpec", lr_mult=0, decay_mult=0),) * 3)
         top = self._continue("BatchNorm", bottom, "bn", name, in_place, eps=eps, moving_average_fraction=moving_average_fraction, **fields)
         if not scale:
             return top
         base = bottom if in_place else top
         return self._continue(
-            "Scale", top, "scale", None, True, beside=base, filler=_message("FillerParameter", value=1),
-            bias_term=True, bias_filler=_message("FillerParameter", value=0),
+            "Scale", top, "scale", None, True, beside=base, filler=constant("FillerParameter", value=1),
+            bias_term=True, bias_filler=constant("FillerParameter", value=0),
         )  # fmt: skip
 
     def _continue(
@@ -429,8 +460,8 @@ class NetBuilder:
         num_output: int,
         *,
         bias_term: bool | None = None,
-        weight_filler: Mapping[str, Any] | None = XAVIER,
-        bias_filler: Mapping[str, Any] | None = None,
+        weight_filler: Filler | str = "xavier",
+        bias_filler: Filler | str = None,
         name: str | None = None,
         **fields: Any,
     ) -> str:
@@ -438,7 +469,7 @@ class NetBuilder:
         return str(
             self.layer(
                 "InnerProduct", bottom, name=name or self.unused("fc"), num_output=num_output, bias_term=bias_term,
-                weight_filler=weight_filler, bias_filler=bias_filler, **fields,
+                weight_filler=_filler(weight_filler), bias_filler=_filler(bias_filler), **fields,
             )  # fmt: skip
         )
 
@@ -475,10 +506,9 @@ class NetBuilder:
         return str(conv_block(self, bottom, num_output, kernel_size, **options))
 
 
-@functools.lru_cache(maxsize=64)
-def _message(type_name: str, **fields: float) -> Message:
-    """A message made once and copied into every layer that uses it: building and checking it again would cost more."""
-    return Message.of(type_name, **fields)
+def _filler(given: Filler | str) -> Filler:
+    """A filler given as its type alone is that message."""
+    return constant("FillerParameter", type=given) if isinstance(given, str) else given
 
 
 def _short(type: str) -> str:

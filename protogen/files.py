@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -32,11 +30,13 @@ def replacing(path: Path) -> Iterator[str]:
     folder, name = os.path.split(target)
     in_place = os.path.exists(target) and not os.path.isfile(target)
     # Long names are cut so that the suffix never exceeds the file system's limit of 255 bytes.
-    temporary = target if in_place else os.path.join(folder, f".{name[:40]}.{secrets.token_hex(6)}.tmp")
+    temporary = target if in_place else os.path.join(folder, f".{name[:40]}.{os.urandom(6).hex()}.tmp")
     try:
         yield temporary
         if not in_place:
             if os.path.exists(target):
+                import shutil  # slow to import, and seldom needed
+
                 shutil.copymode(target, temporary)
             os.replace(temporary, target)
     except OSError as error:

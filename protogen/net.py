@@ -102,14 +102,17 @@ class Net:
         self.source = source
         self._groups = dict(groups or {})
         self._input_shapes = {name: tuple(int(dim) for dim in shape) for name, shape in (inputs or {}).items()}
-        self.layers: list[Layer] = [
-            Layer(message, self._groups.get(message.name, ""), source)
-            for message in definition.layer
+        self._weights: WeightStore | None = None
+        self.analysis = analysis or analyse(self._active_layers(), phase, self._input_shapes)
+        self.layers: list[Layer] = self.analysis.layers
+        self._check_inputs()
+
+    def _active_layers(self) -> list[Layer]:
+        return [
+            Layer(message, self._groups.get(message.get("name", ""), ""), self.source)
+            for message in self.definition.layer
             if active(message, self.state)
         ]
-        self._weights: WeightStore | None = None
-        self.analysis = analysis or analyse(self.layers, phase, self._input_shapes)
-        self._check_inputs()
 
     # ---- what it is
 
@@ -324,6 +327,7 @@ class Analysis:
     """What follows from a list of layers: each set up, every blob's shape, sources and outputs.
 
     Attributes:
+        layers: the layers.
         ops: each layer set up, None where its type or a bottom's shape is unknown.
         shapes: blob shapes in the order the blobs are made, None where unknown.
         outputs: blobs that nothing reads.
@@ -332,7 +336,9 @@ class Analysis:
 
     def __init__(self, phase: str, input_shapes: Mapping[str, Shape]) -> None:
         self.phase, self.input_shapes = phase, input_shapes
+        self.layers: list[Layer] = []
         self.ops: list[LayerType | None] = []
+        self._like: dict[Any, LayerType] = {}
         self.sources: list[LayerType] = []
         self.shapes: dict[str, Shape | None] = {}
         self.makers: dict[str, Layer] = {}
@@ -352,16 +358,17 @@ class Analysis:
     def copy(self) -> Analysis:
         """A copy that further `add`s to either one leave the other alone."""
         twin = Analysis(self.phase, self.input_shapes)
-        twin.ops, twin.sources = list(self.ops), list(self.sources)
+        twin.layers, twin.ops, twin.sources = list(self.layers), list(self.ops), list(self.sources)
         twin.shapes, twin.makers, twin.learnable, twin._unread = map(dict, (self.shapes, self.makers, self.learnable, self._unread))
         return twin
 
-    def add(self, layer: Layer, later: Mapping[str, Layer] | None = None) -> LayerType | None:
+    def add(self, layer: Layer, later: Mapping[str, Layer] | None = None, like: object = None) -> LayerType | None:
         """Take in the next layer: check its names, set it up, note the shapes of its tops.
 
         Args:
             layer: the layer.
             later: makers of blobs further on, to tell a cycle from a misspelt bottom.
+            like: the same object for layers of equal type and parameters, which are set up only once for equal bottoms.
 
         Raises:
             NetError, LayerError: it does not fit.
@@ -374,7 +381,7 @@ class Analysis:
         self._check_tops(layer)
         op = None
         if definition is not None and (None not in bottoms):
-            op = definition(layer, [shape for shape in bottoms if shape is not None], self.phase)
+            op = self._set_up(definition, layer, bottoms, like)
             if op.is_input:
                 self._feed(op)
         tops = op.tops if op is not None else [None] * len(layer.tops)
@@ -384,10 +391,21 @@ class Analysis:
             self.shapes[top] = shape
             self.makers[top] = layer
             self._unread[top] = None
+        self.layers.append(layer)
         self.ops.append(op)
         if op is not None and op.blobs:
             self._check_learnable(op)
         return op
+
+    def _set_up(self, definition: type[LayerType], layer: Layer, bottoms: list[Any], like: object) -> LayerType:
+        if like is None or definition.is_input:
+            return definition(layer, bottoms, self.phase)
+        key = (id(like), *bottoms, len(layer.tops))
+        op = self._like.get(key)
+        if op is None:
+            op = self._like[key] = definition(layer, bottoms, self.phase)
+            return op
+        return op.for_layer(layer)
 
     def _feed(self, op: LayerType) -> None:
         self.sources.append(op)

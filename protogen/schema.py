@@ -1,19 +1,17 @@
 """Caffe's schema at run time: which fields a message has, their types and defaults.
 
-The truth is `proto/caffe.proto`; this module loads its compiled form (`proto/caffe.desc`) into a descriptor pool
-of protogen's own, never protobuf's default one, so that other `caffe_pb2` modules can live in the same process.
+The truth is `proto/caffe.proto`. protogen itself reads its compiled table, `proto/caffe.json`. For exchange with protobuf,
+`message_class` loads the other compiled form, `proto/caffe.desc`, into a descriptor pool of protogen's own: never
+protobuf's default one, so that other `caffe_pb2` modules can live in the same process.
 """
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-_SCALARS = {
-    1: "double", 2: "float", 3: "int64", 4: "uint64", 5: "int32", 8: "bool", 9: "string",
-    11: "message", 12: "bytes", 13: "uint32", 14: "enum",
-}  # fmt: skip
 _RANGES = {
     "int32": (-(2**31), 2**31 - 1),
     "uint32": (0, 2**32 - 1),
@@ -31,36 +29,32 @@ def resource(*parts: str) -> Path:
 
 
 class Field:
-    """One field of a message: `kind` is a protobuf scalar name, "enum" or "message"."""
+    """One field of a message.
 
-    __slots__ = ("_default", "_descriptor", "_type", "kind", "name", "number", "range", "repeated", "values")
+    Attributes:
+        name, number: as in the schema.
+        kind: protobuf's name of the scalar type, "enum" or "message".
+        repeated: whether it holds a list.
+        default: the value when unset: the schema's default, `()` if repeated, None for a message.
+        range: smallest and largest value of an integer.
+        values: numbers of an enum's values by name.
+    """
 
-    def __init__(self, descriptor: Any) -> None:
-        self.name: str = descriptor.name
-        self.number: int = descriptor.number
-        self.kind: str = _SCALARS[descriptor.type]
-        self.repeated: bool = _is_repeated(descriptor)
-        self.range: tuple[int, int] | None = _RANGES.get(self.kind)
-        self.values: dict[str, int] = {}
-        self._descriptor = descriptor
+    __slots__ = ("_type", "_type_name", "default", "kind", "name", "number", "range", "repeated", "values")
+
+    def __init__(self, name: str, number: int, kind: str, repeated: bool, default: Any, type_name: str | None) -> None:
+        self.name, self.number, self.kind, self.repeated = name, number, kind, repeated
+        self.default = () if repeated else default
+        self.range: tuple[int, int] | None = _RANGES.get(kind)
+        self.values: dict[str, int] = _tables()["enums"][type_name] if kind == "enum" else {}
+        self._type_name = type_name
         self._type: MessageType | None = None
-        self._default: Any = None
-        if self.kind == "enum":
-            self.values = {value.name: value.number for value in descriptor.enum_type.values}
-        if not self.repeated and self.kind != "message":
-            default = descriptor.default_value
-            self._default = self.enum_name(default) if self.kind == "enum" else default
-
-    @property
-    def default(self) -> Any:
-        """The value an unset field has: the schema's default, `()` if repeated, None for a message."""
-        return () if self.repeated else self._default
 
     @property
     def message_type(self) -> MessageType:
         """The type of a message field's value."""
         if self._type is None:
-            self._type = message_type(_short_name(self._descriptor.message_type))
+            self._type = message_type(self._type_name or "")
         return self._type
 
     def enum_name(self, number: int) -> str | None:
@@ -80,10 +74,10 @@ class MessageType:
 
     __slots__ = ("fields", "name", "order")
 
-    def __init__(self, descriptor: Any) -> None:
-        self.name: str = _short_name(descriptor)
-        self.fields: dict[str, Field] = {field.name: Field(field) for field in descriptor.fields}
-        self.order: dict[str, int] = _Order((field.name, field.number) for field in descriptor.fields)
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.fields: dict[str, Field] = {key: Field(key, *entry) for key, entry in _tables()["messages"][name].items()}
+        self.order: dict[str, int] = _Order((key, field.number) for key, field in self.fields.items())
 
     def __repr__(self) -> str:
         return f"MessageType({self.name!r})"
@@ -92,14 +86,20 @@ class MessageType:
         return message_type, (self.name,)
 
 
-def _short_name(descriptor: Any) -> str:
-    return descriptor.full_name.removeprefix(PACKAGE + ".")
+@lru_cache(maxsize=1)
+def _tables() -> dict[str, Any]:
+    tables: dict[str, Any] = json.loads(resource("proto", "caffe.json").read_bytes())
+    return tables
 
 
-def _is_repeated(descriptor: Any) -> bool:
-    # protobuf 6 renamed this property and a later release drops the old one.
-    flag = getattr(descriptor, "is_repeated", None)
-    return descriptor.label == descriptor.LABEL_REPEATED if flag is None else flag
+@lru_cache(maxsize=None)
+def message_type(name: str) -> MessageType:
+    """The type called `name`, such as "ConvolutionParameter"; KeyError if the schema has none.
+
+    >>> message_type("PoolingParameter").fields["pool"].default
+    'MAX'
+    """
+    return MessageType(name)
 
 
 @lru_cache(maxsize=1)
@@ -110,16 +110,6 @@ def pool() -> Any:
     private = DescriptorPool()
     private.AddSerializedFile(resource("proto", "caffe.desc").read_bytes())
     return private
-
-
-@lru_cache(maxsize=None)
-def message_type(name: str) -> MessageType:
-    """The type called `name`, such as "ConvolutionParameter"; KeyError if the schema has none.
-
-    >>> message_type("PoolingParameter").fields["pool"].default
-    'MAX'
-    """
-    return MessageType(pool().FindMessageTypeByName(f"{PACKAGE}.{name}"))
 
 
 @lru_cache(maxsize=None)

@@ -201,7 +201,9 @@ def _dimensions(net: Net, dynamic_batch: bool) -> dict[str, list[int | str | Non
             return a
         return "N" if a == rows and len(batch) == 1 and a in batch and items == a + 1 else None
 
-    return {blob: [dimension(*sizes) for sizes in zip(shape, with_rows[blob], with_batch[blob])] for blob, shape in shapes.items()}
+    return {
+        blob: [dimension(*sizes) for sizes in zip(shape, with_rows[blob], with_batch[blob])] for blob, shape in shapes.items()
+    }
 
 
 def _grown(net: Net, batch: int = 0, rows: int = 0) -> dict[str, Shape]:

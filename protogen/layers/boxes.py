@@ -32,7 +32,14 @@ def iou(a: Tensor, b: Tensor, pixel: float = 0.0, least: float = 0.0) -> Tensor:
 
 
 def suppress(
-    boxes: Tensor, valid: Tensor, threshold: float, *, inclusive: bool = False, pixel: float = 0.0, least: float = 0.0, limit: int = -1
+    boxes: Tensor,
+    valid: Tensor,
+    threshold: float,
+    *,
+    inclusive: bool = False,
+    pixel: float = 0.0,
+    least: float = 0.0,
+    limit: int = -1,
 ) -> Tensor:
     """Which boxes are left (G, K) when each, from the first on, drops those behind it that overlap it too much.
 

@@ -65,7 +65,8 @@ class DetectionOutput(LayerType):
 
         location, confidence, prior = (x.detach() for x in bottoms[:3])
         n, labels = location.shape[0], torch.tensor(self.labels, device=location.device)
-        decoded = self.decode(location.reshape(n, self.priors, self.sets, 4).transpose(1, 2), prior[0].reshape(2, 1, self.priors, 4))
+        location = location.reshape(n, self.priors, self.sets, 4).transpose(1, 2)
+        decoded = self.decode(location, prior[0].reshape(2, 1, self.priors, 4))
         scores = confidence.reshape(n, self.priors, self.classes).transpose(1, 2)[:, labels]
         scores, order = scores.sort(dim=2, descending=True, stable=True)
         valid = scores > self.threshold

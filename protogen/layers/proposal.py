@@ -60,7 +60,8 @@ class Proposal(LayerType):
         a = len(self.anchors)
         for what, shape, channels in (("scores", scores, 2 * a), ("offsets", offsets, 4 * a)):
             self.check(len(shape) == 4 and shape[1] == channels, f"{a} anchors need {what} (N, {channels}, H, W), not {shape}")
-        self.check((scores[0], *scores[2:]) == (offsets[0], *offsets[2:]), f"scores {scores} and offsets {offsets} do not fit together")
+        fits = (scores[0], *scores[2:]) == (offsets[0], *offsets[2:])
+        self.check(fits, f"scores {scores} and offsets {offsets} do not fit together")
         self.facts = math.prod(info[1:])  # per image
         self.check(len(info) > 1 and self.facts >= 3, f"im_info must hold height, width and scale of each image, not {info}")
         self.check(info[0] == scores[0], f"im_info {info} and scores {scores} differ in their batch")
@@ -75,10 +76,10 @@ class Proposal(LayerType):
 
     # ---- PyTorch
 
-    def forward(self, scores: Tensor, offsets: Tensor, info: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Sequence[Tensor]:  # type: ignore[override]
+    def forward(self, *bottoms: Tensor, blobs: Sequence[Tensor], training: bool) -> Sequence[Tensor]:
         import torch
 
-        scores, offsets, info = scores.detach(), offsets.detach(), info.detach()
+        scores, offsets, info = (x.detach() for x in bottoms)
         n, (height, width) = scores.shape[0], scores.shape[2:]
         info = info.reshape(n, -1).unsqueeze(1)  # (N, 1, facts)
         anchors = torch.from_numpy(self.cells(height, width)).to(offsets)
@@ -155,7 +156,8 @@ class Proposal(LayerType):
         """Which boxes (N, K) are dropped for their size."""
         low, high = graph.split(boxes, [2, 2], 2)
         side = graph.add("Add", graph.add("Sub", high, low), graph.scalar(1.0))
-        least = graph.add("Mul", graph.add("Gather", info, graph.ints(*self._scales()), axis=2), graph.scalar(float(self.min_size)))
+        scales = graph.add("Gather", info, graph.ints(*self._scales()), axis=2)
+        least = graph.add("Mul", scales, graph.scalar(float(self.min_size)))
         wide, high = graph.split(graph.add("Less", side, least), [1, 1], 2)
         return graph.squeeze(graph.add("Or", wide, high), [2])
 
@@ -186,7 +188,8 @@ class PythonProposal(Proposal):
     def setup(self) -> None:
         given = arguments(self.layer)
         stride, scales = given.get("feat_stride"), given.get("scales", (8, 16, 32))
-        self.check(isinstance(stride, int), f"param_str must give feat_stride, a whole number: {self.param.param_str!r}")
+        if not isinstance(stride, int):
+            raise self.error(f"param_str must give feat_stride, a whole number: {self.param.param_str!r}")
         numbers = isinstance(scales, (list, tuple)) and all(isinstance(scale, (int, float)) for scale in scales)
         self.check(numbers and len(scales) > 0, f"scales must be a list of numbers, not {scales!r}")
         # numpy, which the layer uses, rounds halves to the even number, as Python does.

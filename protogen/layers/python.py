@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .base import LayerType, count, register
+from .base import LayerType, count, load_families, register
 from .data import Source
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ class Python(LayerType):
 
     @classmethod
     def select(cls, layer: Layer) -> type[LayerType] | None:
+        load_families()  # any of them may define Python layers
         python = layer.message.python_param
         definition = _PYTHON.get((python.module, python.layer))
         if definition is None and not layer.bottoms and layer.tops:

@@ -74,7 +74,7 @@ class ROIPooling(RegionPooling):
     def forward(self, x: Tensor, regions: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
         import torch
 
-        n, channels, height, width = x.shape
+        channels, height, width = x.shape[1:]
         regions = regions.detach().reshape(-1, 5).float()
         image = regions[:, 0].long()
         with torch.no_grad():
@@ -173,10 +173,10 @@ class PSROIPooling(RegionPooling):
         wide = x if x.device.type == "mps" else x.double()
         sums = F.pad(wide.cumsum(2).cumsum(3), (1, 0, 1, 0)).reshape(n, self.dim, self.group, self.group, height + 1, width + 1)
         cell = torch.arange(self.group, device=x.device)
-        at = (regions[:, 0].long()[:, None, None], slice(None), cell[:, None], cell)
+        image = regions[:, 0].long()[:, None, None]
 
         def corner(row: Tensor, column: Tensor) -> Tensor:
-            return sums[(*at, row.unsqueeze(2), column.unsqueeze(1))]  # (R, G, G, D)
+            return sums[image, :, cell[:, None], cell, row.unsqueeze(2), column.unsqueeze(1)]  # (R, G, G, D)
 
         total = corner(bottom, right) - corner(top, right) - corner(bottom, left) + corner(top, left)
         area = (bottom - top).clamp(min=0).unsqueeze(2) * (right - left).clamp(min=0).unsqueeze(1)

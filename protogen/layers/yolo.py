@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from . import boxes as box_ops
 from .base import LayerType, register
@@ -24,13 +24,15 @@ class YoloOutput(LayerType):
     found, each image has one row: its number, then -1.
 
     Attributes:
-        grids: per bottom, the grid's size and the anchors (boxes, 2) in cells of that grid times `unit`.
+        anchors: per bottom, width and height of its anchors, in pixels or cells (see `unit`).
+        scores_per_box: how many candidates a box makes.
     """
 
-    n_bottoms = (1, None)
+    n_bottoms: ClassVar[tuple[int, int | None]] = (1, None)
     has_gradient = False
     dynamic_rows = 2
     inclusive = False  # whether a score that equals the threshold counts
+    scores_per_box = 1
 
     def setup(self) -> None:
         p = self.param
@@ -40,7 +42,7 @@ class YoloOutput(LayerType):
         wanted = self.boxes * (5 + self.classes)
         for shape in self.bottoms:
             fits = len(shape) == 4 and shape[1] == wanted and shape[2] == shape[3]
-            self.check(fits, f"needs bottoms (N, {wanted}, S, S): {self.boxes} boxes of 5 + {self.classes} values; one is {shape}")
+            self.check(fits, f"needs bottoms (N, {wanted}, S, S), {self.boxes} boxes of 5 + {self.classes} values, not {shape}")
         self.anchors = [self.anchors_of(i) for i in range(len(self.bottoms))]
         self.tops = [(1, 1, 1, 7)]
 
@@ -108,7 +110,7 @@ class YoloOutput(LayerType):
         if threshold <= 0:
             raise graph.refuse(f"nms_threshold must be positive, is {threshold}")
         parts = [self._onnx_found(graph, i, x) for i, x in enumerate(bottoms)]
-        boxes, scores, labels = (values[0] if len(values) == 1 else graph.add("Concat", *values, axis=0) for values in zip(*parts))
+        boxes, scores, labels = (graph.add("Concat", *values, axis=0) if len(values) > 1 else values[0] for values in zip(*parts))
         if self.inclusive:
             limit = np.nextafter(limit, np.float32(-np.inf))
         found = box_ops.onnx_positions(graph, graph.add("Cast", graph.add("Greater", scores, graph.scalar(float(limit))), to=1))
@@ -121,8 +123,10 @@ class YoloOutput(LayerType):
 
         # What overlaps by the threshold itself is dropped: by more than the number just below it.
         below = float(np.nextafter(threshold, np.float32(0)))
-        grouped = [graph.unsqueeze(boxes, [0]), graph.unsqueeze(scores, [0, 1])]
-        keep = box_ops.onnx_suppress(graph, *grouped, below, score=box_ops.LOWEST, limit=2**31 - 1, center=True)
+        group, group_scores = graph.unsqueeze(boxes, [0]), graph.unsqueeze(scores, [0, 1])
+        keep = box_ops.onnx_suppress(
+            graph, group, group_scores, below, score=box_ops.LOWEST, limit=2**31 - 1, center=True
+        )
         kept = box_ops.onnx_positions(graph, keep)
         boxes, scores, labels = (graph.add("Gather", value, kept) for value in (boxes, scores, labels))
         center, size = graph.split(boxes, [2, 2], 1)
@@ -145,8 +149,6 @@ class YoloOutput(LayerType):
         scores, labels = self.onnx_scores(graph, graph.add("Sigmoid", objectness), classes)
         return boxes, graph.reshape(scores, [-1]), graph.reshape(labels, [-1])
 
-    scores_per_box = 1
-
     def onnx_scores(self, graph: OnnxGraph, objectness: str, classes: str) -> tuple[str, str]:
         """Scores (N, S * S, boxes, n) and labels of that shape, counted from 1, as float32."""
         raise NotImplementedError
@@ -161,7 +163,7 @@ class YoloDetectionOutput(YoloOutput):
     """
 
     param_name = "yolo_detection_output_param"
-    n_bottoms = (1, 2)
+    n_bottoms: ClassVar[tuple[int, int | None]] = (1, 2)
     inclusive = True
 
     def anchors_of(self, i: int) -> list[tuple[float, float]]:
@@ -194,6 +196,7 @@ class Yolov3DetectionOutput(YoloOutput):
         p, n = self.param, len(self.bottoms)
         self.check(n == p.mask_group_num, f"has {n} bottoms; mask_group_num is {p.mask_group_num}")
         self.check(len(p.anchors_scale) >= n, f"{len(p.anchors_scale)} anchors_scale for {n} bottoms")
+        self.check(min(p.anchors_scale) > 0, f"anchors_scale must be positive, not {min(p.anchors_scale)}")
         self.check(not p.gaussian_box, "gaussian_box is not supported")
         super().setup()
         self.scores_per_box = self.classes
@@ -201,13 +204,12 @@ class Yolov3DetectionOutput(YoloOutput):
     def anchors_of(self, i: int) -> list[tuple[float, float]]:
         start = i * (len(self.param.mask) // len(self.bottoms))
         mask = self.param.mask[start : start + self.boxes]
-        self.check(len(mask) == self.boxes, f"mask has {len(self.param.mask)} entries; {len(self.bottoms)} bottoms need {self.boxes} each")
+        given = len(self.param.mask)
+        self.check(len(mask) == self.boxes, f"mask has {given} entries; {len(self.bottoms)} bottoms need {self.boxes} each")
         return [self.anchor(index) for index in mask]
 
     def unit(self, i: int) -> int:
-        scale: int = self.param.anchors_scale[i]
-        self.check(scale > 0, f"anchors_scale must be positive, not {scale}")
-        return self.bottoms[i][3] * scale
+        return self.bottoms[i][3] * self.param.anchors_scale[i]
 
     def scores(self, objectness: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         import torch

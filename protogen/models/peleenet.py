@@ -119,7 +119,7 @@ def peleenet(
             last = i == len(blocks) - 1
             x = transition(b, x, pool=None if last else pool, conv_name=stage + style.transition_suffix, name=stage)
     x = b.global_pool(x, name="global_pool")
-    x = b.fc(x, classes, bias_term=True, bias_filler={"type": "constant"}, name="classifier")
+    x = b.fc(x, classes, bias_term=True, bias_filler="constant", name="classifier")
     if train:
         _losses(b, x, classes)
     else:

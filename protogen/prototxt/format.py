@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -62,14 +62,13 @@ def _shortest(value: float) -> str:
     return next((text for text in candidates if to_float32(float(text)) == wanted), f"{value:.9g}")
 
 
-def fields(message: Message, indent: int = 0, skip: Collection[str] = (), first: Sequence[str] = ()) -> str:
+def fields(message: Message, indent: int = 0, skip: Collection[str] = ()) -> str:
     """The fields of a message as prototxt lines, each ended by a newline.
 
     Args:
         message: the message.
         indent: levels of indentation (two spaces each).
         skip: names of fields to leave out.
-        first: names of fields that come before all others, in this order.
 
     >>> print(fields(Message.of("PoolingParameter", pool="AVE", kernel_size=2)), end="")
     pool: AVE
@@ -79,9 +78,6 @@ def fields(message: Message, indent: int = 0, skip: Collection[str] = (), first:
     pairs = message.fields()
     if skip:
         pairs = [pair for pair in pairs if pair[0] not in skip]
-    if first:
-        head = [(name, message.get(name)) for name in first if name in message]
-        pairs = head + [pair for pair in pairs if pair[0] not in first]
     _append_lines(lines, message, pairs, "  " * indent)
     return "".join(lines)
 

@@ -68,35 +68,39 @@ class Message:
         Raises:
             ProtogenError: unknown field, wrong type, or a number out of the field's range.
         """
-        field = self._field(name)
-        if field is None:
+        if self.descriptor is None:
             self._values[name] = _unknown_value(value)
-        elif field.repeated:
-            check = _CHECKS[field.kind]
-            items = value if isinstance(value, (list, tuple)) else [value]
-            self._values[name] = [check(field, item) for item in items]
-            if not self._values[name]:
+            return
+        field = self.descriptor.fields.get(name)
+        if field is None:
+            raise self._unknown_field(name)
+        check = _CHECKS[field.kind]
+        if not field.repeated:
+            self._values[name] = check(field, value)
+        elif isinstance(value, (list, tuple)):
+            self._values[name] = [check(field, item) for item in value]
+            if not value:
                 del self._values[name]  # an empty list is an unset field, as in the text
         else:
-            self._values[name] = _CHECKS[field.kind](field, value)
+            self._values[name] = [check(field, value)]
 
     def append(self, name: str, value: Any) -> None:
         """Add one value to a repeated (or unknown) field."""
-        field = self._field(name)
-        self._values.setdefault(name, []).append(value if field is None else check(field, value))
+        if self.descriptor is not None:
+            field = self.descriptor.fields.get(name)
+            if field is None:
+                raise self._unknown_field(name)
+            value = check(field, value)
+        self._values.setdefault(name, []).append(value)
 
     def store(self, name: str, value: Any) -> None:
         """Set a field to a value that is known to be right, unchecked (used by the parser)."""
         self._values[name] = value
 
-    def _field(self, name: str) -> Field | None:
-        if self.descriptor is None:
-            return None
-        field = self.descriptor.fields.get(name)
-        if field is None:
-            hint = did_you_mean(name, self.descriptor.fields)
-            raise ProtogenError(f"unknown field {name!r} in {self.descriptor.name}{hint}")
-        return field
+    def _unknown_field(self, name: str) -> ProtogenError:
+        known = self.descriptor.fields if self.descriptor is not None else {}
+        kind = self.descriptor.name if self.descriptor is not None else "this message"
+        return ProtogenError(f"unknown field {name!r} in {kind}{did_you_mean(name, known)}")
 
     def __getattr__(self, name: str) -> Any:
         if name[0] == "_":
@@ -149,6 +153,23 @@ class Message:
 
     def __reduce__(self) -> tuple:
         return _restore, (self.descriptor, self.origin, self._values)
+
+
+class Constant(Message):
+    """A message made once and copied into others: equal by identity, so that it can be part of a key; never changed."""
+
+    __slots__ = ()
+
+    def copy(self) -> Message:
+        """A copy that may be changed."""
+        twin = Message(self.descriptor)
+        twin._values = Message.copy(self)._values
+        return twin
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
 
 def _restore(type: MessageType | None, position: tuple[int, int] | None, values: dict[str, Any]) -> Message:

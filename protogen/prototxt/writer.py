@@ -11,9 +11,6 @@ from ..schema import resource
 from . import format as text_format
 from .message import Message
 
-# The order people know from Caffe: what every layer has stands before the parameters of its type.
-LAYER_HEAD = ("name", "type", "bottom", "top", "loss_weight", "param", "include", "exclude")
-
 
 def write(definition: Message, templates: str | Path | None = None) -> str:
     """A NetParameter or SolverParameter as prototxt.
@@ -52,7 +49,6 @@ def _environment(folder: str | None) -> Any:
         autoescape=False, auto_reload=False,
     )  # fmt: skip
     environment.filters.update(quote=text_format.quote, number=text_format.number, fields=text_format.fields)
-    environment.globals["layer_head"] = LAYER_HEAD
     names = (name.removeprefix("layers/") for name in environment.list_templates() if name.startswith("layers/"))
     environment.globals["own_templates"] = {name.removesuffix(".prototxt.j2") for name in names}
     return environment

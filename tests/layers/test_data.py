@@ -95,7 +95,7 @@ def test_sinks_read_and_make_nothing() -> None:
     ("layer", "shapes"),
     [
         ('type: "Data" data_param { batch_size: 4 } transform_param { crop_size: 8 }', [(4, 3, 8, 8), (4,)]),
-        ('type: "ImageData" image_data_param { batch_size: 4 } transform_param { crop_size: 8 force_gray: true }', [(4, 1, 8, 8), (4,)]),
+        ('type: "ImageData" image_data_param { batch_size: 4 crop_size: 8 is_color: false }', [(4, 1, 8, 8), (4,)]),
         ('type: "MemoryData" memory_data_param { batch_size: 4 channels: 1 height: 2 width: 3 }', [(4, 1, 2, 3), (4,)]),
     ],
 )
@@ -206,7 +206,8 @@ def evaluate(param: str, found: list[list[float]], truth: list[list[float]]) -> 
 
 def test_detections_are_true_once_and_false_otherwise() -> None:
     box, near, far = [0.1, 0.1, 0.5, 0.5], [0.1, 0.1, 0.5, 0.55], [0.6, 0.6, 0.9, 0.9]
-    found = [[0, 1, 0.5, *near], [0, 1, 0.75, *box], [0, 1, 0.25, *far], [0, 2, 0.5, *box], [1, 1, 0.5, *box], [-1, -1, 0, 0, 0, 0, 0]]
+    found = [[0, 1, 0.5, *near], [0, 1, 0.75, *box], [0, 1, 0.25, *far], [0, 2, 0.5, *box], [1, 1, 0.5, *box]]
+    found.append([-1, -1, 0, 0, 0, 0, 0])
     truth = [[0, 1, 0, *box, 0], [1, 1, 0, *far, 0], [-1, 0, 0, 0, 0, 0, 0, 0]]
     assert evaluate("num_classes: 3", found, truth) == [
         [-1, 1, 2, -1, -1],

@@ -70,7 +70,7 @@ def by_hand(network: protogen.Net, given: Arrays) -> np.ndarray:
                 continue
             boxes = [decoded(p, prior[i], variance[i], offsets[i, label % sets]) for i in range(len(prior))]
             order = [i for i in range(len(prior)) if scores[i, label] > p.get("confidence_threshold", -1e30)]
-            order.sort(key=lambda i: -scores[i, label])  # noqa: B023 (used at once)
+            order.sort(key=lambda i: -scores[i, label])
             if p.nms_param.get("top_k", -1) >= 0:
                 order = order[: p.nms_param.top_k]
             kept: list[int] = []
@@ -119,7 +119,7 @@ def test_a_threshold_that_shrinks_works_in_pytorch_and_is_refused_for_onnx() -> 
     expected = by_hand(network, given)
     np.testing.assert_allclose(by_torch(network, given)[0], expected, rtol=1e-5, atol=1e-6)
     assert expected.shape != by_hand(net(param.replace("eta: 0.8", ""), priors=60), given).shape
-    with pytest.raises(ConversionError, match="layer 'op'.*eta"):
+    with pytest.raises(ConversionError, match=r"layer 'op'.*eta"):
         network.to_onnx()
 
 
@@ -136,11 +136,12 @@ def test_other_opsets_and_batches_give_the_same_rows(opset: int) -> None:
 
 
 def test_the_number_of_rows_is_open_in_the_model_and_what_follows_runs() -> None:
-    network = protogen.loads(net(PARAMS[0]).to_prototxt() + 'layer { name: "p" type: "Power" bottom: "y" top: "z" power_param { scale: 2 } }')
+    power = 'layer { name: "p" type: "Power" bottom: "y" top: "z" power_param { scale: 2 } }'
+    network = protogen.loads(net(PARAMS[0]).to_prototxt() + power)
     assert network.shapes["z"] == (1, 1, 1, 7)  # Caffe's placeholder
     session = onnxruntime.InferenceSession(network.to_onnx().SerializeToString(), providers=["CPUExecutionProvider"])
     assert [node.shape for node in session.get_outputs()] == [[1, 1, None, 7]]
-    np.testing.assert_allclose(by_onnx(network, values())[0], 2 * by_hand(network, values()), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(by_onnx(network, values())[0], 2 * by_hand(net(PARAMS[0]), values()), rtol=1e-5, atol=1e-6)
 
 
 def test_many_boxes_are_suppressed_as_one_by_one() -> None:

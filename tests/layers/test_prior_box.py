@@ -56,7 +56,8 @@ def test_every_form_agrees(layer: str) -> None:
 
 
 def test_sizes_are_cut_to_whole_pixels_and_ratios_come_once_with_their_inverses() -> None:
-    net = net_of(prior("min_size: 15.9 max_size: 26.9 aspect_ratio: 4 aspect_ratio: 1 aspect_ratio: 4"), (1, 1, 1, 1), (1, 3, 100, 100))
+    layer = prior("min_size: 15.9 max_size: 26.9 aspect_ratio: 4 aspect_ratio: 1 aspect_ratio: 4")
+    net = net_of(layer, (1, 1, 1, 1), (1, 3, 100, 100))
     boxes = by_torch(net, values_for(net))[0][0, 0].reshape(-1, 4) * 100
     middle = np.sqrt(15 * 26)
     widths_and_heights = [(15, 15), (middle, middle), (30, 7.5), (7.5, 30)]

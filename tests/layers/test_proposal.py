@@ -11,7 +11,8 @@ import protogen
 from protogen.errors import LayerError
 from tests.layers.forms import Arrays, by_onnx, by_torch, net_of
 
-PARAM = "feat_stride: 16 base_size: 16 ratio: 0.5 ratio: 1 ratio: 2 scale: 1 scale: 2 min_size: 8 post_nms_topn: 15 nms_thresh: 0.5"
+ANCHORS = "feat_stride: 16 base_size: 16 ratio: 0.5 ratio: 1 ratio: 2 scale: 1 scale: 2"
+PARAM = ANCHORS + " min_size: 8 post_nms_topn: 15 nms_thresh: 0.5"
 TOPS = 'top: "rois" top: "scores"'
 
 
@@ -30,7 +31,7 @@ def shapes(images: int = 1, anchors: int = 6) -> list[tuple[int, ...]]:
 
 def values(images: int = 1, anchors: int = 6) -> Arrays:
     rng = np.random.default_rng(5)
-    scores, offsets, info = shapes(images, anchors)
+    scores, offsets = shapes(images, anchors)[:2]
     made = {"a": rng.random(scores), "b": rng.standard_normal(offsets) * 0.3, "c": np.tile([80.0, 96.0, 1.5], (images, 1))}
     return {name: value.astype(np.float32) for name, value in made.items()}
 
@@ -41,7 +42,8 @@ def test_onnx_gives_the_same_regions_for_any_number_of_images(opset: int) -> Non
     for images in (1, 3):
         given = values(images)
         rois, scores = by_torch(net, given)
-        assert sorted(set(rois[:, 0])) == list(range(images)) and scores.shape == rois.shape[:1]
+        assert sorted(set(rois[:, 0])) == list(range(images))
+        assert scores.shape == rois.shape[:1]
         made = by_onnx(net, given, opset=opset, dynamic_batch=True)
         np.testing.assert_allclose(made[0], rois, rtol=1e-5, atol=1e-4)
         np.testing.assert_allclose(made[1], scores, rtol=1e-6)
@@ -50,9 +52,12 @@ def test_onnx_gives_the_same_regions_for_any_number_of_images(opset: int) -> Non
 def test_regions_lie_in_the_image_are_large_enough_and_overlap_little() -> None:
     net, given = net_of(layer(PARAM + " pre_nms_topn: 100"), *shapes()), values()
     rois, scores = by_torch(net, given)
-    assert 1 < len(rois) <= 15 and (np.diff(scores) <= 0).all()
+    assert 1 < len(rois) <= 15
+    assert (np.diff(scores) <= 0).all()
     low, high = rois[:, 1:3], rois[:, 3:]
-    assert (low >= 0).all() and (high <= (95, 79)).all() and (high - low + 1 >= 8 * 1.5).all()
+    assert (low >= 0).all()
+    assert (high <= (95, 79)).all()
+    assert (high - low + 1 >= 8 * 1.5).all()
     side = (np.minimum(high[:, None], high) - np.maximum(low[:, None], low) + 1).clip(min=0)
     area = (high - low + 1).prod(1)
     common = side.prod(2)
@@ -63,20 +68,23 @@ def test_regions_lie_in_the_image_are_large_enough_and_overlap_little() -> None:
 def test_boxes_that_are_too_small_are_left_out_even_if_nothing_is_left() -> None:
     net, given = net_of(layer(PARAM.replace("min_size: 8", "min_size: 100")), *shapes()), values()
     for rois, scores in (by_torch(net, given), by_onnx(net, given)):
-        assert rois.shape == (0, 5) and scores.shape == (0,)
+        assert rois.shape == (0, 5)
+        assert scores.shape == (0,)
 
 
 def test_the_python_layer_is_known_by_name_and_its_anchors_are_those_of_py_faster_rcnn() -> None:
     net = net_of(python("'feat_stride': 16", TOPS), *shapes(anchors=9))
-    assert net.shapes["rois"] == (1, 5) and net.shapes["scores"] == (1, 1, 1, 1)  # Caffe's placeholders
-    anchors = [[-83, -39, 100, 56], [-175, -87, 192, 104], [-359, -183, 376, 200], [-55, -55, 72, 72], [-119, -119, 136, 136],
-               [-247, -247, 264, 264], [-35, -79, 52, 96], [-79, -167, 96, 184], [-167, -343, 184, 360]]  # fmt: skip
+    assert net.shapes["rois"] == (1, 5)
+    assert net.shapes["scores"] == (1, 1, 1, 1)
+    anchors = [[-84, -40, 99, 55], [-176, -88, 191, 103], [-360, -184, 375, 199], [-56, -56, 71, 71], [-120, -120, 135, 135],
+               [-248, -248, 263, 263], [-36, -80, 51, 95], [-80, -168, 95, 183], [-168, -344, 183, 359]]  # fmt: skip
     assert net.ops[-1].anchors == anchors
     given = values(anchors=9)
     for made, expected in zip(by_onnx(net, given), by_torch(net, given)):
         np.testing.assert_allclose(made, expected, rtol=1e-5, atol=1e-4)
     other = net_of(python("{'feat_stride': 8, 'scales': [2, 4]}"), *shapes())
-    assert len(other.ops[-1].anchors) == 6 and other.ops[-1].stride == 8
+    assert len(other.ops[-1].anchors) == 6
+    assert other.ops[-1].stride == 8
 
 
 def test_what_follows_the_regions_has_open_rows_too() -> None:
@@ -99,7 +107,8 @@ def test_what_follows_the_regions_has_open_rows_too() -> None:
 def test_no_gradient_comes_back() -> None:
     net, given = net_of(layer(), *shapes()), values()
     rois, scores = net.to_torch()(*[torch.tensor(value, requires_grad=True) for value in given.values()])
-    assert not rois.requires_grad and not scores.requires_grad
+    assert not rois.requires_grad
+    assert not scores.requires_grad
 
 
 @pytest.mark.parametrize(

@@ -36,12 +36,13 @@ def away(x: float) -> float:
 
 def roi_cells(region: np.ndarray, axis: int, cells: int, scale: float) -> list[tuple[int, int]]:
     start, end = (away(float(np.float32(region[i]) * np.float32(scale))) for i in (2 - axis, 4 - axis))
-    size = np.float32(max(end - start + 1, 1)) / np.float32(cells)
-    return [(math.floor(np.float32(i) * size) + int(start), math.ceil(np.float32(i + 1) * size) + int(start)) for i in range(cells)]
+    size, first = np.float32(max(end - start + 1, 1)) / np.float32(cells), int(start)
+    return [(math.floor(np.float32(i) * size) + first, math.ceil(np.float32(i + 1) * size) + first) for i in range(cells)]
 
 
 def psroi_cells(region: np.ndarray, axis: int, cells: int, scale: float) -> list[tuple[int, int]]:
-    start, end = (np.float32(away(region[2 - axis])) * np.float32(scale), np.float32(away(region[4 - axis]) + 1) * np.float32(scale))
+    factor = np.float32(scale)
+    start, end = np.float32(away(region[2 - axis])) * factor, np.float32(away(region[4 - axis]) + 1) * factor
     size = np.float32(max(end - start, np.float32(0.1))) / np.float32(cells)
     return [(math.floor(np.float32(i) * size + start), math.ceil(np.float32(i + 1) * size + start)) for i in range(cells)]
 
@@ -50,10 +51,11 @@ def by_hand(net: protogen.Net, given: Arrays, top_diff: np.ndarray) -> tuple[np.
     """The top, and the gradient of the map for a gradient of the top."""
     layer, data = net.layers[-1], given["a"]
     p = layer.message.roi_pooling_param if layer.type == "ROIPooling" else layer.message.psroi_pooling_param
+    cells_of = roi_cells if layer.type == "ROIPooling" else psroi_cells
     y, diff = np.zeros(net.shapes["y"], np.float32), np.zeros_like(data)
     for (r, c, i, j), slope in np.ndenumerate(top_diff):
         region = given["b"][r].reshape(-1)
-        cells = [(roi_cells if layer.type == "ROIPooling" else psroi_cells)(region, axis, y.shape[2 + axis], p.spatial_scale) for axis in (0, 1)]
+        cells = [cells_of(region, axis, y.shape[2 + axis], p.spatial_scale) for axis in (0, 1)]
         (top, bottom), (left, right) = ([min(max(v, 0), DATA[2 + axis]) for v in cells[axis][(i, j)[axis]]] for axis in (0, 1))
         if bottom <= top or right <= left:
             continue
@@ -116,7 +118,7 @@ def test_regions_and_images_may_differ_in_number() -> None:
         (ROI + "{ pooled_h: 2 pooled_w: 2 }", [(2, 4, 9), (3, 5)], "4 axes"),
         (PSROI + "{ output_dim: 0 group_size: 2 spatial_scale: 1 }", [DATA, (3, 5)], "output_dim must be positive"),
         (PSROI + "{ output_dim: 1 group_size: 0 spatial_scale: 1 }", [DATA, (3, 5)], "group_size must be positive"),
-        (PSROI + "{ output_dim: 1 group_size: 3 spatial_scale: 1 }", [DATA, (3, 5)], "needs 9 channels (output_dim * group_size^2), has 4"),
+        (PSROI + "{ output_dim: 1 group_size: 3 spatial_scale: 1 }", [DATA, (3, 5)], "needs 9 channels"),
     ],
 )
 def test_what_caffe_refuses_names_the_layer(layer: str, shapes: list[tuple[int, ...]], message: str) -> None:

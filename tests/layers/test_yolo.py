@@ -68,7 +68,13 @@ def by_hand(net: protogen.Net, given: Arrays) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("layer", "shapes"), [(v2(), SHAPES[:1]), (v2(V2, 'bottom: "a" bottom: "b"'), SHAPES), (v3(), SHAPES), (v3(V3.replace("0.4", "1.5")), SHAPES)]
+    ("layer", "shapes"),
+    [
+        (v2(), SHAPES[:1]),
+        (v2(V2, 'bottom: "a" bottom: "b"'), SHAPES),
+        (v3(), SHAPES),
+        (v3(V3.replace("confidence_threshold: 0.4", "confidence_threshold: 1.5")), SHAPES),
+    ],
 )
 def test_rows_are_those_of_the_steps(layer: str, shapes: list[tuple[int, ...]]) -> None:
     net = net_of(layer, *shapes)

@@ -37,11 +37,11 @@ UNFIT = {
     "dgschwend+netscope/presets/inceptionv3_orig.prototxt": "'loss' .* needs 2",
     "dgschwend+netscope/presets/inceptionv4_resnet.prototxt": "'loss' .* needs 2",
     "soeaver+caffe-model/det/faster_rcnn/models/coco/air101/rpn_rcnn_deploys/"
-    "rpn_deploy_faster_coco_air101-merge-fc2-multigrid.prototxt": "'rpn_cls_prob_reshape' .* does not divide",
+    "rpn_deploy_faster_coco_air101-merge-fc2-multigrid.prototxt": "'rpn_cls_prob_reshape' .* do not divide",
     "soeaver+caffe-model/det/rfcn/models/coco/inception-v4/rpn_rcnn_deploys/"
-    "rpn_deploy_rfcn_coco_inception-v4-merge-aligned.prototxt": "'rpn_cls_prob_reshape' .* does not divide",
+    "rpn_deploy_rfcn_coco_inception-v4-merge-aligned.prototxt": "'rpn_cls_prob_reshape' .* do not divide",
     "soeaver+caffe-model/det/rfcn/models/coco/resnext101-32x4d/"
-    "deploy_rfcn_coco_resnext101-32x4d-merge.prototxt": "'cls_prob_reshape' .* does not divide",
+    "deploy_rfcn_coco_resnext101-32x4d-merge.prototxt": "'cls_prob_reshape' .* do not divide",
 }
 
 pytestmark = [
