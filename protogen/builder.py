@@ -26,6 +26,7 @@ from .prototxt.message import Constant, Message
 from .prototxt.phase import State, active
 from .schema import message_type
 
+_POOLINGS = {"MAX", "AVE", "STOCHASTIC", "max", "ave", "stochastic"}
 _F = TypeVar("_F", bound=Callable[..., Any])
 Filler = Mapping[str, Any] | Message | None
 
@@ -40,11 +41,12 @@ def constant(type_name: str, **fields: Any) -> Constant:
 
 
 def _bottom_first(method: _F) -> _F:
-    """Let a method be called without its leading bottom: `b.conv(32, 3)` continues from `b.last`."""
+    """Let a method be called without its leading bottom: `b.conv(32, 3)` or `b.pool("MAX", 3)` continues from `b.last`."""
 
     @functools.wraps(method)
     def call(self: NetBuilder, *args: Any, **kwargs: Any) -> Any:
-        if not args or not isinstance(args[0], str) or "bottom" in kwargs:
+        method_given = bool(args) and args[0] in _POOLINGS and args[0] not in self._analysis.shapes
+        if not args or not isinstance(args[0], str) or "bottom" in kwargs or method_given:
             args = (kwargs.pop("bottom", None) or self.last, *args)
         return method(self, *args, **kwargs)
 
@@ -247,7 +249,7 @@ class NetBuilder:
 
     def _append(self, layer: Layer, tops: list[str], like: Message) -> Any:
         message = layer.message
-        if "include" not in message and "exclude" not in message or active(message, self._state):
+        if ("include" not in message and "exclude" not in message) or active(message, self._state):
             if layer.name in self._names:
                 raise NetError(f"{layer.label}: there is a layer of this name already; give it another one")
             self._analysis.add(layer, like=like)
@@ -282,7 +284,7 @@ class NetBuilder:
                                 "(fields of an unknown type are given as messages: my_param={...})")  # fmt: skip
         if param_name is None:
             for key, value in inner.items():
-                message.append(key, Message(None).update(value)) if definition is None else message.set(key, value)
+                message.store(key, [Message(None).update(value)]) if definition is None else message.set(key, value)
             return
         if param_name in message:
             getattr(message, param_name).update(inner)

@@ -258,14 +258,19 @@ class Net:
     # ---- forms
 
     def to_prototxt(self, templates: str | Path | None = None) -> str:
-        """The definition as prototxt, both phases included.
+        """The definition as prototxt, both phases included; Input layers have the shapes given by `inputs`.
 
         Args:
             templates: a folder whose templates go before the built-in ones of `templates/prototxt/`.
         """
         from .prototxt.writer import write
 
-        return write(self.definition, templates)
+        definition = self.definition
+        if self._input_shapes:
+            from .prototxt.inputs import with_input_shapes
+
+            definition = with_input_shapes(definition, self.layers, self._input_shapes)
+        return write(definition, templates)
 
     def to_torch(self, fold: bool = False, seed: int = 0) -> torch.nn.Module:
         """The net as a `torch.nn.Module`, in eval mode for TEST and train mode for TRAIN.
@@ -282,7 +287,8 @@ class Net:
         return to_torch(self, fold=fold, seed=seed)
 
     def to_onnx(
-        self, path: str | Path | None = None, opset: int = 17, dynamic_batch: bool = False, fold: bool = True, seed: int = 0
+        self, path: str | Path | None = None, opset: int = 17, dynamic_batch: bool = False, fold: bool = True, seed: int = 0,
+        external_data: bool = False,
     ) -> onnx.ModelProto:
         """The net as an ONNX model with standard ops, written to `path` if one is given.
 
@@ -292,19 +298,24 @@ class Net:
             dynamic_batch: leave the first axis of inputs and outputs open.
             fold: fold BatchNorm and Scale into convolutions and drop what does nothing in inference.
             seed: for Caffe's fillers, which fill blobs the net has no weights for.
+            external_data: write weights to `<path>.data` beside the model; beyond 2 GB they always go there.
+
+        Returns:
+            The model. If its weights went to a file apart, or `path` is given and they exceed 256 MB, big initializers only
+            refer to what was written (external data), so that they are not in memory twice: `onnx.load(path)` reads them.
 
         Raises:
             ProtogenError: unknown shapes, or layers without an ONNX form (all of them named).
         """
         from .convert.onnx import to_onnx
 
-        return to_onnx(self, path, opset=opset, dynamic_batch=dynamic_batch, fold=fold, seed=seed)
+        return to_onnx(self, path, opset=opset, dynamic_batch=dynamic_batch, fold=fold, seed=seed, external_data=external_data)
 
     def save_caffemodel(self, path: str | Path) -> None:
-        """Write the weights as a binary .caffemodel with layer names, types and blob shapes.
+        """Write the weights as a binary .caffemodel with layer names, types and blob shapes; as .caffemodel.h5 if `path` ends in .h5.
 
         Raises:
-            WeightsError: some layer has no weights yet.
+            WeightsError: some layer has no weights yet, or they exceed 2 GB, which only .caffemodel.h5 holds.
         """
         self.weights.save_caffemodel(path)
 

@@ -8,9 +8,12 @@ protobuf's default one, so that other `caffe_pb2` modules can live in the same p
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from .errors import ProtogenError
 
 _RANGES = {
     "int32": (-(2**31), 2**31 - 1),
@@ -76,8 +79,15 @@ class MessageType:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.fields: dict[str, Field] = {key: Field(key, *entry) for key, entry in _tables()["messages"][name].items()}
-        self.order: dict[str, int] = _Order((key, field.number) for key, field in self.fields.items())
+        self.fields: dict[str, Field] = {}
+        self.order: dict[str, int] = _Order()
+        self.read()
+
+    def read(self) -> None:
+        """Take the fields from the schema's table, anew if it has changed."""
+        entries = _tables()["messages"][self.name]
+        self.fields = {key: Field(key, *entry) for key, entry in entries.items()}
+        self.order = _Order((key, field.number) for key, field in self.fields.items())
 
     def __repr__(self) -> str:
         return f"MessageType({self.name!r})"
@@ -100,6 +110,42 @@ def message_type(name: str) -> MessageType:
     'MAX'
     """
     return MessageType(name)
+
+
+_OWN_FIELDS = 1 << 20  # field numbers that no fork uses, for the order of writing; text goes by names
+_KINDS = {bool: "bool", int: "int64", float: "float", str: "string"}
+
+
+def declare(name: str, fields: Mapping[str, Any]) -> None:
+    """Give LayerParameter a field `name`, a message of these fields; declared once more, the new fields count.
+
+    Args:
+        name: the field, `my_param`.
+        fields: for each field its default (`1.0`), its type (`int`), or a list of a type if it is repeated (`[float]`);
+            types are bool, int, float and str.
+
+    Raises:
+        ProtogenError: a field of that name belongs to Caffe's schema, or a default has no such type.
+    """
+    messages = _tables()["messages"]
+    entry = messages["LayerParameter"].get(name)
+    if entry is not None and entry[0] < _OWN_FIELDS:
+        raise ProtogenError(f"{name!r} is a field of Caffe's LayerParameter; give your own parameters another name")
+    messages[name] = {key: _declared(key, i, value) for i, (key, value) in enumerate(fields.items(), 1)}
+    messages["LayerParameter"][name] = entry or [_OWN_FIELDS + len(messages), "message", False, None, name]
+    for changed in ("LayerParameter", name):
+        message_type(changed).read()
+
+
+def _declared(name: str, number: int, value: Any) -> list[Any]:
+    """A field's entry in the schema's table, from its default, type or list of a type."""
+    repeated = isinstance(value, (list, tuple)) and len(value) == 1
+    kind = value[0] if repeated else value
+    default = kind() if isinstance(kind, type) and kind in _KINDS else kind
+    if type(default) not in _KINDS:
+        known = "a default or a type (bool, int, float, str), or a list of one type"
+        raise ProtogenError(f"field {name!r}: give {known}, not {value!r}")
+    return [number, _KINDS[type(default)], repeated, default, None]
 
 
 @lru_cache(maxsize=1)

@@ -75,8 +75,11 @@ class Report:
         return f"{row.comparison}: blob {row.blob!r} {row.shape} is the first that differs: relative error {row.max_rel:.2g}"
 
     def __str__(self) -> str:
-        lines = [f"{row.comparison:24} {row.blob:32} {row.shape!s:20} {row.max_abs:9.2e} {row.max_rel:9.2e}{'' if row.ok else '  DIFFERS'}"
-                 for row in self.rows]  # fmt: skip
+        lines = [
+            f"{row.comparison:24} {row.blob:32} {row.shape!s:20} {row.max_abs:9.2e} {row.max_rel:9.2e}"
+            + ("" if row.ok else "  DIFFERS")
+            for row in self.rows
+        ]
         return "\n".join([*lines, self.verdict])
 
 
@@ -95,7 +98,7 @@ def verify(
     """Run a net through several backends and compare every blob with the first backend's.
 
     Args:
-        net: a net in phase TEST; blobs without weights get their fillers' values for `seed`.
+        net: a net in phase TEST; blobs without weights get random values, as `with_random_weights` draws them.
         backends: names from `BACKENDS`; the first is the reference.
         device: where "torch" runs: "cpu", "cuda", "cuda:1". TF32 is off.
         tolerance: largest error allowed, relative to a blob's largest value; by default that of `dtype`.
@@ -106,7 +109,7 @@ def verify(
         folded: whether the folded forms are compared too, output by output.
 
     Raises:
-        ProtogenError: an unknown backend or input, a missing package, a device that is not there.
+        ProtogenError: an unknown backend or input, a missing package, a device that is not there, a net without layers to run.
 
     >>> import protogen
     >>> report = verify(protogen.models.peleenet(size=32, classes=10))
@@ -118,7 +121,12 @@ def verify(
     for name in backends:
         if name not in BACKENDS:
             raise ProtogenError(f"unknown backend {name!r}{did_you_mean(name, BACKENDS)} (known: {', '.join(BACKENDS)})")
+    if not backends:
+        raise ProtogenError(f"no backends given (known: {', '.join(BACKENDS)})")
+    if set(net.shapes) <= set(net.inputs):
+        raise ProtogenError("there is nothing to verify: this net only has inputs")
     report = Report(TOLERANCES[dtype] if tolerance is None else tolerance)
+    net = with_random_weights(net, seed)
     feed = random_inputs(net, seed, inputs or {})
     options: dict[str, Any] = {"device": device, "seed": seed, "opset": opset}
     first, *others = backends
@@ -185,6 +193,33 @@ def random_inputs(net: Net, seed: int, given: Mapping[str, np.ndarray]) -> Blobs
     return feed
 
 
+def with_random_weights(net: Net, seed: int = 0) -> Net:
+    """A copy of a net whose layers without weights get random ones: their fillers' values, but no blob is one constant.
+
+    Most deploy files name no fillers. Caffe's default, 0, would make every blob 0, and any two backends agree on that.
+    So kernels of zeros become normal values of variance 1 / fan-in, as "xavier" has it (residual sums of deep nets stay in
+    range), and vectors of one value (biases, scales, BatchNorm's statistics) get normal noise of 0.05 added.
+    """
+    import zlib
+
+    import numpy as np
+
+    twin = net.at(net.phase)
+    filled = twin.weights.filled(seed)
+    for layer, blobs in filled.items():
+        if layer in net.weights:
+            continue
+        rng = np.random.default_rng([seed, zlib.crc32(layer.encode("utf-8", "surrogatepass")), len(blobs)])
+        for i, blob in enumerate(blobs):
+            if blob.ndim > 1 and not blob.any():
+                deviation = np.sqrt(blob.shape[0] / blob.size, dtype=np.float32)
+                blobs[i] = deviation * rng.standard_normal(blob.shape, dtype=np.float32)
+            elif blob.ndim < 2 and (blob == blob.flat[0]).all():
+                blobs[i] = blob + np.float32(0.05) * rng.standard_normal(blob.shape, dtype=np.float32)
+        twin.weights[layer] = blobs
+    return twin
+
+
 def run_torch(
     net: Net, feed: Blobs, *, device: str = "cpu", seed: int = 0, opset: int = 17, fold: bool = False, dtype: str = "float32"
 ) -> Blobs:
@@ -198,7 +233,7 @@ def run_torch(
     if place.type == "cuda" and not torch.cuda.is_available():
         raise ProtogenError("device 'cuda' was asked for, but PyTorch sees no CUDA device here")
     kind = getattr(torch, dtype)
-    module = net.to_torch(fold=fold, seed=seed).to(device=place, dtype=kind)
+    module: Any = net.to_torch(fold=fold, seed=seed).to(device=place, dtype=kind)
     tensors = [torch.tensor(feed[name]).to(device=place, dtype=kind) for name in net.inputs]
     with torch.no_grad(), _exact_float32():
         blobs = module.blobs(*tensors)

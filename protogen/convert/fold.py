@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConversionError
 from ..layers.base import layer_type
+from ..weights.pages import release
 from .graph import Node, Value, rebuild, values_of
 
 if TYPE_CHECKING:
@@ -37,15 +38,35 @@ def folded(net: Net, seed: int = 0) -> Net:
 def drop_identities(nodes: list[Node]) -> list[Node]:
     """Remove layers whose tops equal their bottom in inference (Dropout, Split), unless that would lose an output."""
     read = {id(value) for node in nodes for value in node.inputs}
+    overwritten = _overwritten_inputs(nodes)
     kept: list[Node] = []
     stands_for: dict[int, Value] = {}
-    for node in nodes:
+    for i, node in enumerate(nodes):
         node.inputs = [stands_for.get(id(value), value) for value in node.inputs]
-        if node.op.is_identity and _can_drop(node, read, kept, nodes):
+        safe = node.op.is_identity and id(node.inputs[0]) not in overwritten and _others_are_read(node, [*kept, *nodes[i + 1 :]])
+        if safe and _can_drop(node, read, kept, nodes):
             _drop(node, read, stands_for)
         else:
             kept.append(node)
     return kept
+
+
+def _overwritten_inputs(nodes: list[Node]) -> set[int]:
+    """Versions (by `id`) of the net's inputs that a layer overwrites in place.
+
+    Read beyond that layer they would need a name besides the input's, which is the last version's, too.
+    """
+    versions = {value.blob: [value] for node in nodes if node.op.is_input for value in node.outputs}
+    for node in nodes:
+        for value in node.outputs:
+            if value.blob in versions and not node.op.is_input:
+                versions[value.blob].append(value)
+    return {id(value) for values in versions.values() for value in values[:-1]}
+
+
+def _others_are_read(node: Node, rest: list[Node]) -> bool:
+    """Whether the inputs but the first (one that lends its size, say) have readers in `rest`: else they would become outputs."""
+    return all(any(value is other for reader in rest for value in reader.inputs) for other in node.inputs[1:])
 
 
 def _can_drop(node: Node, read: set[int], kept: list[Node], nodes: list[Node]) -> bool:
@@ -82,6 +103,8 @@ def fold_affine(nodes: list[Node], shared: set[str]) -> list[Node]:
             if before is not None and readers[id(node.inputs[0])] == 1 and before.message.name not in shared:
                 absorbed = before.op.absorb(before.message, before.weights, *affine)
                 if absorbed is not None:
+                    for blob in before.weights:
+                        release(blob)
                     before.weights = absorbed
                     before.outputs = node.outputs
                     maker[id(node.outputs[0])] = before

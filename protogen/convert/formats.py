@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ConversionError, did_you_mean
+from ..errors import ConversionError, ProtogenError, did_you_mean
 from ..files import replacing, write_text
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class Options:
     """Settings of a conversion; each format takes those it knows.
 
     Attributes:
-        opset, dynamic_batch: of ONNX.
+        opset, dynamic_batch, external_data: of ONNX.
         fold: fold BatchNorm and Scale, drop what does nothing in inference; None is the format's own habit.
         seed: for the fillers of blobs without weights.
     """
@@ -28,30 +28,45 @@ class Options:
     dynamic_batch: bool = False
     fold: bool | None = None
     seed: int = 0
+    external_data: bool = False
 
 
 def save_onnx(net: Net, path: Path, options: Options) -> None:
-    """An ONNX model, folded unless told otherwise."""
-    net.to_onnx(path, options.opset, options.dynamic_batch, options.fold is not False, options.seed)
+    """An ONNX model, folded unless told otherwise; its weights go from array to file and are never held twice."""
+    from .onnx import emit
+
+    model = emit(net, options.opset, options.dynamic_batch, options.fold is not False, options.seed)
+    model.save(path, options.external_data)
 
 
 def save_exported(net: Net, path: Path, options: Options) -> None:
     """A `torch.export` program (`torch.export.load` reads it), folded unless told otherwise."""
     import torch
 
+    open_batch = _open_batch(net) if options.dynamic_batch else None
     module = net.to_torch(fold=options.fold is not False and net.phase == "TEST", seed=options.seed)
-    example = tuple(torch.zeros(net.shapes[name]) for name in net.inputs)
-    program = torch.export.export(module, example, dynamic_shapes=_open_batch(net) if options.dynamic_batch else None)
-    with replacing(path) as temporary:
-        # torch.export insists on the ending.
-        made = Path(f"{temporary}.pt2")
-        torch.export.save(program, str(made))
-        made.replace(temporary)
+    example = tuple(torch.zeros(_example_shape(net.shapes[name], options.dynamic_batch)) for name in net.inputs)
+    program = torch.export.export(module, example, dynamic_shapes=open_batch)
+    # A file object, for torch.export wants names to end in .pt2.
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        torch.export.save(program, file)
+
+
+def _example_shape(shape: Sequence[int], dynamic_batch: bool) -> tuple[int, ...]:
+    """Shape of an example input: torch.export takes a size of 1 for a constant, which an open batch is not."""
+    return (max(2, shape[0]), *shape[1:]) if dynamic_batch and shape else tuple(shape)
 
 
 def _open_batch(net: Net) -> tuple[tuple[dict[int, object], ...]]:
     import torch
 
+    from ..net import Net
+
+    larger = {name: (net.shapes[name][0] + 1, *net.shapes[name][1:]) for name in net.inputs if net.shapes[name]}
+    try:
+        Net(net.definition, phase=net.phase, level=net.state.level, stages=net.state.stages, inputs=larger)
+    except ProtogenError as error:
+        raise ConversionError(f"the batch cannot be left open (--dynamic-batch): with another batch size, {error}") from error
     batch = torch.export.Dim("batch", min=1)
     return (tuple({0: batch} for _ in net.inputs),)
 
@@ -67,9 +82,32 @@ def save_state_dict(net: Net, path: Path, options: Options) -> None:
 
 def save_prototxt(net: Net, path: Path, options: Options) -> None:
     """Prototxt in today's dialect; with `fold`, of the folded net."""
+    write_text(path, _maybe_folded(net, options).to_prototxt())
+
+
+def save_caffemodel(net: Net, path: Path, options: Options) -> None:
+    """A `.caffemodel`; with `fold`, of the folded net."""
+    _with_weights(net, options).weights.save_caffemodel(path, hdf5=False)
+
+
+def save_hdf5(net: Net, path: Path, options: Options) -> None:
+    """A `.caffemodel.h5`; with `fold`, of the folded net."""
+    _with_weights(net, options).weights.save_caffemodel(path, hdf5=True)
+
+
+def _with_weights(net: Net, options: Options) -> Net:
+    """The net to store weights of. One without any gets its fillers'; some only would look trained, but not be."""
+    if net.weights:
+        net.weights.require_complete()
+    else:
+        net = net.at(net.phase).fill(options.seed)
+    return _maybe_folded(net, options)
+
+
+def _maybe_folded(net: Net, options: Options) -> Net:
     from .fold import folded
 
-    write_text(path, (folded(net, options.seed) if options.fold else net).to_prototxt())
+    return folded(net, options.seed) if options.fold else net
 
 
 FORMATS: dict[str, Callable[[Net, Path, Options], None]] = {
@@ -77,6 +115,8 @@ FORMATS: dict[str, Callable[[Net, Path, Options], None]] = {
     ".pt2": save_exported,
     ".pth": save_state_dict,
     ".prototxt": save_prototxt,
+    ".caffemodel": save_caffemodel,
+    ".h5": save_hdf5,
 }
 
 

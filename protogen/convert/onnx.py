@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConversionError, ProtogenError
-from ..files import replacing
+from .onnx_file import OnnxModel
 from .onnx_graph import OnnxGraph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     import onnx
 
     from ..layers.base import LayerType, Shape
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 OPSETS = range(11, 22)
 # ONNX file format version that came with each operator set (onnx/docs/Versioning.md).
 _IR_VERSIONS = {11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
-MAX_PROTO_BYTES = (2 << 30) - (64 << 20)  # protobuf's limit, less room for the graph itself
+MAX_RETURNED_BYTES = 256 << 20
+"""Most weights that `to_onnx` both writes to a file and returns in memory."""
 
 
 def to_onnx(
@@ -31,8 +33,24 @@ def to_onnx(
     fold: bool = True,
     seed: int = 0,
     all_blobs: bool = False,
+    external_data: bool = False,
 ) -> onnx.ModelProto:
     """See `Net.to_onnx`; with `all_blobs` every blob is an output, as `verify` wants it."""
+    model = emit(net, opset, dynamic_batch, fold, seed, all_blobs)
+    if path is None:
+        return model.proto()
+    written = model.save(path, external_data)
+    return written if external_data or model.nbytes > MAX_RETURNED_BYTES else model.proto()
+
+
+def emit(
+    net: Net, opset: int = 17, dynamic_batch: bool = False, fold: bool = True, seed: int = 0, all_blobs: bool = False
+) -> OnnxModel:
+    """The net as an ONNX model whose weights are still arrays, checked.
+
+    Raises:
+        ConversionError: an unknown opset, or layers without an ONNX form (all of them named).
+    """
     if opset not in OPSETS:
         raise ConversionError(f"opset {opset} is not supported; choose one of {OPSETS[0]} to {OPSETS[-1]}")
     original = net
@@ -41,34 +59,8 @@ def to_onnx(
 
         net = folded(net, seed)
     model = _Emitter(net, opset, dynamic_batch, seed, all_blobs).model(original)
-    _check(model)
-    if path is not None:
-        save(model, path)
+    model.check()
     return model
-
-
-def save(model: onnx.ModelProto, path: str | Path) -> None:
-    """Write a model in one step; weights beyond protobuf's 2 GB go to `<path>.data` beside it."""
-    import onnx
-
-    with replacing(path) as temporary:
-        if model.ByteSize() < MAX_PROTO_BYTES:
-            Path(temporary).write_bytes(model.SerializeToString())
-            return
-        data = Path(path).name + ".data"
-        onnx.save_model(model, str(temporary), save_as_external_data=True, location=data, size_threshold=1024)
-
-
-def _check(model: onnx.ModelProto) -> None:
-    """Let ONNX's own checker read the model, with strict shape inference over the shapes stated."""
-    import onnx
-
-    if model.ByteSize() >= MAX_PROTO_BYTES:
-        return  # the checker itself works on a serialized copy
-    try:
-        onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ConversionError(f"the ONNX model made is not valid (please report this): {error}") from error
 
 
 class _Emitter:
@@ -82,10 +74,10 @@ class _Emitter:
         self.current: dict[str, str] = {}
         self.blob_inits: dict[tuple[str, int], str] = {}
         self.dims = _dimensions(net, dynamic_batch)
-        self.last_maker = {top: op for op in net.ops for top in op.layer.tops}
+        self.last_maker = {top: op for op in net.ops if not _is_idle(op) for top in op.layer.tops}
         self.value_shapes: dict[str, Sequence[int | str | None]] = {}
 
-    def model(self, original: Net) -> onnx.ModelProto:
+    def model(self, original: Net) -> OnnxModel:
         """The finished model; `original` is the net before folding, for the description."""
         from onnx import TensorProto, helper
 
@@ -101,7 +93,7 @@ class _Emitter:
                 self.current.update({top: top for top in op.layer.tops})
         if problems:
             raise ConversionError("\n".join(dict.fromkeys(problems)))
-        wanted = list(self.net.shapes) if self.all_blobs else self.net.outputs
+        wanted = list(self.net.shapes) if self.all_blobs else original.outputs  # folded, they may be made in another order
         outputs = [blob for blob in wanted if blob not in self.net.inputs]
         self._name_outputs(outputs)
         info = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in self._shapes().items()}
@@ -110,19 +102,20 @@ class _Emitter:
             self.net.name or "net",
             [info[blob] for blob in self.net.inputs],
             [info[blob] for blob in outputs],
-            initializer=self._used_initializers(),
             value_info=[proto for name, proto in info.items() if name not in outputs and name not in self.net.inputs],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.graph.opset)], producer_name="protogen")
         model.producer_version = __version__
         model.ir_version = _IR_VERSIONS[self.graph.opset]
         model.doc_string = f"Caffe net {original.name!r}" + (f" from {Path(original.source).name}" if original.source else "")
-        return model
+        return OnnxModel(model, self._used_initializers())
 
     def _layer(self, op: LayerType) -> None:
         layer = op.layer
         if op.is_input:
             self.current.update({top: top for top in layer.tops})
+            return
+        if _is_idle(op):
             return
         graph = self.graph
         graph.layer = layer.name or layer.type
@@ -168,9 +161,14 @@ class _Emitter:
     def _shapes(self) -> dict[str, Sequence[int | str | None]]:
         return {**{blob: self.dims[blob] for blob in self.net.inputs}, **self.value_shapes}
 
-    def _used_initializers(self) -> list[onnx.TensorProto]:
+    def _used_initializers(self) -> dict[str, np.ndarray]:
         used = {name for node in self.graph.nodes for name in node.input}
-        return [tensor for name, tensor in self.graph.initializers.items() if name in used]
+        return {name: array for name, array in self.graph.initializers.items() if name in used}
+
+
+def _is_idle(op: LayerType) -> bool:
+    """Whether a layer does nothing in place (Dropout, usually): the value before it keeps the blob's name."""
+    return op.is_identity and op.layer.tops == op.layer.bottoms
 
 
 def _rename(nodes: Sequence[onnx.NodeProto], old: str, new: str) -> None:

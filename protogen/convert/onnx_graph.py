@@ -21,13 +21,14 @@ class OnnxGraph:
         opset: version of the standard operator set that nodes must keep to.
         dynamic_batch: whether the first axis of the inputs is open.
         layer: name of the layer that is emitting; nodes and values are named after it.
+        initializers: constants and weights by name.
     """
 
     def __init__(self, opset: int, dynamic_batch: bool = False) -> None:
         self.opset, self.dynamic_batch = opset, dynamic_batch
         self.layer = ""
         self.nodes: list[onnx.NodeProto] = []
-        self.initializers: dict[str, onnx.TensorProto] = {}
+        self.initializers: dict[str, np.ndarray] = {}
         self._names: set[str] = set()
         self._constants: dict[tuple[Any, ...], str] = {}
 
@@ -89,11 +90,9 @@ class OnnxGraph:
         return self.constant(value)
 
     def initializer(self, name: str, array: np.ndarray) -> str:
-        """Store an array under `name` (made unique) and return that name; its bytes are copied once."""
-        from onnx import numpy_helper
-
+        """Keep an array under `name` (made unique) and return that name; not copied."""
         name = self.unique(name)
-        self.initializers[name] = numpy_helper.from_array(array, name)
+        self.initializers[name] = array
         return name
 
     def refuse(self, why: str) -> ConversionError:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 from ..errors import ConversionError, ProtogenError
 from ..layers.base import LayerType
+from ..weights.pages import copy
 from .modules import NetModule
 
 if TYPE_CHECKING:
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
 def to_torch(net: Net, fold: bool = False, seed: int = 0) -> NetModule:
     """See `Net.to_torch`."""
+    outputs = net.outputs  # a folded net may make them in another order
     if fold:
         from .fold import folded
 
         net = folded(net, seed)
     weights = net.weights.filled(seed)
     ops = [op for op in net.ops if not op.is_input]
-    dead = _last_uses(ops, net.outputs)
-    module = NetModule(net.inputs, net.outputs)
+    dead = _last_uses(ops, outputs)
+    module = NetModule(net.inputs, outputs)
     problems = []
     for op in ops:
         try:
@@ -65,12 +66,9 @@ def _last_uses(ops: Sequence[LayerType], outputs: Sequence[str]) -> dict[int, li
 
 
 def _set_blobs(op: LayerType, module: nn.Module, values: Sequence[np.ndarray]) -> None:
-    with torch.no_grad():
-        for blob, value in zip(op.blobs, values):
-            tensor = getattr(module, blob.name)
-            # A read-only array (a view into a mapped file) is copied by copy_; from_numpy would warn about it.
-            tensor.copy_(torch.frombuffer(memoryview(value).cast("B"), dtype=torch.float32).view(tensor.shape)
-                         if value.flags.writeable and value.size else torch.tensor(value).view(tensor.shape))  # fmt: skip
+    for blob, value in zip(op.blobs, values):
+        # By numpy: a view into a mapped file is read-only and need not be aligned, which tensors cannot be.
+        copy(getattr(module, blob.name).detach().numpy(), value)
 
 
 def _share(net: Net, module: NetModule) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import importlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..errors import LayerError, ProtogenError, did_you_mean
 from ..prototxt.message import Message
+from ..schema import declare
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +68,8 @@ class LayerType:
 
     types: ClassVar[tuple[str, ...]] = ()
     param_name: ClassVar[str | None] = None  # the type's field of LayerParameter
+    # For a type from outside the package: the fields of `param_name`, with their defaults (see `schema.declare`).
+    param_fields: ClassVar[Mapping[str, Any] | None] = None
     n_bottoms: ClassVar[tuple[int, int | None]] = (1, 1)  # least and most
     n_tops: ClassVar[tuple[int, int | None]] = (1, 1)
     is_input: ClassVar[bool] = False  # a source whose tops are fed from outside
@@ -75,7 +78,8 @@ class LayerType:
     onnx_note: ClassVar[str] = ""  # why there is no ONNX form, for types that need none
     # Bottoms that carry labels or indices: random inputs for them are small whole numbers.
     index_bottoms: ClassVar[tuple[int, ...]] = ()
-    dynamic_rows: ClassVar[int | None] = None  # axis of the tops whose size only the data tell (`tops` states Caffe's placeholder)
+    # Axis of the tops whose size only the data tell; `tops` states Caffe's placeholder.
+    dynamic_rows: ClassVar[int | None] = None
 
     def __init__(self, layer: Layer, bottoms: Sequence[Shape], phase: str) -> None:
         self.layer = layer
@@ -239,6 +243,8 @@ _DECORATOR = re.compile(r"^@register\(([^)]*)\)", re.MULTILINE)
 def register(*types: str) -> Callable[[_T], _T]:
     """Class decorator: make a `LayerType` the definition of these Caffe types, also in place of a built-in one.
 
+    With `param_name` and `param_fields`, LayerParameter gets a field for the type's own parameters.
+
     >>> @register("Twice")
     ... class Twice(LayerType):
     ...     def setup(self):
@@ -252,6 +258,8 @@ def register(*types: str) -> Callable[[_T], _T]:
 
     def add(cls: _T) -> _T:
         cls.types = types
+        if cls.param_name is not None and cls.param_fields is not None:
+            declare(cls.param_name, cls.param_fields)
         for name in types:
             # A family may be imported after a user has replaced one of its types.
             if not (_is_built_in(cls) and name in _REGISTRY and not _is_built_in(_REGISTRY[name])):

@@ -62,7 +62,7 @@ class InnerProduct(LayerType):
 
         if self.first != 1 or len(scale) != self.num_output:
             return None
-        bias = weights[1].astype(np.float64) if self.bias else np.zeros(self.num_output)
+        bias = weights[1].astype(np.float64) if len(weights) > 1 else np.zeros(self.num_output)  # maybe of an absorption before
         message.inner_product_param.set("bias_term", True)
         factor = scale if self.transpose else scale[:, None]
         return [(weights[0] * factor).astype(np.float32), (bias * scale + shift).astype(np.float32)]

@@ -45,6 +45,12 @@ def register_python(layer: str, *modules: str) -> Callable[[_T], _T]:
     return add
 
 
+def python_layers() -> dict[str, type[LayerType]]:
+    """All registered `Python` layers by "module.Class", in alphabetical order."""
+    load_families()
+    return {f"{module}.{layer}": definition for (module, layer), definition in sorted(_PYTHON.items())}
+
+
 def arguments(layer: Layer) -> dict[str, Any]:
     """The named values in a Python layer's `param_str`: a dict as Python or YAML writes one; {} if it is none of these.
 

@@ -135,9 +135,8 @@ class Recurrent(LayerType):
     def _as_operator(self, graph: OnnxGraph, x: str, states: Sequence[str], blobs: Sequence[str]) -> list[str]:
         """ONNX's own LSTM or RNN: hidden states (T, N, size) of all steps, then the last states."""
         import numpy as np
-        from onnx import numpy_helper
 
-        arrays = [self.onnx_gates(numpy_helper.to_array(graph.initializers[name])) for name in blobs[:3]]
+        arrays = [self.onnx_gates(graph.initializers[name]) for name in blobs[:3]]
         arrays[1] = np.concatenate([arrays[1], np.zeros_like(arrays[1])])  # ONNX has a second bias, for the state
         weight_x, bias, weight_h = (graph.initializer(f"{self.layer.name}/constant", array[None]) for array in arrays)
         values = graph.add(
@@ -247,10 +246,10 @@ def _constant(graph: OnnxGraph, name: str) -> np.ndarray | None:
     from onnx import helper, numpy_helper
 
     if name in graph.initializers:
-        return numpy_helper.to_array(graph.initializers[name])
+        return graph.initializers[name]
     for node in graph.nodes:
         if name in node.output and node.op_type == "ConstantOfShape" and node.input[0] in graph.initializers:
-            shape = numpy_helper.to_array(graph.initializers[node.input[0]])
+            shape = graph.initializers[node.input[0]]
             value = numpy_helper.to_array(helper.get_node_attr_value(node, "value"))
             return np.full(tuple(shape), value[0])
     return None

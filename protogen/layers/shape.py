@@ -469,6 +469,7 @@ class Filter(LayerType):
     n_bottoms = (2, None)
     n_tops = (1, None)
     has_gradient = False
+    dynamic_rows = 0
 
     def setup(self) -> None:
         *shapes, selector = self.bottoms

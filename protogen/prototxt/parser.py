@@ -46,6 +46,7 @@ class _Parser:
         self._next = source.tokens().__next__
         self.kind, self.text, self.offset = self._next()
         self.depth = 0
+        self.asked = False  # whether other packages had their chance to declare fields
 
     def parse(self, type: MessageType) -> Message:
         message = Message(type, (1, 1))
@@ -72,7 +73,7 @@ class _Parser:
             if self.kind == "word":
                 name, offset = self.text, self.offset
                 self.advance()
-                field = known.get(name)
+                field = known.get(name) or self.declared(message, name)
                 if field is None:
                     self.unknown(message, name, offset)
                 else:
@@ -87,6 +88,16 @@ class _Parser:
                 self.extension(message)
             else:
                 self.bad_start(end_text)
+
+    def declared(self, message: Message, name: str) -> Field | None:
+        """The field of a layer that another installed package declares for a layer type of its own, if there is one."""
+        if self.asked or message.descriptor is not message_type("LayerParameter"):
+            return None
+        from ..layers.base import load_entry_points
+
+        self.asked = True
+        load_entry_points()
+        return message.descriptor.fields.get(name)
 
     def bad_start(self, end_text: str) -> None:
         if self.kind == "end":

@@ -39,7 +39,7 @@ def load(
 
     Args:
         path: the prototxt, in any dialect and encoding.
-        weights: a `.caffemodel` or `.caffemodel.h5`.
+        weights: a `.caffemodel`, a `.caffemodel.h5`, or a state dict (`.pth`, `.safetensors`) of the net's PyTorch form.
         phase: "TEST" or "TRAIN"; with `level` and `stages`, selects layers by their include/exclude rules.
         inputs: shapes of inputs by blob name: {"data": (1, 3, 224, 224)}.
         strict: refuse fields the schema lacks instead of warning.
@@ -49,9 +49,19 @@ def load(
         NetError, LayerError: the layers do not fit together.
         WeightsError: the weights are damaged or do not fit.
     """
-    source = "<stdin>" if str(path) == "-" else str(path)
-    text = decode(sys.stdin.buffer.read(), source) if str(path) == "-" else read_text(path)
+    text, source = read_source(path)
     return loads(text, weights, phase, inputs, level=level, stages=stages, strict=strict, source=source)
+
+
+def read_source(path: str | Path) -> tuple[str, str]:
+    """Text of a file ("-": standard input), and its name for messages.
+
+    Raises:
+        ProtogenError: it cannot be read.
+    """
+    if str(path) == "-":
+        return decode(sys.stdin.buffer.read(), "<stdin>"), "<stdin>"
+    return read_text(path), str(path)
 
 
 def loads(

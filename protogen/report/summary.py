@@ -103,7 +103,7 @@ def summarise(net: Net) -> Summary:
     shared = net.shared_blobs
     rows = []
     for layer, op in zip(net.layers, net.analysis.ops):
-        shapes = list(op.tops) if op is not None else [None] * len(layer.tops)
+        shapes: list[tuple[int, ...] | None] = [*op.tops] if op is not None else [None] * len(layer.tops)
         blobs = op.blobs if op is not None else []
         params = sum(blob.count for i, blob in enumerate(blobs) if blob.trainable and (layer.name, i) not in shared)
         rows.append(SummaryRow(layer.name, layer.type, layer.group, shapes, params, op.macs if op is not None else 0))

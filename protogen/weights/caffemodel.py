@@ -17,8 +17,8 @@ import numpy
 from numpy.typing import ArrayLike
 
 from protogen.errors import WeightsError, excerpt
-from protogen.weights.blobs import LayerBlobs
 from protogen.files import replacing
+from protogen.weights.blobs import LayerBlobs
 from protogen.weights.files import Path, map_file
 from protogen.weights.wire import (
     BYTES,

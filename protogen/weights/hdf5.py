@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from protogen.errors import WeightsError, excerpt
+from protogen.files import replacing
 from protogen.weights.blobs import LayerBlobs
 from protogen.weights.caffemodel import FLOAT32, MAX_AXES, Layer, as_numbers
-from protogen.files import replacing
 from protogen.weights.files import HDF5_SIGNATURE, Path, map_file
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 import zlib
 from collections.abc import Iterator, MutableMapping, Sequence
@@ -11,18 +12,30 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ProtogenWarning, WeightsError, did_you_mean
+from ..errors import ProtogenError, ProtogenWarning, WeightsError, did_you_mean
 from .blobs import LayerBlobs
 from .fillers import fill
 
 if TYPE_CHECKING:
-    from ..layers.base import LayerType, Shape
+    from ..layers.base import BlobSpec, LayerType, Shape
     from ..net import Net
+
+MAX_DRAWN = 1 << 29
+"""Most values that fillers draw for one net (2 GB): more is a mistake in a prototxt, not a net to try out."""
+
+Key = tuple[str, int]  # layer, index of the blob
+Arrays = dict[Key, np.ndarray]
 
 
 @dataclass
 class LoadReport:
-    """What loading a weights file did: layers filled, layers left without weights, and weights no layer takes."""
+    """What loading a weights file did; `str` gives it in one line.
+
+    Attributes:
+        loaded: layers that got weights.
+        without_weights: layers of the net for which the file has none, and that had none before.
+        unused: layers (of a state dict: keys) of the file that the net lacks.
+    """
 
     loaded: list[str] = field(default_factory=list)
     without_weights: list[str] = field(default_factory=list)
@@ -31,9 +44,9 @@ class LoadReport:
     def __str__(self) -> str:
         parts = [f"{len(self.loaded)} layers loaded"]
         if self.without_weights:
-            parts.append(f"{len(self.without_weights)} without weights ({_some(self.without_weights)})")
+            parts.append(f"{len(self.without_weights)} without weights ({some(self.without_weights)})")
         if self.unused:
-            parts.append(f"{len(self.unused)} in the file that the net lacks ({_some(self.unused)})")
+            parts.append(f"{len(self.unused)} in the file that the net lacks ({some(self.unused)})")
         return ", ".join(parts)
 
 
@@ -53,7 +66,7 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
         self._specs = {op.layer.name: op.blobs for op in net.ops if op.blobs}
         self._owner = net.shared_blobs
         self._net_name, self._ops = net.name, net.ops
-        self._arrays: dict[tuple[str, int], np.ndarray] = {}
+        self._arrays: Arrays = {}
 
     def __getitem__(self, layer: str) -> list[np.ndarray]:
         self._require(layer)
@@ -64,16 +77,7 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
 
     def __setitem__(self, layer: str, blobs: Sequence[np.ndarray]) -> None:
         self._require(layer)
-        shapes = self.shapes[layer]
-        if len(blobs) != len(shapes):
-            raise WeightsError(
-                f"layer {layer!r} has {len(shapes)} blobs {list(shapes)}, not {len(blobs)} {[np.shape(b) for b in blobs]}"
-            )
-        for i, (blob, shape) in enumerate(zip(blobs, shapes)):
-            array = np.asarray(blob, dtype=np.float32)
-            if array.shape != shape:
-                array = _reshaped(array, shape, f"layer {layer!r}, blob {i}")
-            self._arrays[self._owner.get((layer, i), (layer, i))] = array
+        self._arrays.update(self._fitted(layer, blobs))
 
     def __delitem__(self, layer: str) -> None:
         self[layer]
@@ -86,99 +90,185 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
+    def __contains__(self, layer: object) -> bool:
+        return isinstance(layer, str) and layer in self.shapes and self._complete(layer)
+
     def __repr__(self) -> str:
         return f"WeightStore({len(self)} of {len(self.shapes)} layers)"
 
+    def owner(self, layer: str, index: int) -> Key:
+        """(layer, index) of the blob that holds a blob's values: its own, or that of the layer it shares them from."""
+        return self._owner.get((layer, index), (layer, index))
+
     def _blob(self, layer: str, index: int) -> np.ndarray | None:
-        array = self._arrays.get(self._owner.get((layer, index), (layer, index)))
+        array = self._arrays.get(self.owner(layer, index))
         return None if array is None else array.reshape(self.shapes[layer][index])
 
     def _complete(self, layer: str) -> bool:
-        return all(self._blob(layer, i) is not None for i in range(len(self.shapes[layer])))
+        return all(self.owner(layer, i) in self._arrays for i in range(len(self.shapes[layer])))
 
     def _require(self, layer: str) -> None:
         if layer not in self.shapes:
             raise WeightsError(f"no layer {layer!r} with weights{did_you_mean(layer, self.shapes)}")
 
+    def _fitted(self, layer: str, blobs: Sequence[np.ndarray | None]) -> Arrays:
+        """A layer's blobs in the net's shapes, by owner; None stands for one that another layer holds."""
+        shapes = self.shapes[layer]
+        if len(blobs) != len(shapes):
+            given = [None if blob is None else np.shape(blob) for blob in blobs]
+            raise WeightsError(f"layer {layer!r} has {len(shapes)} blobs {list(shapes)}, not {len(blobs)} {given}")
+        arrays: Arrays = {}
+        for i, (blob, shape) in enumerate(zip(blobs, shapes)):
+            if blob is None:
+                if (layer, i) not in self._owner:
+                    raise WeightsError(f"layer {layer!r}, blob {i}: no values; the net's shape is {shape}")
+                continue
+            array = np.asarray(blob)
+            if array.shape != shape:
+                array = _reshaped(array, shape, f"layer {layer!r}, blob {i}")
+            arrays[self.owner(layer, i)] = np.asarray(array, dtype=np.float32)
+        return arrays
+
     def filled(self, seed: int = 0) -> dict[str, list[np.ndarray]]:
         """All blobs: those set, and for the rest what their fillers make of `seed` and the layer's name.
 
         The same seed gives the same values in every call and every process.
-        """
-        made: dict[tuple[str, int], np.ndarray] = dict(self._arrays)
-        result: dict[str, list[np.ndarray]] = {}
-        for layer, specs in self._specs.items():
-            blobs = []
-            for i, spec in enumerate(specs):
-                key = self._owner.get((layer, i), (layer, i))
-                if key not in made:
-                    rng = np.random.default_rng([seed, zlib.crc32(layer.encode()), i])
-                    made[key] = fill(spec.filler, spec.shape, rng)
-                blobs.append(made[key].reshape(spec.shape))
-            result[layer] = blobs
-        return result
-
-    def load(self, path: str | Path) -> LoadReport:
-        """Take the weights of a `.caffemodel` or `.caffemodel.h5`, matched by layer name as Caffe does.
 
         Raises:
-            WeightsError: the file is damaged, or a layer's number or shapes of blobs differ from the net's.
+            WeightsError: a filler does not suit its blob (the layer is named), or there is more to draw than 2^29 values.
         """
-        from . import read_weights
+        self._refuse_absurd_sizes()
+        made: Arrays = dict(self._arrays)
+        result: dict[str, list[np.ndarray]] = {}
+        for layer, specs in self._specs.items():
+            for i, spec in enumerate(specs):
+                if self.owner(layer, i) not in made:
+                    made[self.owner(layer, i)] = _drawn(layer, i, spec, seed)
+            result[layer] = [made[self.owner(layer, i)].reshape(spec.shape) for i, spec in enumerate(specs)]
+        return result
 
-        report = LoadReport()
-        for entry in read_weights(path):
-            if entry.name not in self.shapes:
-                if entry.blobs:
-                    report.unused.append(entry.name)
-                continue
-            if entry.blobs:
-                self._take(entry, str(path))
-                report.loaded.append(entry.name)
+    def _refuse_absurd_sizes(self) -> None:
+        wanted = {
+            (layer, i): spec.count
+            for layer, specs in self._specs.items()
+            for i, spec in enumerate(specs)
+            if (layer, i) not in self._owner and (layer, i) not in self._arrays
+        }
+        total = sum(wanted.values())
+        if total > MAX_DRAWN:
+            layer, i = max(wanted, key=wanted.__getitem__)
+            raise WeightsError(
+                f"the net has {total:,} values without weights, most of them in layer {layer!r} {self.shapes[layer][i]}: "
+                f"random ones are drawn up to {MAX_DRAWN:,}; give a weights file, or a smaller net"
+            )
+
+    def load(self, path: str | Path) -> LoadReport:
+        """Take the weights of a file, matched by name. Nothing is changed if the file does not fit.
+
+        Args:
+            path: a `.caffemodel` or `.caffemodel.h5` (by layer name, as Caffe does it); or a state dict of the module that
+                `Net.to_torch` makes, saved by `torch.save` (`.pth`, `.pt`) or as `.safetensors`. The content tells which.
+
+        Returns:
+            Layers filled, layers without weights (a warning names them too), and what the net has no place for.
+
+        Raises:
+            WeightsError: the file is damaged or of another kind, no name of it is the net's, or the number or shapes of
+                layers' blobs differ from the net's (all such layers are named).
+        """
+        from . import read_weights, state_dict
+
+        source = str(path)
+        entries: list[LayerBlobs]
+        unused: list[str]
+        if state_dict.is_state_dict(path):
+            entries, unused = state_dict.match(state_dict.read(path), self._ops, self._owner, source)
+        else:
+            found = read_weights(path)
+            entries = [entry for entry in found if entry.name in self.shapes]
+            unused = [entry.name for entry in found if entry.blobs and entry.name not in self.shapes]
+        report = LoadReport(unused=unused)
+        self._arrays.update(self._taken(entries, report, source))
         report.without_weights = [layer for layer in self.shapes if not self._complete(layer)]
         if not report.loaded:
             raise WeightsError(
-                f"{path}: no layer of it has a name of this net's layers (it has {_some(report.unused) or 'no weights'}); is it another net's?"
+                f"{source}: no layer of it has a name of this net's layers (it has {some(unused) or 'no weights'}); "
+                "is it another net's?"
             )
         if report.without_weights:
-            warnings.warn(
-                f"{path}: layers without weights: {_some(report.without_weights)}",
-                ProtogenWarning,
-                stacklevel=2,
-            )
+            self._warn(f"{source}: layers without weights: {some(report.without_weights)}")
+        if state_dict.is_state_dict(path) and unused:
+            self._warn(f"{source}: keys that the net has no place for: {some(unused)}")
         return report
 
-    def _take(self, entry: LayerBlobs, source: str) -> None:
-        blobs = [
-            self._blob(entry.name, i) if blob is None and i < len(self.shapes[entry.name]) else blob
-            for i, blob in enumerate(entry.blobs)
-        ]
-        try:
-            self[entry.name] = [blob for blob in blobs if blob is not None]
-        except WeightsError as error:
-            raise WeightsError(f"{source}: {error}") from error
+    def _warn(self, message: str) -> None:
+        warnings.warn(message, ProtogenWarning, stacklevel=4)
 
-    def save_caffemodel(self, path: str | Path) -> None:
-        """See `Net.save_caffemodel`."""
-        from .caffemodel import write
+    def _taken(self, entries: Sequence[LayerBlobs], report: LoadReport, source: str) -> Arrays:
+        """What a file's layers hold, checked; HDF5 files leave out blobs that a layer shares from another."""
+        arrays: Arrays = {}
+        problems: list[str] = []
+        for entry in entries:
+            n = len(self.shapes[entry.name])
+            blobs = list(entry.blobs)
+            while len(blobs) < n and (entry.name, len(blobs)) in self._owner:
+                blobs.append(None)
+            if not entry.blobs and len(blobs) < n:
+                continue
+            try:
+                arrays.update(self._fitted(entry.name, blobs))
+                report.loaded.append(entry.name)
+            except WeightsError as error:
+                problems.append(f"{source}: {error}")
+        if problems:
+            more = [f"... and {len(problems) - 10} more layers that do not fit"] if len(problems) > 10 else []
+            raise WeightsError("\n".join(problems[:10] + more))
+        return arrays
 
+    def require_complete(self) -> None:
+        """Raise a `WeightsError` that names the layers without weights, if there are any."""
         missing = [layer for layer in self.shapes if not self._complete(layer)]
         if missing:
-            raise WeightsError(f"layers without weights: {_some(missing)}; load or set them, or let net.fill() draw them")
-        write(path, self._net_name, (self._record(op) for op in self._ops))
+            raise WeightsError(f"layers without weights: {some(missing)}; load or set them, or let net.fill() draw them")
 
+    def save_caffemodel(self, path: str | Path, hdf5: bool | None = None) -> None:
+        """See `Net.save_caffemodel`.
 
-    def _record(self, op: LayerType) -> tuple[str, str, list[str], list[str], list[np.ndarray]]:
+        Args:
+            path: the file.
+            hdf5: write a `.caffemodel.h5`, where blobs shared from another layer are left out as Caffe does; by default if
+                `path` ends in `.h5`.
+        """
+        self.require_complete()
+        if hdf5 or (hdf5 is None and str(path).lower().endswith(".h5")):
+            from .hdf5 import write as write_hdf5
+
+            write_hdf5(path, self._net_name, ((*self._head(op), self._own(op)) for op in self._ops))
+            return
+        from .caffemodel import write
+
+        write(path, self._net_name, ((*self._head(op), self[op.layer.name] if op.blobs else []) for op in self._ops))
+
+    def _head(self, op: LayerType) -> tuple[str, str, list[str], list[str]]:
         layer = op.layer
-        return layer.name, layer.type, layer.bottoms, layer.tops, self[layer.name] if op.blobs else []
+        return layer.name, layer.type, layer.bottoms, layer.tops
 
-    def __contains__(self, layer: object) -> bool:
-        return isinstance(layer, str) and layer in self.shapes and self._complete(layer)
+    def _own(self, op: LayerType) -> list[np.ndarray | None]:
+        name = op.layer.name
+        return [None if (name, i) in self._owner else self._blob(name, i) for i in range(len(op.blobs))]
+
+
+def _drawn(layer: str, index: int, spec: BlobSpec, seed: int) -> np.ndarray:
+    rng = np.random.default_rng([seed, zlib.crc32(layer.encode("utf-8", "surrogatepass")), index])
+    try:
+        return fill(spec.filler, spec.shape, rng)
+    except ProtogenError as error:
+        raise WeightsError(f"layer {layer!r}, blob {index} ({spec.name}): {error}") from error
 
 
 def _reshaped(array: np.ndarray, shape: Shape, what: str) -> np.ndarray:
     """Old blobs are padded with leading ones ((1, 1, 1, 64) for (64,)): the same values, so they fit."""
-    if _core(array.shape) != _core(shape):
+    if _core(array.shape) != _core(shape) or array.size != math.prod(shape):
         raise WeightsError(f"{what}: the net's shape is {shape}, the weights' {array.shape}")
     return array.reshape(shape)
 
@@ -190,6 +280,7 @@ def _core(shape: Sequence[int]) -> tuple[int, ...]:
     return dims
 
 
-def _some(names: Sequence[str], limit: int = 5) -> str:
+def some(names: Sequence[str], limit: int = 5) -> str:
+    """The first few of a list of names, quoted, and how many more there are."""
     shown = ", ".join(map(repr, names[:limit]))
     return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")

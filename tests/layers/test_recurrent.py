@@ -193,11 +193,12 @@ def test_marks_from_dummy_data_are_known(type: str) -> None:
 
 def run(graph: object, feeds: dict[str, np.ndarray], tops: list[str]) -> list[np.ndarray]:
     import onnxruntime
-    from onnx import TensorProto, helper
+    from onnx import TensorProto, helper, numpy_helper
 
     infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape) for name, value in feeds.items()]
     outs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tops]
-    made = helper.make_graph(graph.nodes, "g", infos, outs, initializer=list(graph.initializers.values()))  # type: ignore[attr-defined]
+    tensors = [numpy_helper.from_array(array, name) for name, array in graph.initializers.items()]  # type: ignore[attr-defined]
+    made = helper.make_graph(graph.nodes, "g", infos, outs, initializer=tensors)  # type: ignore[attr-defined]
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3

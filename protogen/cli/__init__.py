@@ -1,0 +1,92 @@
+"""The command line: parse options, call the API, print. A command's file is imported only when that command runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from ..errors import ProtogenError, ProtogenWarning
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+# Command -> file of this folder that defines a function of that name.
+COMMANDS = {
+    "peleenet": "build",
+    "models": "build",
+    "summary": "summary",
+    "convert": "convert",
+    "verify": "verify",
+    "fold": "fold",
+    "upgrade": "upgrade",
+    "diff": "diff",
+    "layers": "layers",
+    "completion": "completion",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and end the process: 0 done, 1 a file or net that is no good, 2 wrong use, 130 interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
+    warnings.simplefilter("always", ProtogenWarning)
+    try:
+        code = cli.main(arguments, prog_name="protogen", standalone_mode=False)
+    except click.ClickException as error:
+        where = f" (see '{error.ctx.command_path} --help')" if isinstance(error, click.UsageError) and error.ctx else ""
+        _fail(f"{error.format_message()}{where}", error.exit_code)
+    except click.Abort:
+        _fail("interrupted", 130)
+    except BrokenPipeError:
+        # The reader has seen enough (`| head`); python must not complain when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except (ProtogenError, OSError, MemoryError, RecursionError) as error:
+        if "--debug" in arguments:
+            raise
+        _fail(str(error) or type(error).__name__, 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(code)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+    if issubclass(category, ProtogenWarning):
+        click.echo(f"Warning: {message}", err=True)
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the table's order."""
+        return [*COMMANDS, *(name for name in super().list_commands(ctx) if name not in COMMANDS)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported if it is one of the table's."""
+        if cmd_name not in self.commands and cmd_name in COMMANDS:
+            from importlib import import_module
+
+            self.add_command(getattr(import_module(f".{COMMANDS[cmd_name]}", __name__), cmd_name))
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=LazyGroup, context_settings=CONTEXT)
+@click.version_option(package_name="protogen", message="protogen %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Build, read, check and convert Caffe networks without Caffe.
+
+    \b
+    protogen peleenet --size 224 -o peleenet.prototxt
+    protogen summary peleenet.prototxt
+    protogen convert deploy.prototxt model.caffemodel -o model.onnx
+    protogen verify deploy.prototxt --weights model.caffemodel
+    """

@@ -1,0 +1,43 @@
+"""`protogen fold`: the inference form of a net, as a new prototxt and caffemodel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from .options import INPUT, STRICT, load_net, wrong_use
+from .output import progress
+
+
+@click.command()
+@click.argument("prototxt")
+@click.argument("weights")
+@click.option(
+    "-o", "--output", required=True, metavar="FILE",
+    help="The new prototxt; the .caffemodel goes beside it under the same name. Or the .caffemodel(.h5), or their common stem.",
+)  # fmt: skip
+@click.option("--weights-out", metavar="FILE", help="Another place for the new weights.")
+@INPUT
+@STRICT
+def fold(prototxt: str, weights: str, output: str, weights_out: str | None, inputs: Sequence[str], strict: bool) -> None:
+    """Fold BatchNorm, Scale and Bias of PROTOTXT and WEIGHTS into the layers before them ("merge_bn").
+
+    The new pair of files gives the same outputs in inference. Dropout and other layers that do nothing there go too.
+
+    \b
+    protogen fold deploy.prototxt model.caffemodel -o folded.prototxt      # and folded.caffemodel
+    protogen fold deploy.prototxt model.caffemodel -o a.prototxt --weights-out b.caffemodel
+    """
+    from ..convert.fold import folded
+    from ..convert.pair import pair_paths, save_pair
+
+    if output == "-":
+        raise wrong_use("two files are written: give -o FILE, not standard output")
+    targets = pair_paths(output, weights_out)
+    with progress():
+        net = load_net(prototxt, weights, "test", inputs, strict)
+        net.weights.require_complete()
+        result = folded(net)
+        save_pair(result, *targets)
+    click.echo(f"{targets[0]} and {targets[1]}: {len(net.layers)} layers became {len(result.layers)}", err=True)

@@ -1,0 +1,31 @@
+"""`protogen layers`: what is supported."""
+
+from __future__ import annotations
+
+import click
+
+from .output import print_table
+
+
+@click.command()
+@click.option("--markdown", "form", flag_value="markdown", help="As a Markdown table.")
+@click.option("--json", "form", flag_value="json", help="For machines.")
+def layers(form: str | None) -> None:
+    """List every layer type with its shape, PyTorch, gradient and ONNX support.
+
+    \b
+    protogen layers
+    protogen layers --markdown
+    """
+    from ..report.layers import support_table
+
+    support = support_table()
+    if form == "json":
+        import json
+
+        click.echo(json.dumps(support.as_list(), indent=2))
+    elif form == "markdown":
+        click.echo(support.markdown(), nl=False)
+    else:
+        print_table(support.table())
+        click.echo(support.totals)

@@ -1,0 +1,87 @@
+"""Options and types of options that commands share, and the net they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ..net import Net
+
+
+class Size(click.ParamType):
+    """224 or 224x320 (height x width)."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).lower().split("x")
+        if len(parts) > 2 or not all(part.isdecimal() and len(part) < 7 for part in parts):
+            self.fail(f"{value!r} is not a size; give pixels as 224, or height and width as 224x320")
+        return int(parts[0]), int(parts[-1])
+
+
+class Numbers(click.ParamType):
+    """Whole numbers separated by commas."""
+
+    name = "N,N,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """The numbers."""
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).split(",")
+        if not all(part.strip().isdecimal() and len(part) < 7 for part in parts):
+            self.fail(f"{value!r} is not a list of whole numbers such as 3,4,8,6")
+        return tuple(int(part) for part in parts)
+
+
+OUTPUT = click.option("-o", "--output", default="-", metavar="FILE", help="File to write; standard output without it.")
+PHASE = click.option(
+    "--phase", type=click.Choice(["test", "train"], case_sensitive=False), default="test", show_default=True,
+    help="Which layers are active (include/exclude rules).",
+)  # fmt: skip
+INPUT = click.option(
+    "--input", "inputs", multiple=True, metavar="NAME=N,C,H,W",
+    help="Shape of an input, in place of the file's or where it gives none; repeatable.",
+)  # fmt: skip
+STRICT = click.option("--strict", is_flag=True, help="Refuse fields that the schema does not know.")
+SEED = click.option("--seed", default=0, show_default=True, help="For random weights and inputs.")
+OPSET = click.option(
+    "--opset", type=click.IntRange(11, 21), default=17, show_default=True, help="Version of ONNX's operator set.",
+)  # fmt: skip
+
+
+def load_net(prototxt: str, weights: str | None, phase: str, inputs: Sequence[str], strict: bool) -> Net:
+    """The net that the shared options describe."""
+    from ..prototxt.reader import load
+
+    return load(prototxt, weights, phase.upper(), {name: _shape(name, text) for name, text in pairs(inputs)}, strict=strict)
+
+
+def pairs(inputs: Sequence[str]) -> list[tuple[str, str]]:
+    """NAME=VALUE of each `--input`."""
+    found = []
+    for given in inputs:
+        name, equals, text = given.partition("=")
+        if not equals or not name:
+            raise wrong_use(f"--input takes NAME=N,C,H,W, not {given!r}")
+        found.append((name, text))
+    return found
+
+
+def _shape(name: str, text: str) -> tuple[int, ...]:
+    parts = text.replace("x", ",").split(",")
+    if not all(part.strip().isdecimal() and len(part) < 12 and 0 < int(part) < 2**31 for part in parts):
+        raise wrong_use(f"--input {name}: {text!r} is not a shape such as 1,3,224,224")
+    return tuple(int(part) for part in parts)
+
+
+def wrong_use(message: str) -> click.UsageError:
+    """An error about the options given; ends the process with 2."""
+    return click.UsageError(message, click.get_current_context())

@@ -1,0 +1,34 @@
+"""`protogen summary`: shapes, parameters and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from .options import INPUT, PHASE, STRICT, load_net
+from .output import print_table
+
+
+@click.command()
+@click.argument("prototxt")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@PHASE
+@INPUT
+@STRICT
+def summary(prototxt: str, as_json: bool, phase: str, inputs: Sequence[str], strict: bool) -> None:
+    """Show the layers of PROTOTXT ("-": standard input) with output shapes, parameters and MACs.
+
+    \b
+    protogen summary deploy.prototxt
+    protogen summary train_val.prototxt --phase train --input data=32,3,224,224
+    """
+    net = load_net(prototxt, None, phase, inputs, strict)
+    result = net.summary()
+    if as_json:
+        import json
+
+        click.echo(json.dumps(result.as_dict(), indent=2))
+        return
+    print_table(result.table())
+    click.echo(result.totals)

@@ -1,0 +1,82 @@
+"""`protogen verify`: PyTorch against ONNX Runtime, blob by blob."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from ..errors import ProtogenError
+from .options import OPSET, SEED, STRICT, load_net, pairs
+from .output import print_table, progress
+
+
+@click.command()
+@click.argument("prototxt")
+@click.option("--weights", metavar="FILE", help="A .caffemodel(.h5), .pth or .safetensors; without it, random weights.")
+@click.option("--device", default="cpu", show_default=True, help="Where PyTorch runs: cpu, cuda, cuda:1.")
+@click.option(
+    "--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32", show_default=True,
+    help="In half precision, PyTorch is compared with PyTorch in float32.",
+)  # fmt: skip
+@click.option("--tolerance", type=float, help="Largest error, relative to a blob's largest value.  [default: 1e-5 in float32]")
+@click.option(
+    "--input", "inputs", multiple=True, metavar="NAME=...", help="A shape (data=1,3,224,224) or values (data=x.npy); repeatable.",
+)  # fmt: skip
+@click.option("--all", "show_all", is_flag=True, help="List every blob, not only outputs and those that differ.")
+@OPSET
+@STRICT
+@SEED
+def verify(
+    prototxt: str, weights: str | None, device: str, dtype: str, tolerance: float | None, inputs: Sequence[str], show_all: bool,
+    opset: int, strict: bool, seed: int,
+) -> None:  # fmt: skip
+    """Run PROTOTXT through PyTorch and ONNX Runtime, and compare every blob.
+
+    Ends with 0 if all agree, with 1 if not, naming the first blob that differs.
+
+    \b
+    protogen verify deploy.prototxt --weights model.caffemodel
+    protogen verify deploy.prototxt --input data=x.npy --device cuda
+    """
+    from ..verification import verify as run
+
+    values = {name: path for name, path in pairs(inputs) if path.endswith(".npy")}
+    shapes = [f"{name}={text}" for name, text in pairs(inputs) if name not in values]
+    with progress():
+        arrays = {name: _array(path) for name, path in values.items()}
+        shapes += [f"{name}={','.join(map(str, array.shape))}" for name, array in arrays.items()]
+        net = load_net(prototxt, weights, "test", shapes, strict)
+        report = run(net, device=device, tolerance=tolerance, dtype=dtype, inputs=arrays, seed=seed, opset=opset)
+    print_table(_table(report, set(net.outputs), show_all))
+    click.echo(report.verdict)
+    if not report.ok:
+        sys.exit(1)
+
+
+def _array(path: str) -> Any:
+    import numpy as np
+
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ProtogenError(f"{path}: not a readable .npy file: {error}") from error
+
+
+def _table(report: Any, outputs: set[str], show_all: bool) -> Any:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from ..report.summary import printable
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for header in ("comparison", "blob", "shape", "max abs", "max rel", ""):
+        table.add_column(header, justify="right" if header.startswith("max") else "left", no_wrap=True)
+    for row in report.rows:
+        if show_all or not row.ok or row.blob in outputs:
+            shape, verdict = "x".join(map(str, row.shape)), "" if row.ok else "differs"
+            table.add_row(row.comparison, Text(printable(row.blob)), shape, f"{row.max_abs:.2e}", f"{row.max_rel:.2e}", verdict)
+    return table

@@ -1,0 +1,46 @@
+"""Other input shapes in a definition, so that a reshaped net is written as such."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from .message import Message
+
+if TYPE_CHECKING:
+    from ..net import Layer
+
+
+def with_input_shapes(definition: Message, layers: Iterable[Layer], shapes: Mapping[str, Sequence[int]]) -> Message:
+    """The definition with `shapes` in the `input_param` of its Input layers; itself if none is there.
+
+    Shapes of data layers (Data, HDF5Data, ...) depend on their data: these layers stay as they are.
+
+    Args:
+        definition: a NetParameter; not changed.
+        layers: those that are active.
+        shapes: by name of the top.
+    """
+    changed = {
+        id(layer.message): _reshaped(layer.message, shapes)
+        for layer in layers
+        if layer.type == "Input" and any(top in shapes for top in layer.tops)
+    }
+    if not changed:
+        return definition
+    twin = Message(definition.descriptor, definition.origin)
+    for name, value in definition.fields():
+        twin.store(name, value)
+    twin.store("layer", [changed.get(id(message), message) for message in definition.layer])
+    return twin
+
+
+def _reshaped(message: Message, shapes: Mapping[str, Sequence[int]]) -> Message:
+    tops = message.top
+    given = list(message.input_param.shape)
+    given = given * len(tops) if len(given) == 1 else given or [None] * len(tops)
+    wanted = [{"dim": list(shapes[top])} if top in shapes else shape for top, shape in zip(tops, given)]
+    twin = message.copy()
+    if all(shape is not None for shape in wanted):
+        twin.set("input_param", {"shape": wanted})
+    return twin

@@ -1,0 +1,280 @@
+"""Two nets side by side: layers added and gone, changed parameters and wiring, differences of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..prototxt.message import Message
+from .summary import printable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..net import Layer, Net
+
+_APART = ("name", "type", "bottom", "top")  # fields compared on their own
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something with two values; of a parameter that one side leaves out, the default counts."""
+
+    what: str
+    before: Any
+    after: Any
+
+    def __str__(self) -> str:
+        return f"{printable(self.what)}: {_shown(self.before)} -> {_shown(self.after)}"
+
+
+@dataclass(frozen=True)
+class LayerDiff:
+    """A layer that both nets have, differently.
+
+    Attributes:
+        name, type: the layer's (the first net's type).
+        parameters: changed fields, by their path ("convolution_param.kernel_size").
+        wiring: changed bottoms and tops; a bottom is given with the layer that made it.
+    """
+
+    name: str
+    type: str
+    parameters: list[Change]
+    wiring: list[Change]
+
+
+@dataclass(frozen=True)
+class WeightDiff:
+    """A blob that differs: `max_abs` is the largest difference, None where shapes differ or one side has no values."""
+
+    layer: str
+    blob: int
+    before: tuple[int, ...] | None
+    after: tuple[int, ...] | None
+    max_abs: float | None
+
+    def __str__(self) -> str:
+        name = f"{_quoted(self.layer)} blob {self.blob}"
+        if self.before != self.after:
+            return f"{name}: {_shape(self.before)} -> {_shape(self.after)}"
+        return f"{name} {_shape(self.before)}: differs by up to {self.max_abs:.6g}"
+
+
+@dataclass
+class NetDiff:
+    """What `diff` found; `equal`, or see the lists. `str` gives one line per finding, "" for equal nets.
+
+    Attributes:
+        net: changes of the whole: its name, inputs and outputs.
+        added, gone: (name, type) of layers that only the second, or the first, net has.
+        changed: layers of both.
+        weights: blobs of layers of both that differ in shape or values; empty unless both nets have weights.
+    """
+
+    net: list[Change] = field(default_factory=list)
+    added: list[tuple[str, str]] = field(default_factory=list)
+    gone: list[tuple[str, str]] = field(default_factory=list)
+    changed: list[LayerDiff] = field(default_factory=list)
+    weights: list[WeightDiff] = field(default_factory=list)
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing differs."""
+        return not (self.net or self.added or self.gone or self.changed or self.weights)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {
+            "equal": self.equal,
+            "net": [_plain_change(change) for change in self.net],
+            "added": [{"name": name, "type": kind} for name, kind in self.added],
+            "gone": [{"name": name, "type": kind} for name, kind in self.gone],
+            "changed": [
+                {
+                    "name": layer.name,
+                    "type": layer.type,
+                    "parameters": [_plain_change(change) for change in layer.parameters],
+                    "wiring": [_plain_change(change) for change in layer.wiring],
+                }
+                for layer in self.changed
+            ],
+            "weights": [
+                {"layer": w.layer, "blob": w.blob, "before": w.before, "after": w.after, "max_abs": _json_number(w.max_abs)}
+                for w in self.weights
+            ],
+        }  # fmt: skip
+
+    def lines(self) -> Iterator[str]:
+        """One finding after the other: "-" gone, "+" added, "~" changed."""
+        for change in self.net:
+            yield f"~ net {change}"
+        for name, kind in self.gone:
+            yield f"- layer {_quoted(name)} ({printable(kind)})"
+        for name, kind in self.added:
+            yield f"+ layer {_quoted(name)} ({printable(kind)})"
+        for layer in self.changed:
+            yield f"~ layer {_quoted(layer.name)} ({printable(layer.type)})"
+            for change in (*layer.parameters, *layer.wiring):
+                yield f"    {change}"
+        for blob in self.weights:
+            yield f"~ weights {blob}"
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+
+def diff(a: Net, b: Net) -> NetDiff:
+    """Compare two nets, and their weights if both have any. Layers are matched by name.
+
+    >>> import protogen
+    >>> text = 'layer { name: "x" type: "Input" top: "x" } layer { name: "r" type: "ReLU" bottom: "x" top: "y" %s }'
+    >>> print(diff(protogen.loads(text % ""), protogen.loads(text % "relu_param { negative_slope: 0.5 }")))
+    ~ layer 'r' (ReLU)
+        relu_param.negative_slope: 0 -> 0.5
+    """
+    before, after = _by_name(a.layers), _by_name(b.layers)
+    made_before, made_after = _bottoms(a.layers), _bottoms(b.layers)
+    found = NetDiff(net=_whole(a, b))
+    found.gone = [(layer.name, layer.full_type) for key, layer in before.items() if key not in after]
+    found.added = [(layer.name, layer.full_type) for key, layer in after.items() if key not in before]
+    for key, layer in before.items():
+        if key in after:
+            other = after[key]
+            bottoms = _differing("bottom", made_before[id(layer)], made_after[id(other)])
+            wiring = [*bottoms, *_differing("top", layer.tops, other.tops)]
+            parameters = [*_differing("type", layer.type, other.type), *_fields(layer.message, other.message, "", _APART)]
+            if wiring or parameters:
+                found.changed.append(LayerDiff(layer.name, layer.full_type, parameters, wiring))
+    if a._weights and b._weights:
+        found.weights = list(_weights(a.weights, b.weights))
+    return found
+
+
+def _by_name(layers: Sequence[Layer]) -> dict[tuple[str, int], Layer]:
+    """Layers by name and, since Caffe allows names to be used again, number of its occurrence."""
+    seen: dict[str, int] = {}
+    result = {}
+    for layer in layers:
+        seen[layer.name] = seen.get(layer.name, 0) + 1
+        result[layer.name, seen[layer.name]] = layer
+    return result
+
+
+def _bottoms(layers: Sequence[Layer]) -> dict[int, list[str]]:
+    """For each layer (by `id`), its bottoms with the layers that made them: in-place layers hide behind one blob name."""
+    maker: dict[str, str] = {}
+    result = {}
+    for layer in layers:
+        result[id(layer)] = [f"{blob} (from {maker.get(blob, '')})" for blob in layer.bottoms]
+        maker.update(dict.fromkeys(layer.tops, layer.name))
+    return result
+
+
+def _whole(a: Net, b: Net) -> list[Change]:
+    inputs = [{name: net.analysis.shapes[name] for name in net.inputs} for net in (a, b)]
+    return [
+        *_differing("name", a.name, b.name),
+        *_differing("phase", a.phase, b.phase),
+        *_differing("inputs", *inputs),
+        *_differing("outputs", a.outputs, b.outputs),
+    ]
+
+
+def _differing(what: str, before: Any, after: Any) -> list[Change]:
+    return [] if before == after else [Change(what, before, after)]
+
+
+def _fields(a: Message, b: Message, path: str, skip: Sequence[str] = ()) -> Iterator[Change]:
+    names = dict.fromkeys(name for message in (a, b) for name, _ in message.fields() if name not in skip)
+    for name in names:
+        known = a.descriptor is not None and a.descriptor is b.descriptor and name in a.descriptor.fields
+        one, other = (getattr(m, name) if known else m.get(name) for m in (a, b))
+        yield from _values(one, other, path + name)
+
+
+def _values(a: Any, b: Any, path: str) -> Iterator[Change]:
+    if isinstance(a, Message) and isinstance(b, Message):
+        yield from _fields(a, b, path + ".")
+        return
+    lists = all(isinstance(value, (list, tuple)) for value in (a, b))
+    if lists and any(isinstance(item, Message) for item in (*a, *b)):
+        for i in range(max(len(a), len(b))):
+            one, other = (values[i] if i < len(values) else None for values in (a, b))
+            known = one if other is None else other
+            empty = Message(known.descriptor) if isinstance(known, Message) else None
+            yield from _values(empty if one is None else one, empty if other is None else other, f"{path}[{i}]")
+    elif (list(a) != list(b)) if lists else a != b:
+        yield Change(path, a, b)
+
+
+def _weights(a: Mapping[str, list[np.ndarray]], b: Mapping[str, list[np.ndarray]]) -> Iterator[WeightDiff]:
+    for layer in dict.fromkeys((*a, *b)):
+        one, other = a.get(layer, []), b.get(layer, [])
+        for i in range(max(len(one), len(other))):
+            blobs = [blobs[i] if i < len(blobs) else None for blobs in (one, other)]
+            before, after = (None if blob is None else blob.shape for blob in blobs)
+            if before != after or blobs[0] is None or blobs[1] is None:
+                yield WeightDiff(layer, i, before, after, None)
+            else:
+                largest = _largest_difference(blobs[0], blobs[1])
+                if largest is not None:
+                    yield WeightDiff(layer, i, before, after, largest)
+
+
+def _largest_difference(a: np.ndarray, b: np.ndarray) -> float | None:
+    """The largest difference, NaN where only one side is NaN; None if all values are equal."""
+    import numpy as np
+
+    from ..weights.pages import chunks
+
+    largest: float | None = None
+    for one, other in zip(chunks(a), chunks(b)):
+        if np.array_equal(one, other, equal_nan=True):
+            continue
+        with np.errstate(invalid="ignore", over="ignore"):
+            differing = np.abs(one.astype(np.float64) - other)[~((one == other) | (np.isnan(one) & np.isnan(other)))]
+        largest = float(np.maximum(-1.0 if largest is None else largest, differing.max()))
+    return largest
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return _quoted(value)
+    if isinstance(value, float):
+        from ..prototxt.format import number
+
+        return number(value)
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_shown, value))}]"
+    if isinstance(value, dict):
+        return ", ".join(f"{printable(key)} {_shape(shape)}" for key, shape in value.items()) or "none"
+    return printable(str(value))
+
+
+def _quoted(text: str) -> str:
+    return f"'{printable(text)}'"
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "none" if shape is None else str(tuple(shape))
+
+
+def _plain_change(change: Change) -> dict[str, Any]:
+    return {"what": change.what, "before": _plain(change.before), "after": _plain(change.after)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, float):
+        return _json_number(value)
+    return value if value is None or isinstance(value, (str, int)) else str(value)
+
+
+def _json_number(value: float | None) -> float | str | None:
+    """JSON knows no NaN and no infinity."""
+    return value if value is None or abs(value) < float("inf") else str(value)

@@ -1,0 +1,405 @@
+"""Read state dicts of PyTorch, `.pth` (`.pt`) and `.safetensors`, without running a pickle and without copying.
+
+A file of `torch.save` is a zip archive: `data.pkl` says how tensors lie in storages, `data/<key>` are the storages, each
+stored uncompressed. Here the pickle may name nothing but the few functions that rebuild tensors, which are stood in for by
+functions of our own; arrays are views of the mapped file. Formats: torch/serialization.py; safetensors' README, "Format".
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import mmap
+import os
+import pickle
+import pickletools
+import struct
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ..errors import WeightsError, excerpt
+from .blobs import LayerBlobs
+from .files import Path, map_file
+
+if TYPE_CHECKING:
+    from ..layers.base import LayerType
+
+MAX_AXES = 32
+MAX_ENTRIES = 200_000
+MAX_PICKLE = 64 << 20
+MAX_HEADER = 100 << 20  # safetensors' own limit
+PREFIXES = ("module.", "_orig_mod.")
+"""What DistributedDataParallel and torch.compile put before a module's names."""
+
+_LARGEST = (1 << 31) - 1  # size of an axis, as in Caffe
+_ZIP = b"PK\x03\x04"
+_PICKLES = tuple(bytes((0x80, version)) for version in (2, 3, 4, 5))
+_BFLOAT16 = "bfloat16"  # numpy has no such type
+_STORAGES = {
+    "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": _BFLOAT16, "LongStorage": "<i8",
+    "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "|i1", "ByteStorage": "|u1", "BoolStorage": "|b1",
+}  # fmt: skip
+_SAFETENSORS = {
+    "F32": "<f4", "F64": "<f8", "F16": "<f2", "BF16": _BFLOAT16, "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1",
+}  # fmt: skip
+# Where training scripts keep the state dict in a checkpoint.
+_CHECKPOINT_KEYS = ("state_dict", "model_state_dict", "model", "module", "net")
+# What a pickle of tensors is made of. All others could claim memory that the file does not hold, or are not needed.
+_OPCODES = {
+    "PROTO", "FRAME", "STOP", "GLOBAL", "STACK_GLOBAL", "REDUCE", "NEWOBJ", "BUILD", "BINPERSID", "MARK", "POP", "POP_MARK",
+    "DUP", "MEMOIZE", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2",
+    "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES",
+    "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "APPEND", "APPENDS", "LIST", "EMPTY_DICT", "DICT",
+    "SETITEM", "SETITEMS", "EMPTY_SET", "ADDITEMS",
+}  # fmt: skip
+
+
+def is_state_dict(path: Path) -> bool:
+    """Whether a file's first bytes are those of a zip archive, a pickle or a safetensors file.
+
+    Raises:
+        WeightsError: the file cannot be read.
+    """
+    content = map_file(path)
+    return content[:4] == _ZIP or content[:2] in _PICKLES or _is_safetensors(content)
+
+
+def _is_safetensors(content: mmap.mmap) -> bool:
+    return content[8:9] == b"{" and int.from_bytes(content[:8], "little") <= len(content) - 8
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    """Read the tensors of a state dict, by their keys.
+
+    Args:
+        path: a file of `torch.save(module.state_dict(), path)`, a checkpoint that holds a state dict under "state_dict",
+            "model" or the like, or a `.safetensors` file.
+
+    Returns:
+        Arrays in the tensors' shapes and types, views of the mapped file; bfloat16 becomes float32.
+
+    Raises:
+        WeightsError: the file is damaged, holds other things than tensors, claims more data than it has, or was written by
+            a PyTorch before 1.6.
+    """
+    source = os.fspath(path)
+    content = map_file(path)
+    if content[:4] == _ZIP:
+        return _read_archive(content, source)
+    if content[:2] in _PICKLES:
+        raise WeightsError(f"{source}: is a bare Python pickle, as PyTorch wrote before 1.6: load it there and save it again")
+    if _is_safetensors(content):
+        return _read_safetensors(content, source)
+    raise WeightsError(f"{source}: is neither a state dict saved by torch.save nor a .safetensors file")
+
+
+# ---- torch.save
+
+
+class _Storage(NamedTuple):
+    dtype: str
+    key: str
+
+
+class _Tensor(NamedTuple):
+    """A tensor as `torch._utils._rebuild_tensor_v2` is told to make it."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> _Tensor:
+    numbers = (offset, *shape, *strides) if isinstance(shape, tuple) and isinstance(strides, tuple) else (None,)
+    if not isinstance(storage, _Storage) or any(type(number) is not int for number in numbers):
+        raise pickle.UnpicklingError("a tensor that is not described as PyTorch does it")
+    return _Tensor(storage, offset, shape, strides)
+
+
+def _rebuild_parameter(data: Any, *rest: Any) -> Any:
+    return data
+
+
+_GLOBALS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch._utils", "_rebuild_parameter_with_state"): _rebuild_parameter,
+    ("torch", "Size"): tuple,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    """Builds descriptions of tensors; knows no name that could do anything else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _GLOBALS:
+            found = _GLOBALS[module, name]
+            # A fresh object each time: a pickle can set attributes of what it is given.
+            return found if isinstance(found, type) else partial(found)
+        if module in ("torch", "torch.storage") and name in _STORAGES:
+            return _STORAGES[name]
+        raise pickle.UnpicklingError(f"it holds a {excerpt(f'{module}.{name}')}, not only tensors")
+
+    def persistent_load(self, pid: Any) -> _Storage:
+        match pid:
+            case ("storage", str(dtype), str(key), *_) if dtype in _STORAGES.values():
+                return _Storage(dtype, key)
+        raise pickle.UnpicklingError("a storage that is not described as PyTorch does it")
+
+
+def _read_archive(content: mmap.mmap, source: str) -> dict[str, np.ndarray]:
+    archive = _Archive(content, source)
+    try:
+        state = _tensors(_unpickled(archive.pickle()))
+    except WeightsError:
+        raise
+    except Exception as error:
+        # A damaged pickle can fail in many ways, all of them harmless here.
+        raise WeightsError(f"{source}: not a state dict: {error or type(error).__name__}; "
+                           "write one with torch.save(module.state_dict(), path)") from error  # fmt: skip
+    return {key: archive.array(key, tensor) for key, tensor in state.items()}
+
+
+def _unpickled(data: bytes) -> Any:
+    for opcode, argument, _ in pickletools.genops(data):
+        # The unpickler would make room for as many memo entries as a single number claims.
+        if opcode.name not in _OPCODES or (opcode.name == "LONG_BINPUT" and int(argument or 0) > len(data)):
+            raise pickle.UnpicklingError(f"its pickle has the opcode {opcode.name}, which tensors do not need")
+    return _Unpickler(io.BytesIO(data)).load()
+
+
+def _tensors(loaded: Any) -> dict[str, _Tensor]:
+    """The state dict in what was read: the whole, or a part of a checkpoint."""
+    for candidate in (loaded, *(loaded.get(key) for key in _CHECKPOINT_KEYS if isinstance(loaded, dict))):
+        if isinstance(candidate, dict):
+            found = {key: value for key, value in candidate.items() if isinstance(value, _Tensor) and isinstance(key, str)}
+            if found:
+                return found
+    raise pickle.UnpicklingError("there is no dictionary of tensors in it")
+
+
+class _Archive:
+    """The zip archive of `torch.save`, its directory checked before anything is read."""
+
+    def __init__(self, content: mmap.mmap, source: str) -> None:
+        self._content, self._source = content, source
+        try:
+            with zipfile.ZipFile(_Reader(content)) as file:
+                entries = file.infolist()
+        except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, OverflowError, struct.error) as error:
+            raise WeightsError(f"{source}: a damaged zip archive, or one cut short: {error}") from error
+        if len(entries) > MAX_ENTRIES:
+            raise WeightsError(f"{source}: a zip archive of {len(entries)} files is no state dict")
+        self._entries = {entry.filename: entry for entry in entries}
+        pickles = [name for name in self._entries if name.rpartition("/")[2] == "data.pkl"]
+        if len(pickles) != 1 or any(name.endswith("/constants.pkl") for name in self._entries):
+            program = any("/code/" in name or name.endswith((".json", "/constants.pkl")) for name in self._entries)
+            kind = "a TorchScript or torch.export program" if program else "a zip archive"
+            raise WeightsError(f"{source}: is {kind}, not a state dict: write one with torch.save(module.state_dict(), path)")
+        if any(entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size for entry in entries):
+            raise WeightsError(f"{source}: a zip archive of compressed files, not a state dict: torch.save does not compress")
+        if sum(entry.file_size for entry in entries) > len(content):
+            raise WeightsError(f"{source}: the zip archive claims more data than the file holds")
+        self._pickle = pickles[0]
+        self._folder = self._pickle[: -len("data.pkl")]
+        order = self._entries.get(self._folder + "byteorder")
+        if order is not None and bytes(self._bytes(order)) != b"little":
+            raise WeightsError(f"{source}: its numbers are big-endian: load it with PyTorch and save it on this machine")
+
+    def pickle(self) -> bytes:
+        entry = self._entries[self._pickle]
+        if entry.file_size > MAX_PICKLE:
+            raise WeightsError(f"{self._source}: a pickle of {entry.file_size:,} bytes is no state dict")
+        return bytes(self._bytes(entry))
+
+    def array(self, key: str, tensor: _Tensor) -> np.ndarray:
+        """A view of the file for a tensor."""
+        entry = self._entries.get(f"{self._folder}data/{tensor.storage.key}")
+        if entry is None:
+            raise WeightsError(f"{self._source}: {excerpt(key)}: its data is missing")
+        data, dtype = self._bytes(entry), _numpy(tensor.storage.dtype)
+        if not _fits(tensor, len(data) // dtype.itemsize):
+            raise WeightsError(f"{self._source}: {excerpt(key)}: shape {excerpt(str(tensor.shape))} reaches beyond its data")
+        if 0 in tensor.shape:
+            return np.zeros(tensor.shape, np.float32)
+        strides = tuple(step * dtype.itemsize for step in tensor.strides)
+        return _as_floats(np.ndarray(tensor.shape, dtype, data, tensor.offset * dtype.itemsize, strides), tensor.storage.dtype)
+
+    def _bytes(self, entry: zipfile.ZipInfo) -> memoryview:
+        """An entry's content: it lies behind a local header of 30 bytes, the name and an extra field."""
+        start = entry.header_offset
+        header = self._content[start : start + 30]
+        name, extra = (int.from_bytes(header[i : i + 2], "little") for i in (26, 28))
+        begin = start + 30 + name + extra
+        if header[:4] != _ZIP or begin + entry.file_size > len(self._content):
+            raise WeightsError(f"{self._source}: damaged zip archive: {excerpt(entry.filename)} is not where its directory says")
+        return memoryview(self._content)[begin : begin + entry.file_size]
+
+
+def _fits(tensor: _Tensor, held: int) -> bool:
+    """Whether a tensor lies within a storage of so many values; one that repeats values may not claim more than that either."""
+    shape, strides = tensor.shape, tensor.strides
+    if len(shape) != len(strides) or len(shape) > MAX_AXES:
+        return False
+    if any(not 0 <= number <= _LARGEST for number in (tensor.offset, *shape, *strides)):
+        return False
+    reach = tensor.offset + 1 + sum((n - 1) * step for n, step in zip(shape, strides))
+    return 0 in shape or (reach <= held and math.prod(shape) <= held)
+
+
+class _Reader(io.RawIOBase):
+    """A mapped file as a file object for `zipfile`, which then closes this, not the mapping."""
+
+    def __init__(self, content: mmap.mmap) -> None:
+        super().__init__()
+        self._content, self._at = content, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        position = offset + (0, self._at, len(self._content))[whence]
+        if position < 0:
+            raise OSError("a position before the file's beginning")
+        self._at = position
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._content[self._at : self._at + len(buffer)]
+        buffer[: len(piece)] = piece
+        self._at += len(piece)
+        return len(piece)
+
+
+# ---- safetensors
+
+
+def _read_safetensors(content: mmap.mmap, source: str) -> dict[str, np.ndarray]:
+    size = int.from_bytes(content[:8], "little")
+    if size > MAX_HEADER:
+        raise WeightsError(f"{source}: a safetensors header of {size:,} bytes, more than the {MAX_HEADER:,} allowed")
+    try:
+        header = json.loads(content[8 : 8 + size])
+        entries = {key: entry for key, entry in header.items() if key != "__metadata__"}
+        data = memoryview(content)[8 + size :]
+        return {key: _safe_tensor(entry, data) for key, entry in entries.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise WeightsError(f"{source}: a damaged safetensors file: {error or type(error).__name__}") from error
+
+
+def _safe_tensor(entry: Mapping[str, Any], data: memoryview) -> np.ndarray:
+    kind, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if kind not in _SAFETENSORS:
+        raise ValueError(f"elements of type {excerpt(str(kind))}")
+    dtype = _numpy(_SAFETENSORS[kind])
+    sound = len(shape) <= MAX_AXES and all(type(n) is int and 0 <= n <= _LARGEST for n in shape)
+    sound = sound and type(begin) is type(end) is int and 0 <= begin <= end <= len(data)
+    if not sound or math.prod(shape) * dtype.itemsize != end - begin:
+        where = excerpt(str(entry["data_offsets"]))
+        raise ValueError(f"shape {excerpt(str(shape))} at {where} does not go with the {len(data)} bytes of data")
+    return _as_floats(np.frombuffer(data[begin:end], dtype).reshape(shape), _SAFETENSORS[kind])
+
+
+def _numpy(kind: str) -> np.dtype[Any]:
+    return np.dtype("<u2" if kind == _BFLOAT16 else kind)
+
+
+def _as_floats(array: np.ndarray, kind: str) -> np.ndarray:
+    """bfloat16 is the upper half of a float32."""
+    return (array.astype(np.uint32) << 16).view(np.float32) if kind == _BFLOAT16 else array
+
+
+# ---- keys to layers
+
+
+def match(
+    state: Mapping[str, np.ndarray], ops: Sequence[LayerType], shared: Mapping[tuple[str, int], tuple[str, int]], source: str
+) -> tuple[list[LayerBlobs], list[str]]:
+    """Sort a state dict's tensors to layers, by the names that `Net.to_torch` gives modules and parameters.
+
+    Args:
+        state: tensors by key; prefixes of DistributedDataParallel ("module.") and torch.compile ("_orig_mod.") are taken off.
+        ops: the net's layers.
+        shared: (layer, index) of blobs that another layer owns.
+        source: the file, for messages.
+
+    Returns:
+        The blobs of each layer that has any here, and the keys that no layer takes.
+
+    Raises:
+        WeightsError: some blobs of a layer are there and some are not (the missing keys are named), or two keys of one shared
+            blob have different values.
+    """
+    keys = keys_of(ops)
+    found: dict[tuple[str, int], tuple[str, np.ndarray]] = {}
+    unused = []
+    for key, array in state.items():
+        place = keys.get(_without_prefixes(key, keys))
+        if place is None:
+            unused.append(key)
+            continue
+        owner = shared.get(place, place)
+        if owner in found and not np.array_equal(found[owner][1].ravel(), array.ravel(), equal_nan=True):
+            raise WeightsError(f"{source}: {found[owner][0]!r} and {key!r} are one shared blob of the net, but differ")
+        if owner not in found or owner == place:
+            found[owner] = key, array
+    missing: list[str] = []
+    entries = []
+    names = {place: key for key, place in keys.items()}
+    for op in ops:
+        places = [(op.layer.name, i) for i in range(len(op.blobs))]
+        blobs = [found.get(shared.get(place, place)) for place in places]
+        if not any(blobs):
+            continue
+        missing += [names[place] for place, blob in zip(places, blobs) if blob is None]
+        # Layers may share a blob in different shapes of the same size.
+        arrays = [blob[1].reshape(spec.shape) if place in shared and blob[1].size == spec.count else blob[1]
+                  for place, blob, spec in zip(places, blobs, op.blobs) if blob is not None]  # fmt: skip
+        entries.append(LayerBlobs(op.layer.name, op.layer.type, list(arrays)))
+    if missing:
+        more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
+        raise WeightsError(f"{source}: keys missing: {', '.join(map(repr, missing[:10]))}{more}")
+    return entries, unused
+
+
+def keys_of(ops: Sequence[LayerType]) -> dict[str, tuple[str, int]]:
+    """Key in the state dict -> (layer, index) of each learnable blob."""
+    from torch import nn
+
+    from ..convert.modules import NetModule
+
+    skeleton = NetModule([], [])
+    for op in ops:
+        if not op.is_input:
+            skeleton.add_layer(op, nn.Module(), [], [])
+    return {
+        f"{skeleton.module_names[op.layer.name]}.{blob.name}": (op.layer.name, i)
+        for op in ops
+        for i, blob in enumerate(op.blobs)
+    }
+
+
+def _without_prefixes(key: str, known: Mapping[str, Any]) -> str:
+    """A layer may itself be called "module", so a prefix goes only from keys that are unknown with it."""
+    plain = key
+    for _ in range(8):
+        if plain in known:
+            return plain
+        prefix = next((prefix for prefix in PREFIXES if plain.startswith(prefix)), "")
+        plain = plain[len(prefix) :]
+    return key

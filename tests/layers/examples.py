@@ -1,0 +1,81 @@
+"""A net for each layer type: an oracle case, or the smallest net that has one."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+import protogen
+from tests.layers.forms import net_of
+from tests.oracle import cases, families
+
+Values = dict[str, np.ndarray]
+
+IMAGE, MAP = (2, 4, 6, 6), (1, 16, 4, 4)
+YOLO = "num_classes: 3 num_box: 2 biases: 1.5 biases: 2 biases: 4 biases: 3"
+# Types without an oracle case: the layer, and its bottoms' shapes.
+SMALL: dict[str, tuple[str, list[tuple[int, ...]]]] = {
+    "ConvDepthwise": ('bottom: "a" top: "y" convolution_param { kernel_size: 3 }', [IMAGE]),
+    "SELU": ('bottom: "a" top: "y"', [IMAGE]),
+    "SeLuDropout": ('bottom: "a" top: "y"', [IMAGE]),
+    "DummyData": ('top: "y" dummy_data_param { shape { dim: 2 } }', []),
+    "Silence": ('bottom: "a"', [IMAGE]),
+    "HDF5Output": ('bottom: "a" bottom: "b" hdf5_output_param { file_name: "f" }', [IMAGE, (2,)]),
+    "YoloDetectionOutput": (f'bottom: "a" top: "y" yolo_detection_output_param {{ {YOLO} }}', [MAP]),
+    "Yolov3DetectionOutput": (
+        f'bottom: "a" top: "y" yolov3_detection_output_param {{ {YOLO} mask: 0 mask: 1 anchors_scale: 32 mask_group_num: 1 }}',
+        [MAP],
+    ),
+    "DetectionEvaluate": (
+        'bottom: "a" bottom: "b" top: "y" detection_evaluate_param { num_classes: 3 background_label_id: 0 }',
+        [(1, 1, 4, 7), (1, 1, 3, 8)],
+    ),
+    "MultiBoxLoss": (
+        'bottom: "a" bottom: "b" bottom: "c" bottom: "d" top: "y" multibox_loss_param { num_classes: 3 }',
+        [(1, 24), (1, 18), (1, 2, 24), (1, 1, 2, 8)],
+    ),
+    "BoxAnnotatorOHEM": (
+        'bottom: "a" bottom: "b" bottom: "c" bottom: "d" top: "y" top: "z" box_annotator_ohem_param { roi_per_img: 2 }',
+        [(4, 5, 1, 1), (4, 1, 1, 1), (4, 1, 1, 1), (4, 8, 1, 1)],
+    ),
+    "SegAccuracy": ('bottom: "a" bottom: "b" top: "y"', [(2, 3, 4, 4), (2, 1, 4, 4)]),
+    "SmoothL1LossOHEM": ('bottom: "a" bottom: "b" top: "y"', [(2, 3, 4, 4), (2, 3, 4, 4)]),
+    "SoftmaxWithLossOHEM": ('bottom: "a" bottom: "b" top: "y"', [(2, 3, 4, 4), (2, 1, 4, 4)]),
+    "Python (pyloss.EuclideanLossLayer)": ('bottom: "a" bottom: "b" top: "y"', [IMAGE, IMAGE]),
+    "Python (rpn.proposal_layer.ProposalLayer)": (
+        'bottom: "a" bottom: "b" bottom: "c" top: "y"', [(1, 18, 4, 5), (1, 36, 4, 5), (1, 3)],
+    ),
+    "Python (spatial_dropout.SpatialDropoutLayer)": ('bottom: "a" top: "y"', [IMAGE]),
+}  # fmt: skip
+PARAM_STR = {"ProposalLayer": "'feat_stride': 16", "SpatialDropoutLayer": "{'phase': 'TEST', 'p': '0.1'}"}
+
+
+@lru_cache(maxsize=1)
+def oracle_nets() -> dict[str, list[tuple[str, str]]]:
+    """(family, case) of the first cases of families in which a type occurs: TEST before TRAIN, the layer tested before others."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for family in families():
+        for name, case in sorted(cases(family).items(), key=lambda item: item[1].phase != "TEST")[:1]:
+            for layer in protogen.loads(case.prototxt, phase=case.phase).layers:
+                known = found.setdefault(layer.full_type, [])
+                known.insert(0 if layer.name == "op" else len(known), (family, name))
+    return found
+
+
+def example(type: str) -> tuple[protogen.Net, Values]:
+    """A net in which a layer type occurs, filled, and inputs for it."""
+    if type in oracle_nets():
+        family, name = oracle_nets()[type][0]
+        case = cases(family)[name]
+        net = protogen.loads(case.prototxt, phase=case.phase)
+        net.weights.update(case.per_layer("param"))
+        return net, case.of("in")
+    text, shapes = SMALL[type]
+    plain, _, python = type.partition(" ")
+    if python:
+        module, _, layer = python.strip("()").rpartition(".")
+        text += f' python_param {{ module: "{module}" layer: "{layer}" param_str: "{PARAM_STR.get(layer, "")}" }}'
+    net = net_of(f'type: "{plain}" {text}', *shapes).fill()
+    rng = np.random.default_rng(0)
+    return net, {name: rng.integers(0, 2, net.shapes[name]).astype(np.float32) for name in net.inputs}

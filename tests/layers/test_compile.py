@@ -1,0 +1,61 @@
+"""`torch.compile(fullgraph=True)` and `torch.export` for every layer type whose shapes are static, on oracle cases."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import protogen
+from protogen.report.layers import INPUT, ROWS, support_table
+from tests.layers.examples import SMALL, example
+from tests.layers.test_against_caffe import load
+from tests.oracle import cases, families
+
+# Shapes that follow from the data, and a layer that evaluates row by row, are no graphs.
+DYNAMIC = {row.type for row in support_table().rows if row.note == ROWS} | {"DetectionEvaluate"}
+STATIC = [name for name in families() if name not in DYNAMIC]
+
+
+def first_test_case(family: str) -> tuple[protogen.Net, tuple[torch.Tensor, ...]]:
+    """The family's first case, in phase TEST, with its inputs."""
+    case = next(iter(cases(family).values()))
+    net = load(case).at("TEST")
+    return net, tuple(torch.tensor(case.of("in")[name]) for name in net.inputs)
+
+
+def small_net(type: str) -> tuple[protogen.Net, tuple[torch.Tensor, ...]]:
+    net, values = example(type)
+    return net, tuple(torch.tensor(values[name]) for name in net.inputs)
+
+
+NETS = [pytest.param(first_test_case, family, id=family) for family in STATIC]
+NETS += [pytest.param(small_net, type, id=type) for type in SMALL if type not in DYNAMIC]
+
+
+def assert_equal(actual: object, expected: object) -> None:
+    torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-6, equal_nan=True)
+
+
+@pytest.mark.parametrize(("make", "name"), NETS)
+def test_compiles_as_one_graph(make, name: str) -> None:
+    net, inputs = make(name)
+    module = net.to_torch()
+    if not net.outputs:
+        pytest.skip("a sink makes nothing")
+    torch.compiler.reset()
+    assert_equal(torch.compile(module, fullgraph=True, backend="eager")(*inputs), module(*inputs))
+
+
+@pytest.mark.parametrize(("make", "name"), NETS)
+def test_exports(make, name: str) -> None:
+    net, inputs = make(name)
+    module = net.to_torch()
+    if not net.outputs:
+        pytest.skip("a sink makes nothing")
+    assert_equal(torch.export.export(module, inputs).module()(*inputs), module(*inputs))
+
+
+def test_every_static_type_is_among_these_nets() -> None:
+    covered = {layer.full_type for parameter in NETS for layer in parameter.values[0](parameter.values[1])[0].layers}
+    wanted = {row.type for row in support_table().rows if row.torch and row.note != INPUT}
+    assert wanted - DYNAMIC <= covered

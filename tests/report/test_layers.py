@@ -1,0 +1,97 @@
+"""The table of layer types, held to what oracle cases and the small nets below really do."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import onnxruntime
+import pytest
+import torch
+from click.testing import CliRunner
+
+import protogen
+from protogen.cli import cli
+from protogen.report.layers import INPUT, SupportTable, support_table
+from tests.layers.examples import example, oracle_nets
+
+README = Path(__file__).parents[2] / "README.md"
+BEGIN, END = "<!-- layers:begin -->", "<!-- layers:end -->"
+
+
+@lru_cache(maxsize=1)
+def table() -> SupportTable:
+    return support_table()
+
+
+ROWS = [row for row in table().rows if row.note != INPUT]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.type)
+def test_pytorch_and_gradient_are_as_the_table_says(row) -> None:
+    net, values = example(row.type)
+    inputs = [torch.tensor(values[name], requires_grad=True) for name in net.inputs]
+    module = net.to_torch()
+    blobs = module.blobs(*inputs)
+    assert row.torch
+    tops = [blobs[top] for layer in net.layers if layer.full_type == row.type for top in layer.tops]
+    if row.gradient:
+        torch.stack([top.sum() for top in tops if top.requires_grad]).sum().backward()
+        assert any(tensor.grad is not None for tensor in (*inputs, *module.parameters()))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.type)
+def test_onnx_is_as_the_table_says(row) -> None:
+    net, values = example(row.type)
+    net = net.at("TEST")
+    if not row.onnx:
+        with pytest.raises(protogen.ProtogenError, match="not convertible to ONNX: " + row.note):
+            net.to_onnx()
+        return
+    model = net.to_onnx(fold=False)
+    if model.graph.output:
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 4
+        session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+        assert session.run(None, {node.name: values[node.name] for node in session.get_inputs()})
+
+
+def test_inputs_are_what_feeds_a_net() -> None:
+    inputs = [row for row in table().rows if row.note == INPUT]
+    assert {"Input", "Data", "MemoryData", "HDF5Data"} <= {row.type for row in inputs}
+    assert not any(row.torch or row.onnx for row in inputs)
+
+
+def test_every_type_of_the_oracle_is_in_the_table() -> None:
+    assert set(oracle_nets()) <= {row.type for row in table().rows}
+
+
+def test_a_type_from_outside_is_listed_as_it_is() -> None:
+    @protogen.register("Shapeless")
+    class Shapeless(protogen.LayerType):
+        def setup(self) -> None:
+            self.tops = list(self.bottoms)
+
+    from protogen.layers.base import _REGISTRY
+
+    try:
+        (row,) = [row for row in support_table().rows if row.type == "Shapeless"]
+    finally:
+        del _REGISTRY["Shapeless"]
+    assert (row.shapes, row.torch, row.gradient, row.onnx) == (True, False, False, False)
+
+
+def test_the_command_prints_the_table_in_three_forms() -> None:
+    run = CliRunner().invoke
+    assert "Convolution" in run(cli, ["layers"]).output
+    assert run(cli, ["layers", "--markdown"]).output == table().markdown()
+    assert {row["type"] for row in json.loads(run(cli, ["layers", "--json"]).output)} == {row.type for row in table().rows}
+
+
+def test_the_readme_has_the_same_table() -> None:
+    text = README.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        pytest.skip("the README has no place for the table")
+    listed = text.partition(BEGIN)[2].partition(END)[0]
+    assert listed.strip() == table().markdown().strip(), "renew it: protogen layers --markdown"

@@ -1,0 +1,50 @@
+"""Nets with the weights their authors published give Caffe's own outputs, in every form they convert to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import protogen
+from protogen.verification import run_onnxruntime, run_torch
+from tests.corpus import CORPUS, ORACLE, needs_oracle
+
+pytestmark = needs_oracle
+
+FOLDER = CORPUS / "kpzhang93+MTCNN_face_detection_alignment/code/codes/MTCNNv2/model"
+FORMS: dict[str, Callable[..., dict[str, np.ndarray]]] = {"torch": run_torch, "onnxruntime": run_onnxruntime}
+
+
+@pytest.mark.parametrize("fold", [False, True], ids=["as it is", "folded"])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", ["det1", "det2"])
+def test_mtcnn(name: str, form: str, fold: bool) -> None:
+    with np.load(ORACLE / "real" / f"{name}.npz") as data:
+        given = {key.partition("/")[2]: data[key] for key in data.files if key.startswith("in/")}
+        expected = {key.partition("/")[2]: data[key] for key in data.files if key.startswith("out/")}
+    shapes = {blob: value.shape for blob, value in given.items()}
+    net = protogen.load(FOLDER / f"{name}.prototxt", FOLDER / f"{name}.caffemodel", inputs=shapes)
+    actual = FORMS[form](net, given, fold=fold)
+    assert set(net.outputs) == set(expected)
+    for blob, value in expected.items():
+        assert actual[blob].shape == value.shape
+        assert np.max(np.abs(actual[blob] - value)) <= 1e-5 * np.max(np.abs(value)), blob
+
+
+def test_the_command_line_gives_them_too(tmp_path: Path) -> None:
+    """`convert` with weights, then a plain ONNX Runtime session, as a user would."""
+    import onnxruntime
+    from click.testing import CliRunner
+
+    from protogen.cli import cli
+
+    made = tmp_path / "det1.onnx"
+    result = CliRunner().invoke(cli, ["convert", str(FOLDER / "det1.prototxt"), str(FOLDER / "det1.caffemodel"), "-o", str(made)])
+    assert result.exit_code == 0, result.output
+    with np.load(ORACLE / "real" / "det1.npz") as data:
+        session = onnxruntime.InferenceSession(made.read_bytes(), providers=["CPUExecutionProvider"])
+        (prob,) = session.run(["prob1"], {"data": data["in/data"]})
+        np.testing.assert_allclose(prob, data["out/prob1"], atol=1e-5)

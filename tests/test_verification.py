@@ -1,0 +1,233 @@
+"""verify: agreement, differences found and named, inputs given, and wrong requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import protogen
+from protogen import NetBuilder, ProtogenError, blocks, verification
+from protogen.verification import random_inputs, verify, with_random_weights
+
+
+def small_net() -> protogen.Net:
+    b = NetBuilder("small")
+    x = b.conv_block(b.input("data", (2, 3, 12, 12)), 6, 3, name="one")
+    x = blocks.basic_block(b, x, 8, 2, name="two")
+    b.conv(x, 2, 1, name="map")
+    b.softmax(b.fc(b.global_pool(x, name="pool"), 5, name="fc"))
+    return b.build()
+
+
+def test_every_blob_is_compared() -> None:
+    net = small_net()
+    report = verify(net)
+    assert report.ok
+    assert report.first_difference is None
+    assert report.comparisons == ["onnxruntime / torch", "torch folded / torch", "onnxruntime folded / torch"]
+    computed = [blob for blob in net.shapes if blob not in net.inputs]
+    assert [row.blob for row in report.rows if row.comparison == "onnxruntime / torch"] == computed
+    assert [row.blob for row in report.rows if row.comparison == "torch folded / torch"] == net.outputs
+    assert {row.blob: row.shape for row in report.rows} == {blob: net.shapes[blob] for blob in computed}
+    assert all(row.max_rel <= 1e-5 for row in report.rows)
+    assert report.verdict.startswith("all ")
+    assert report.verdict in str(report)
+
+
+def test_the_net_given_stays_as_it_is() -> None:
+    net = small_net()
+    verify(net)
+    assert dict(net.weights) == {}
+
+
+def wrong(monkeypatch: pytest.MonkeyPatch, backend: str, change: Any) -> None:
+    """Let a backend's results be changed by a function of the blobs."""
+    right = verification.BACKENDS[backend]
+
+    def run(*args: Any, **options: Any) -> Any:
+        blobs = right(*args, **options)
+        change(blobs)
+        return blobs
+
+    monkeypatch.setitem(verification.BACKENDS, backend, run)
+
+
+def test_the_first_blob_that_differs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def change(blobs: dict[str, np.ndarray]) -> None:
+        for name in ("pool", "fc"):
+            if name in blobs:
+                blobs[name] = blobs[name] + 0.01 * np.abs(blobs[name]).max()
+
+    wrong(monkeypatch, "onnxruntime", change)
+    report = verify(small_net())
+    assert not report.ok
+    row = report.first_difference
+    assert row is not None
+    assert (row.comparison, row.blob) == ("onnxruntime / torch", "pool")
+    assert row.max_rel == pytest.approx(0.01, rel=1e-3)
+    assert "blob 'pool' (2, 8, 1, 1) is the first that differs" in report.verdict
+    assert [r.blob for r in report.rows if not r.ok] == ["pool", "fc"]
+    assert "DIFFERS" in str(report)
+    assert verify(small_net(), tolerance=0.02).ok
+
+
+def test_a_difference_of_the_folded_form_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    from protogen.layers.convolution import Convolution
+
+    def forgets(self: Any, message: Any, weights: Any, scale: Any, shift: Any) -> Any:
+        message.convolution_param.set("bias_term", True)
+        return [(weights[0] * scale.reshape(-1, 1, 1, 1)).astype(np.float32), np.zeros(len(scale), np.float32)]
+
+    monkeypatch.setattr(Convolution, "absorb", forgets)
+    report = verify(small_net())
+    assert report.first_difference is not None
+    assert report.first_difference.comparison == "torch folded / torch"
+    assert verify(small_net(), folded=False).ok
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_are_no_numbers_differ(monkeypatch: pytest.MonkeyPatch, bad: float) -> None:
+    wrong(monkeypatch, "onnxruntime", lambda blobs: blobs["prob"].__setitem__((0, 0), bad))
+    report = verify(small_net())
+    assert report.first_difference is not None
+    assert report.first_difference.blob == "prob"
+
+
+def test_another_shape_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong(monkeypatch, "onnxruntime", lambda blobs: blobs.update(prob=blobs["prob"][:1]))
+    report = verify(small_net())
+    assert report.first_difference is not None
+    assert report.first_difference.max_rel == float("inf")
+
+
+def test_errors_are_relative_to_a_blobs_largest_value() -> None:
+    reference = {"y": np.array([100.0, 1.0], np.float32)}
+    net = small_net()
+    (row,) = verification.compare("a / b", {"y": np.array([100.0, 1.01], np.float32)}, reference, 1e-3, net)
+    assert row.max_abs == pytest.approx(0.01, rel=1e-4)
+    assert row.max_rel == pytest.approx(1e-4, rel=1e-4)
+    assert row.ok
+    (row,) = verification.compare("a / b", {"y": np.full(2, 1e-9)}, {"y": np.zeros(2)}, 1e-3, net)
+    assert not row.ok, "a reference of zeros allows no difference"
+
+
+def test_backends_in_either_order() -> None:
+    report = verify(small_net(), backends=("onnxruntime", "torch"))
+    assert report.ok
+    assert report.comparisons[0] == "torch / onnxruntime"
+
+
+def test_one_backend_is_compared_with_its_folded_form() -> None:
+    assert verify(small_net(), backends=["torch"]).comparisons == ["torch folded / torch"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_against_float32(dtype: str) -> None:
+    report = verify(small_net(), dtype=dtype)
+    assert report.ok, report.verdict
+    assert report.comparisons == [f"torch {dtype} / torch"]
+    assert report.tolerance == verification.TOLERANCES[dtype]
+    assert max(row.max_rel for row in report.rows) > 1e-5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "gpu"}, "unknown device 'gpu'"),
+        ({"device": "cuda:x"}, "unknown device 'cuda:x'"),
+        ({"dtype": "float61"}, "unknown dtype 'float61'; did you mean 'float16'"),
+        ({"backends": ("torch", "onnx-runtime")}, "unknown backend 'onnx-runtime'; did you mean 'onnxruntime'"),
+        ({"backends": ()}, "no backends"),
+        ({"inputs": {"dat": np.zeros((2, 3, 12, 12))}}, "no input 'dat'; did you mean 'data'"),
+        (
+            {"inputs": {"data": np.zeros((1, 3, 12, 12))}},
+            r"input 'data' has the shape \(2, 3, 12, 12\), the value given \(1, 3, 12, 12\)",
+        ),
+        ({"opset": 3}, "opset 3 is not supported"),
+    ],
+)
+def test_wrong_requests(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ProtogenError, match=message):
+        verify(small_net(), **options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_cuda_where_there_is_none() -> None:
+    with pytest.raises(ProtogenError, match="no CUDA device"):
+        verify(small_net(), device="cuda")
+
+
+def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(ProtogenError, match=r"pip install 'protogen\[verify\]'"):
+        verify(small_net())
+
+
+def test_a_net_that_computes_nothing() -> None:
+    b = NetBuilder()
+    b.input("data", (1, 2))
+    with pytest.raises(ProtogenError, match="nothing to verify"):
+        verify(b.build())
+
+
+# ---- inputs and weights
+
+
+def test_given_inputs_are_used() -> None:
+    net = small_net()
+    given = np.full((2, 3, 12, 12), 3, np.float64)
+    feed = random_inputs(net, 0, {"data": given})
+    assert feed["data"].dtype == np.float32
+    assert (feed["data"] == 3).all()
+    assert verify(net, inputs={"data": given}).ok
+
+
+def test_the_seed_decides_the_inputs() -> None:
+    net = small_net()
+    first, again, other = (random_inputs(net, seed, {})["data"] for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_labels_are_small_whole_numbers() -> None:
+    b = NetBuilder()
+    b.accuracy(b.input("data", (8, 3)), b.input("label", (8,)), name="accuracy")
+    labels = random_inputs(b.build(), 0, {})["label"]
+    assert set(labels) <= {0.0, 1.0, 2.0}
+    assert verify(b.build(), backends=["torch"]).ok
+
+
+def test_blobs_without_fillers_are_not_zero() -> None:
+    """Deploy files name no fillers; with Caffe's default, 0, every form would give the same zeros."""
+    net = protogen.loads("""
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: 6 dim: 6 } } }
+        layer { name: "conv" type: "Convolution" bottom: "x" top: "conv" convolution_param { num_output: 4 kernel_size: 3 } }
+        layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }
+        layer { name: "scale" type: "Scale" bottom: "conv" top: "conv" scale_param { bias_term: true } }""")
+    filled = with_random_weights(net)
+    for layer, arrays in filled.weights.items():
+        for array in arrays:
+            assert array.any(), layer
+            assert array.size == 1 or array.std() > 0, layer
+    assert (filled.weights["bn"][1] > 0).all()
+    assert dict(net.weights) == {}
+    report = verify(net)
+    assert report.ok
+    assert {row.max_abs for row in report.rows} != {0.0}
+
+
+def test_weights_given_are_kept() -> None:
+    net = small_net().fill()
+    filled = with_random_weights(net)
+    for layer, arrays in net.weights.items():
+        for given, kept in zip(arrays, filled.weights[layer]):
+            np.testing.assert_array_equal(given, kept)
+
+
+def test_a_training_net_is_compared_unfolded() -> None:
+    b = NetBuilder(phase="TRAIN")
+    b.relu(b.conv(b.input("data", (2, 3, 6, 6)), 4, 3))
+    assert verify(b.build()).comparisons == ["onnxruntime / torch"]
