@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from . import blocks, models
     from .builder import NetBuilder, block
     from .errors import ConversionError, LayerError, NetError, ParseError, ProtogenError, ProtogenWarning, WeightsError
+    from .layer import Layer
     from .layers.base import BlobSpec, LayerType, register
-    from .net import Layer, Net
+    from .net import Net
     from .prototxt.reader import load, loads
     from .verification import verify
 
@@ -27,7 +28,8 @@ _HOMES = {
         ("ConversionError", "LayerError", "NetError", "ParseError", "ProtogenError", "ProtogenWarning", "WeightsError"), "errors"
     ),
     **dict.fromkeys(("BlobSpec", "LayerType", "register"), "layers.base"),
-    **dict.fromkeys(("Layer", "Net"), "net"),
+    "Layer": "layer",
+    "Net": "net",
     **dict.fromkeys(("load", "loads"), "prototxt.reader"),
     "verify": "verification",
 }

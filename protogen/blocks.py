@@ -139,7 +139,9 @@ def two_way_dense_block(
 
 
 @block(prefix=False)
-def transition(b: NetBuilder, x: str, num_output: int | None = None, *, pool: str | None = "AVE", conv_name: str = "transition") -> str:
+def transition(
+    b: NetBuilder, x: str, num_output: int | None = None, *, pool: str | None = "AVE", conv_name: str = "transition"
+) -> str:
     """A 1x1 conv block, and a 2x2 pooling of stride 2 unless `pool` is None; keeps the channels by default (as Pelee does)."""
     x = conv_block(b, x, num_output or b.channels(x), 1, name=conv_name)
     return b.pool(x, pool, 2, stride=2, name=f"{conv_name}/pool") if pool else x
@@ -162,7 +164,9 @@ def basic_block(b: NetBuilder, x: str, num_output: int, stride: int = 1) -> str:
 
 
 @block
-def bottleneck(b: NetBuilder, x: str, num_output: int, stride: int = 1, *, width: int | None = None, group: int | None = None) -> str:
+def bottleneck(
+    b: NetBuilder, x: str, num_output: int, stride: int = 1, *, width: int | None = None, group: int | None = None
+) -> str:
     """ResNet's 1x1-3x3-1x1 bottleneck, ResNeXt's with `group`; the inner width is num_output / 4 by default."""
     width = width or num_output // 4
     shortcut = _shortcut(b, x, num_output, stride)

@@ -19,9 +19,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
+from .analysis import Analysis
 from .errors import NetError, ProtogenError, did_you_mean
+from .layer import Layer
 from .layers.base import Shape, layer_type, layer_types
-from .net import Analysis, Layer, Net
+from .net import Net
 from .prototxt.message import Constant, Message
 from .prototxt.phase import State, active
 from .schema import message_type
@@ -37,7 +39,6 @@ def constant(type_name: str, **fields: Any) -> Constant:
     made = Constant(message_type(type_name))
     made.update(fields)
     return made
-
 
 
 def _bottom_first(method: _F) -> _F:
@@ -324,10 +325,18 @@ class NetBuilder:
                 sizes["kernel_size" if what == "kernel" else what] = value
         return str(
             self.layer(
-                type, bottom, name=name or self.unused("conv" if type == "Convolution" else _short(type)), num_output=num_output,
-                **sizes, group=group, dilation=dilation, bias_term=bias_term, weight_filler=_filler(weight_filler), bias_filler=_filler(bias_filler),
+                type,
+                bottom,
+                name=name or self.unused("conv" if type == "Convolution" else _short(type)),
+                num_output=num_output,
+                **sizes,
+                group=group,
+                dilation=dilation,
+                bias_term=bias_term,
+                weight_filler=_filler(weight_filler),
+                bias_filler=_filler(bias_filler),
                 **fields,
-            )  # fmt: skip
+            )
         )
 
     @_bottom_first
@@ -366,7 +375,9 @@ class NetBuilder:
         """
         # Caffe must not train the three statistics blobs.
         fields.setdefault("param", (constant("ParamSpec", lr_mult=0, decay_mult=0),) * 3)
-        top = self._continue("BatchNorm", bottom, "bn", name, in_place, eps=eps, moving_average_fraction=moving_average_fraction, **fields)
+        top = self._continue(
+            "BatchNorm", bottom, "bn", name, in_place, eps=eps, moving_average_fraction=moving_average_fraction, **fields
+        )
         if not scale:
             return top
         base = bottom if in_place else top
@@ -450,7 +461,9 @@ class NetBuilder:
         return str(self.layer("Eltwise", *bottoms, name=name or self.unused("eltwise"), operation=operation.upper(), coeff=coeff))
 
     @_bottom_first
-    def scale(self, bottom: str, factor: str | None = None, *, axis: int | None = None, name: str | None = None, **fields: Any) -> str:
+    def scale(
+        self, bottom: str, factor: str | None = None, *, axis: int | None = None, name: str | None = None, **fields: Any
+    ) -> str:
         """Multiply by a learned factor per channel, or by the blob `factor` (squeeze-and-excitation: axis 0)."""
         bottoms = [bottom] if factor is None else [bottom, factor]
         return str(self.layer("Scale", *bottoms, name=name or self.unused("scale"), axis=axis, **fields))
@@ -470,9 +483,15 @@ class NetBuilder:
         """InnerProduct: all axes from 1 on, flattened, to `num_output` values."""
         return str(
             self.layer(
-                "InnerProduct", bottom, name=name or self.unused("fc"), num_output=num_output, bias_term=bias_term,
-                weight_filler=_filler(weight_filler), bias_filler=_filler(bias_filler), **fields,
-            )  # fmt: skip
+                "InnerProduct",
+                bottom,
+                name=name or self.unused("fc"),
+                num_output=num_output,
+                bias_term=bias_term,
+                weight_filler=_filler(weight_filler),
+                bias_filler=_filler(bias_filler),
+                **fields,
+            )
         )
 
     @_bottom_first
@@ -480,7 +499,9 @@ class NetBuilder:
         self, bottom: str, local_size: int = 5, alpha: float = 1e-4, beta: float = 0.75, *, name: str | None = None, **fields: Any
     ) -> str:
         """Local response normalization, with AlexNet's settings by default."""
-        return str(self.layer("LRN", bottom, name=name or self.unused("norm"), local_size=local_size, alpha=alpha, beta=beta, **fields))
+        return str(
+            self.layer("LRN", bottom, name=name or self.unused("norm"), local_size=local_size, alpha=alpha, beta=beta, **fields)
+        )
 
     @_bottom_first
     def flatten(self, bottom: str, *, axis: int | None = None, name: str | None = None) -> str:
@@ -490,13 +511,19 @@ class NetBuilder:
     @_bottom_first
     def softmax(self, bottom: str, *, axis: int | None = None, name: str | None = None) -> str:
         """Class probabilities along an axis (1: channels)."""
-        return str(self.layer("Softmax", bottom, name=name or ("prob" if not self._is_taken(self.qualified("prob")) else None), axis=axis))
+        return str(
+            self.layer(
+                "Softmax", bottom, name=name or ("prob" if not self._is_taken(self.qualified("prob")) else None), axis=axis
+            )
+        )
 
     def softmax_loss(self, bottom: str, label: str = "label", *, name: str | None = None, **fields: Any) -> str:
         """SoftmaxWithLoss of scores and labels."""
         return str(self.layer("SoftmaxWithLoss", bottom, label, name=name or self.unused("loss"), **fields))
 
-    def accuracy(self, bottom: str, label: str = "label", *, top_k: int | None = None, name: str | None = None, **fields: Any) -> str:
+    def accuracy(
+        self, bottom: str, label: str = "label", *, top_k: int | None = None, name: str | None = None, **fields: Any
+    ) -> str:
         """Share of items whose label is among the `top_k` best scores (1)."""
         return str(self.layer("Accuracy", bottom, label, name=name or self.unused("accuracy"), top_k=top_k, **fields))
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .errors import NetError, ProtogenError, did_you_mean
-from .layers.base import LayerType, Shape, count, definition_for, load_entry_points, unknown_type_hint
+from .analysis import Analysis, analyse
+from .errors import NetError, did_you_mean
+from .layer import Layer
+from .layers.base import LayerType, Shape, definition_for, unknown_type_hint
 from .prototxt.message import Message
 from .prototxt.phase import State, active
 
@@ -18,46 +20,6 @@ if TYPE_CHECKING:
 
     from .report.summary import Summary
     from .weights.store import WeightStore
-
-
-class Layer:
-    """One layer of a net: a view of its LayerParameter message.
-
-    Attributes:
-        message: the layer's LayerParameter.
-        name: its name, "" if it has none.
-        type: Caffe's type name, such as "Convolution".
-        bottoms, tops: names of the blobs it reads and makes.
-        group: name of the builder block it came from ("stage1/layer2"), "" if none.
-        source: file the layer was read from, for error messages.
-    """
-
-    __slots__ = ("bottoms", "group", "message", "name", "source", "tops", "type")
-
-    def __init__(self, message: Message, group: str = "", source: str = "") -> None:
-        self.message, self.group, self.source = message, group, source
-        self.name: str = message.get("name", "")
-        self.type: str = message.get("type", "")
-        self.bottoms: list[str] = message.get("bottom", [])
-        self.tops: list[str] = message.get("top", [])
-
-    @property
-    def full_type(self) -> str:
-        """The type, with the class behind it for a Python layer: "Python (rpn.proposal_layer.ProposalLayer)"."""
-        python = self.message.python_param
-        return f"Python ({python.module}.{python.layer})" if self.type == "Python" else self.type
-
-    @property
-    def label(self) -> str:
-        """`layer 'conv1' (Convolution)`, with its place in the file if it was read from one."""
-        place = ""
-        if self.source and self.message.origin:
-            line, column = self.message.origin
-            place = f"{self.source}:{line}:{column}: "
-        return f"{place}layer {self.name!r} ({self.type})"
-
-    def __repr__(self) -> str:
-        return f"Layer({self.name!r}, {self.type!r}, {self.bottoms} -> {self.tops})"
 
 
 class Net:
@@ -123,7 +85,7 @@ class Net:
 
     @property
     def phase(self) -> str:
-        """"TEST" or "TRAIN"."""
+        """ "TEST" or "TRAIN"."""
         return self.state.phase
 
     @property
@@ -181,7 +143,9 @@ class Net:
     @property
     def unknown_types(self) -> list[str]:
         """Layer types in use that nothing defines; a Python layer's with its class, "Python (module.Class)"."""
-        return sorted({layer.full_type for layer, op in zip(self.layers, self.analysis.ops) if op is None and definition_for(layer) is None})
+        return sorted(
+            {layer.full_type for layer, op in zip(self.layers, self.analysis.ops) if op is None and definition_for(layer) is None}
+        )
 
     @property
     def shared_blobs(self) -> dict[tuple[str, int], tuple[str, int]]:
@@ -253,7 +217,8 @@ class Net:
     @weights.setter
     def weights(self, values: Mapping[str, Sequence[np.ndarray]]) -> None:
         self.weights.clear()
-        self.weights.update(values)
+        for layer, blobs in values.items():
+            self.weights[layer] = list(blobs)
 
     # ---- forms
 
@@ -287,7 +252,12 @@ class Net:
         return to_torch(self, fold=fold, seed=seed)
 
     def to_onnx(
-        self, path: str | Path | None = None, opset: int = 17, dynamic_batch: bool = False, fold: bool = True, seed: int = 0,
+        self,
+        path: str | Path | None = None,
+        opset: int = 17,
+        dynamic_batch: bool = False,
+        fold: bool = True,
+        seed: int = 0,
         external_data: bool = False,
     ) -> onnx.ModelProto:
         """The net as an ONNX model with standard ops, written to `path` if one is given.
@@ -312,7 +282,7 @@ class Net:
         return to_onnx(self, path, opset=opset, dynamic_batch=dynamic_batch, fold=fold, seed=seed, external_data=external_data)
 
     def save_caffemodel(self, path: str | Path) -> None:
-        """Write the weights as a binary .caffemodel with layer names, types and blob shapes; as .caffemodel.h5 if `path` ends in .h5.
+        """Write the weights with layer names, types and blob shapes: a .caffemodel, or HDF5 if `path` ends in .h5.
 
         Raises:
             WeightsError: some layer has no weights yet, or they exceed 2 GB, which only .caffemodel.h5 holds.
@@ -332,145 +302,3 @@ class Net:
 
     def __repr__(self) -> str:
         return f"Net({self.name!r}, {len(self.layers)} layers, {self.phase})"
-
-
-class Analysis:
-    """What follows from a list of layers: each set up, every blob's shape, sources and outputs.
-
-    Attributes:
-        layers: the layers.
-        ops: each layer set up, None where its type or a bottom's shape is unknown.
-        shapes: blob shapes in the order the blobs are made, None where unknown.
-        outputs: blobs that nothing reads.
-        sources: the input layers among `ops`.
-    """
-
-    def __init__(self, phase: str, input_shapes: Mapping[str, Shape]) -> None:
-        self.phase, self.input_shapes = phase, input_shapes
-        self.layers: list[Layer] = []
-        self.ops: list[LayerType | None] = []
-        self._like: dict[Any, LayerType] = {}
-        self.sources: list[LayerType] = []
-        self.shapes: dict[str, Shape | None] = {}
-        self.makers: dict[str, Layer] = {}
-        self.learnable: dict[str, Layer] = {}
-        self._unread: dict[str, None] = {}
-
-    @property
-    def complete(self) -> bool:
-        """Whether every layer is set up and every shape known."""
-        return None not in self.ops and None not in self.shapes.values()
-
-    @property
-    def outputs(self) -> list[str]:
-        """Blobs that nothing reads after they were last made, in the order of the blobs."""
-        return [blob for blob in self.shapes if blob in self._unread]
-
-    def copy(self) -> Analysis:
-        """A copy that further `add`s to either one leave the other alone."""
-        twin = Analysis(self.phase, self.input_shapes)
-        twin.layers, twin.ops, twin.sources = list(self.layers), list(self.ops), list(self.sources)
-        twin.shapes, twin.makers, twin.learnable, twin._unread = map(dict, (self.shapes, self.makers, self.learnable, self._unread))
-        return twin
-
-    def add(self, layer: Layer, later: Mapping[str, Layer] | None = None, like: object = None) -> LayerType | None:
-        """Take in the next layer: check its names, set it up, note the shapes of its tops.
-
-        Args:
-            layer: the layer.
-            later: makers of blobs further on, to tell a cycle from a misspelt bottom.
-            like: the same object for layers of equal type and parameters, which are set up only once for equal bottoms.
-
-        Raises:
-            NetError, LayerError: it does not fit.
-        """
-        self._check_bottoms(layer, later or {})
-        bottoms = [self.shapes[bottom] for bottom in layer.bottoms]
-        definition = definition_for(layer)
-        if definition is not None and definition.is_loss and not layer.tops:
-            layer.tops = [self._unused(layer.name or layer.type)]  # as Caffe: a loss makes its top itself
-        self._check_tops(layer)
-        op = None
-        if definition is not None and (None not in bottoms):
-            op = self._set_up(definition, layer, bottoms, like)
-            if op.is_input:
-                self._feed(op)
-        tops = op.tops if op is not None else [None] * len(layer.tops)
-        for bottom in layer.bottoms:
-            self._unread.pop(bottom, None)
-        for top, shape in zip(layer.tops, tops):
-            self.shapes[top] = shape
-            self.makers[top] = layer
-            self._unread[top] = None
-        self.layers.append(layer)
-        self.ops.append(op)
-        if op is not None and op.blobs:
-            self._check_learnable(op)
-        return op
-
-    def _set_up(self, definition: type[LayerType], layer: Layer, bottoms: list[Any], like: object) -> LayerType:
-        if like is None or definition.is_input:
-            return definition(layer, bottoms, self.phase)
-        key = (id(like), *bottoms, len(layer.tops))
-        op = self._like.get(key)
-        if op is None:
-            op = self._like[key] = definition(layer, bottoms, self.phase)
-            return op
-        return op.for_layer(layer)
-
-    def _feed(self, op: LayerType) -> None:
-        self.sources.append(op)
-        op.tops = [self.input_shapes.get(top, shape) for top, shape in zip(op.layer.tops, op.tops)]
-        for top, shape in zip(op.layer.tops, op.tops):
-            if shape is not None:
-                op._check_size(f"input {top!r}", shape)
-
-    def _check_bottoms(self, layer: Layer, later: Mapping[str, Layer]) -> None:
-        if not layer.type:
-            raise NetError(f"{layer.label}: it has no type")
-        for bottom in layer.bottoms:
-            if bottom not in self.shapes:
-                raise NetError(f"{layer.label}: {self._unmade(bottom, later)}")
-
-    def _check_tops(self, layer: Layer) -> None:
-        for i, top in enumerate(layer.tops):
-            in_place = i < len(layer.bottoms) and layer.bottoms[i] == top
-            if top in self.shapes and not in_place:
-                raise NetError(f"{layer.label}: its top {top!r} is made by layer {self.makers[top].name!r} already; "
-                               "give it another name (only a layer that reads a blob may write it, in place)")  # fmt: skip
-        if len(set(layer.tops)) != len(layer.tops):
-            raise NetError(f"{layer.label}: two of its tops have one name")
-
-    def _check_learnable(self, op: LayerType) -> None:
-        """Caffe lets layers share a name, but weights go by name: only one layer of a name may have any."""
-        name = op.layer.name
-        if name in self.learnable:
-            other = f"layer {name!r} ({self.learnable[name].type})"
-            raise NetError(f"{op.label}: {other} before it has the same name, and both have weights; give one of them another name")
-        self.learnable[name] = op.layer
-
-    def _unused(self, name: str) -> str:
-        while name in self.shapes:
-            name += "_"
-        return name
-
-    def _unmade(self, bottom: str, later: Mapping[str, Layer]) -> str:
-        if bottom in later:
-            return (f"its bottom {bottom!r} is made only further on, by layer {later[bottom].name!r}; "
-                    "layers must come after the layers they read from (is this a cycle?)")  # fmt: skip
-        return f"no layer before it makes its bottom {bottom!r}{did_you_mean(bottom, self.shapes)}"
-
-
-def analyse(layers: Sequence[Layer], phase: str, input_shapes: Mapping[str, Shape]) -> Analysis:
-    """Set up `layers` in order and infer every blob's shape; unknown types leave unknown shapes behind them.
-
-    Raises:
-        NetError, LayerError: the layers do not fit together.
-    """
-    if any(definition_for(layer) is None for layer in layers):
-        load_entry_points()
-    later = {top: layer for layer in layers for top in layer.tops}
-    analysis = Analysis(phase, input_shapes)
-    for layer in layers:
-        analysis.add(layer, later)
-    return analysis

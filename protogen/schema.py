@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def _tables() -> dict[str, Any]:
     return tables
 
 
-@lru_cache(maxsize=None)
+@cache
 def message_type(name: str) -> MessageType:
     """The type called `name`, such as "ConvolutionParameter"; KeyError if the schema has none.
 
@@ -158,7 +158,7 @@ def pool() -> Any:
     return private
 
 
-@lru_cache(maxsize=None)
+@cache
 def message_class(name: str) -> Any:
     """The protobuf class of a message, for exchange with other protobuf code.
 

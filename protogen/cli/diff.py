@@ -25,9 +25,7 @@ class Trouble(click.ClickException):
 @PHASE
 @INPUT
 @STRICT
-def diff(
-    a: str, b: str, weights: tuple[str, str] | None, as_json: bool, phase: str, inputs: Sequence[str], strict: bool
-) -> None:
+def diff(a: str, b: str, weights: tuple[str, str] | None, as_json: bool, phase: str, inputs: Sequence[str], strict: bool) -> None:
     """Compare the nets of prototxt A and B: layers added, gone and changed, wiring, weights.
 
     Ends with 0 if they are equal, 1 if they differ, 2 on errors, as diff does.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..convert.onnx_graph import OnnxGraph
-    from ..net import Layer
+    from ..layer import Layer
 
 _PYTHON: dict[tuple[str, str], type[LayerType]] = {}
 _T = TypeVar("_T", bound=type[LayerType])
@@ -56,7 +56,7 @@ def arguments(layer: Layer) -> dict[str, Any]:
 
     Only literals are read: numbers, strings, lists, dicts, true and false.
 
-    >>> from protogen.net import Layer
+    >>> from protogen.layer import Layer
     >>> from protogen.prototxt.message import Message
     >>> def read(text):
     ...     return arguments(Layer(Message.of("LayerParameter", python_param={"param_str": text})))

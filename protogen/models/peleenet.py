@@ -1,4 +1,7 @@
-"""PeleeNet, the classifier of Pelee (Wang, Li, Ling: Pelee: A Real-Time Object Detection System on Mobile Devices, NeurIPS 2018)."""
+"""PeleeNet, the classifier of Pelee.
+
+Wang, Li, Ling: Pelee: A Real-Time Object Detection System on Mobile Devices, NeurIPS 2018.
+"""
 
 from __future__ import annotations
 
@@ -134,7 +137,14 @@ def _preset(name: str) -> Preset:
 
 
 def _check(
-    height: int, width: int, batch: int, classes: int, growth_rate: int, blocks: Sequence[int], bottleneck: Sequence[int], stem: int
+    height: int,
+    width: int,
+    batch: int,
+    classes: int,
+    growth_rate: int,
+    blocks: Sequence[int],
+    bottleneck: Sequence[int],
+    stem: int,
 ) -> None:
     for what, value in (("batch", batch), ("classes", classes), ("height", height), ("width", width)):
         if value < 1:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .message import Message
 
 if TYPE_CHECKING:
-    from ..net import Layer
+    from ..layer import Layer
 
 
 def with_input_shapes(definition: Message, layers: Iterable[Layer], shapes: Mapping[str, Sequence[int]]) -> Message:

@@ -12,7 +12,8 @@ from .summary import printable
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..net import Layer, Net
+    from ..layer import Layer
+from ..net import Net
 
 _APART = ("name", "type", "bottom", "top")  # fields compared on their own
 

@@ -63,7 +63,13 @@ class Summary:
         from rich.text import Text
 
         table = Table(box=SIMPLE_HEAD, title=None, pad_edge=False)
-        for header, justify in (("layer", "left"), ("type", "left"), ("output", "left"), ("parameters", "right"), ("MACs", "right")):
+        for header, justify in (
+            ("layer", "left"),
+            ("type", "left"),
+            ("output", "left"),
+            ("parameters", "right"),
+            ("MACs", "right"),
+        ):
             table.add_column(header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
         group = ""
         for row in self.rows:

@@ -1,0 +1,158 @@
+"""What follows from a list of layers: whether their names fit together, every blob's shape, inputs and outputs.
+
+As Caffe's `Net::Init` and `AppendTop`/`AppendBottom` (caffe/net.cpp) do it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .errors import NetError, did_you_mean
+from .layer import Layer
+from .layers.base import LayerType, Shape, definition_for, load_entry_points
+
+
+class Analysis:
+    """What follows from a list of layers: each set up, every blob's shape, sources and outputs.
+
+    Attributes:
+        layers: the layers.
+        ops: each layer set up, None where its type or a bottom's shape is unknown.
+        shapes: blob shapes in the order the blobs are made, None where unknown.
+        outputs: blobs that nothing reads.
+        sources: the input layers among `ops`.
+    """
+
+    def __init__(self, phase: str, input_shapes: Mapping[str, Shape]) -> None:
+        self.phase, self.input_shapes = phase, input_shapes
+        self.layers: list[Layer] = []
+        self.ops: list[LayerType | None] = []
+        self._like: dict[Any, LayerType] = {}
+        self.sources: list[LayerType] = []
+        self.shapes: dict[str, Shape | None] = {}
+        self.makers: dict[str, Layer] = {}
+        self.learnable: dict[str, Layer] = {}
+        self._unread: dict[str, None] = {}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every layer is set up and every shape known."""
+        return None not in self.ops and None not in self.shapes.values()
+
+    @property
+    def outputs(self) -> list[str]:
+        """Blobs that nothing reads after they were last made, in the order of the blobs."""
+        return [blob for blob in self.shapes if blob in self._unread]
+
+    def copy(self) -> Analysis:
+        """A copy that further `add`s to either one leave the other alone."""
+        twin = Analysis(self.phase, self.input_shapes)
+        twin.layers, twin.ops, twin.sources = list(self.layers), list(self.ops), list(self.sources)
+        twin.shapes, twin.makers = dict(self.shapes), dict(self.makers)
+        twin.learnable, twin._unread = dict(self.learnable), dict(self._unread)
+        return twin
+
+    def add(self, layer: Layer, later: Mapping[str, Layer] | None = None, like: object = None) -> LayerType | None:
+        """Take in the next layer: check its names, set it up, note the shapes of its tops.
+
+        Args:
+            layer: the layer.
+            later: makers of blobs further on, to tell a cycle from a misspelt bottom.
+            like: the same object for layers of equal type and parameters, which are set up only once for equal bottoms.
+
+        Raises:
+            NetError, LayerError: it does not fit.
+        """
+        self._check_bottoms(layer, later or {})
+        bottoms = [self.shapes[bottom] for bottom in layer.bottoms]
+        definition = definition_for(layer)
+        if definition is not None and definition.is_loss and not layer.tops:
+            layer.tops = [self._unused(layer.name or layer.type)]  # as Caffe: a loss makes its top itself
+        self._check_tops(layer)
+        op = None
+        if definition is not None and (None not in bottoms):
+            op = self._set_up(definition, layer, bottoms, like)
+            if op.is_input:
+                self._feed(op)
+        tops = op.tops if op is not None else [None] * len(layer.tops)
+        for bottom in layer.bottoms:
+            self._unread.pop(bottom, None)
+        for top, shape in zip(layer.tops, tops):
+            self.shapes[top] = shape
+            self.makers[top] = layer
+            self._unread[top] = None
+        self.layers.append(layer)
+        self.ops.append(op)
+        if op is not None and op.blobs:
+            self._check_learnable(op)
+        return op
+
+    def _set_up(self, definition: type[LayerType], layer: Layer, bottoms: list[Any], like: object) -> LayerType:
+        if like is None or definition.is_input:
+            return definition(layer, bottoms, self.phase)
+        key = (id(like), *bottoms, len(layer.tops))
+        op = self._like.get(key)
+        if op is None:
+            op = self._like[key] = definition(layer, bottoms, self.phase)
+            return op
+        return op.for_layer(layer)
+
+    def _feed(self, op: LayerType) -> None:
+        self.sources.append(op)
+        op.tops = [self.input_shapes.get(top, shape) for top, shape in zip(op.layer.tops, op.tops)]
+        for top, shape in zip(op.layer.tops, op.tops):
+            if shape is not None:
+                op._check_size(f"input {top!r}", shape)
+
+    def _check_bottoms(self, layer: Layer, later: Mapping[str, Layer]) -> None:
+        if not layer.type:
+            raise NetError(f"{layer.label}: it has no type")
+        for bottom in layer.bottoms:
+            if bottom not in self.shapes:
+                raise NetError(f"{layer.label}: {self._unmade(bottom, later)}")
+
+    def _check_tops(self, layer: Layer) -> None:
+        for i, top in enumerate(layer.tops):
+            in_place = i < len(layer.bottoms) and layer.bottoms[i] == top
+            if top in self.shapes and not in_place:
+                raise NetError(f"{layer.label}: its top {top!r} is made by layer {self.makers[top].name!r} already; "
+                               "give it another name (only a layer that reads a blob may write it, in place)")  # fmt: skip
+        if len(set(layer.tops)) != len(layer.tops):
+            raise NetError(f"{layer.label}: two of its tops have one name")
+
+    def _check_learnable(self, op: LayerType) -> None:
+        """Caffe lets layers share a name, but weights go by name: only one layer of a name may have any."""
+        name = op.layer.name
+        if name in self.learnable:
+            other = f"layer {name!r} ({self.learnable[name].type})"
+            raise NetError(
+                f"{op.label}: {other} before it has the same name, and both have weights; give one of them another name"
+            )
+        self.learnable[name] = op.layer
+
+    def _unused(self, name: str) -> str:
+        while name in self.shapes:
+            name += "_"
+        return name
+
+    def _unmade(self, bottom: str, later: Mapping[str, Layer]) -> str:
+        if bottom in later:
+            return (f"its bottom {bottom!r} is made only further on, by layer {later[bottom].name!r}; "
+                    "layers must come after the layers they read from (is this a cycle?)")  # fmt: skip
+        return f"no layer before it makes its bottom {bottom!r}{did_you_mean(bottom, self.shapes)}"
+
+
+def analyse(layers: Sequence[Layer], phase: str, input_shapes: Mapping[str, Shape]) -> Analysis:
+    """Set up `layers` in order and infer every blob's shape; unknown types leave unknown shapes behind them.
+
+    Raises:
+        NetError, LayerError: the layers do not fit together.
+    """
+    if any(definition_for(layer) is None for layer in layers):
+        load_entry_points()
+    later = {top: layer for layer in layers for top in layer.tops}
+    analysis = Analysis(phase, input_shapes)
+    for layer in layers:
+        analysis.add(layer, later)
+    return analysis

@@ -1,0 +1,45 @@
+"""One layer of a net, as the prototxt states it; what its type computes is in `protogen.layers`."""
+
+from __future__ import annotations
+
+from .prototxt.message import Message
+
+
+class Layer:
+    """One layer of a net: a view of its LayerParameter message.
+
+    Attributes:
+        message: the layer's LayerParameter.
+        name: its name, "" if it has none.
+        type: Caffe's type name, such as "Convolution".
+        bottoms, tops: names of the blobs it reads and makes.
+        group: name of the builder block it came from ("stage1/layer2"), "" if none.
+        source: file the layer was read from, for error messages.
+    """
+
+    __slots__ = ("bottoms", "group", "message", "name", "source", "tops", "type")
+
+    def __init__(self, message: Message, group: str = "", source: str = "") -> None:
+        self.message, self.group, self.source = message, group, source
+        self.name: str = message.get("name", "")
+        self.type: str = message.get("type", "")
+        self.bottoms: list[str] = message.get("bottom", [])
+        self.tops: list[str] = message.get("top", [])
+
+    @property
+    def full_type(self) -> str:
+        """The type, with the class behind it for a Python layer: "Python (rpn.proposal_layer.ProposalLayer)"."""
+        python = self.message.python_param
+        return f"Python ({python.module}.{python.layer})" if self.type == "Python" else self.type
+
+    @property
+    def label(self) -> str:
+        """`layer 'conv1' (Convolution)`, with its place in the file if it was read from one."""
+        place = ""
+        if self.source and self.message.origin:
+            line, column = self.message.origin
+            place = f"{self.source}:{line}:{column}: "
+        return f"{place}layer {self.name!r} ({self.type})"
+
+    def __repr__(self) -> str:
+        return f"Layer({self.name!r}, {self.type!r}, {self.bottoms} -> {self.tops})"
