@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .report.summary import Summary
     from .weights.store import WeightStore
 
+MAX_LISTED = 20  # layers named in one error message
+
 
 class Net:
     """An ordered list of layers in one phase, with everything that follows from it.
@@ -141,11 +143,14 @@ class Net:
         )
 
     @property
+    def unknown_layers(self) -> list[Layer]:
+        """Layers whose types nothing defines."""
+        return [layer for layer, op in zip(self.layers, self.analysis.ops) if op is None and definition_for(layer) is None]
+
+    @property
     def unknown_types(self) -> list[str]:
         """Layer types in use that nothing defines; a Python layer's with its class, "Python (module.Class)"."""
-        return sorted(
-            {layer.full_type for layer, op in zip(self.layers, self.analysis.ops) if op is None and definition_for(layer) is None}
-        )
+        return sorted({layer.full_type for layer in self.unknown_layers})
 
     @property
     def shared_blobs(self) -> dict[tuple[str, int], tuple[str, int]]:
@@ -186,10 +191,16 @@ class Net:
         """Raise a `NetError` that names what is missing unless every blob's shape is known."""
         if self.analysis.complete:
             return
-        if self.unknown_types:
-            listed = ", ".join(f"{name!r}{unknown_type_hint(name)}" for name in self.unknown_types)
-            raise NetError(f"{self.source + ': ' if self.source else ''}unknown layer types: {listed}; register a definition "
-                           "with protogen.register(...) (see the README, \"A layer type of your own\")")  # fmt: skip
+        unknown = self.unknown_layers
+        if unknown:
+            lines = [
+                f"{layer.label}: unknown layer type {layer.full_type!r}{unknown_type_hint(layer.full_type)}"
+                for layer in unknown[:MAX_LISTED]
+            ]
+            if len(unknown) > MAX_LISTED:
+                lines.append(f"{len(unknown) - MAX_LISTED} more layers of the types {', '.join(self.unknown_types)}")
+            lines[-1] += ' (to define a type, see protogen.register and "A layer type of your own" in the README)'
+            raise NetError("\n".join(lines))
         missing = [top for op in self.analysis.sources for top in op.layer.tops if self.analysis.shapes[top] is None]
         example = ", ".join(f"{name!r}: (1, 3, 224, 224)" for name in missing[:1])
         raise NetError(

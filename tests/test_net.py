@@ -144,7 +144,7 @@ def test_unknown_layer_types_read_but_have_no_shapes() -> None:
     )
     assert net.unknown_types == ["Convolutoin"]
     assert [layer.name for layer in net.layers] == ["data", "a", "b"]
-    with pytest.raises(NetError, match=r"unknown layer types: 'Convolutoin'; did you mean 'Convolution'"):
+    with pytest.raises(NetError, match=r"unknown layer type 'Convolutoin'; did you mean 'Convolution'"):
         _ = net.shapes
     with pytest.raises(NetError, match="Convolutoin"):
         net.to_onnx()

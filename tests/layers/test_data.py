@@ -146,7 +146,7 @@ def test_caffes_example_loss() -> None:
 def test_an_unknown_python_layer_stays_unknown_and_is_named_with_its_class() -> None:
     net = net_of(PYTHON % ("os", "system", "rm") + 'bottom: "a"', X)
     assert net.unknown_types == ["Python (os.system)"]
-    with pytest.raises(ProtogenError, match=r"unknown layer types: 'Python \(os.system\)';"):
+    with pytest.raises(ProtogenError, match=r"unknown layer type 'Python \(os.system\)'"):
         net.to_torch()
 
 
