@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..errors import NetError, ProtogenWarning, did_you_mean
 from .message import Message
-from .upgrade_v1 import place
+from .upgrade_v1 import TYPES, place
 
 
 class _Rule(NamedTuple):
@@ -60,6 +60,17 @@ _RULES = {
 
 _KEPT = ("name", "blobs", "blobs_lr", "weight_decay")
 _TRANSFORMS = {"scale": "scale", "meanfile": "mean_file", "cropsize": "crop_size", "mirror": "mirror"}
+
+
+def type_today(name: str) -> str:
+    """Today's name of a V0 type; one that V0 did not have stays as it is.
+
+    >>> type_today("innerproduct")
+    'InnerProduct'
+    """
+    return TYPES[_RULES[name].type] if name in _RULES else name
+
+
 _PADDED = ("conv", "pool")
 
 

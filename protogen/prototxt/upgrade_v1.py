@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..schema import message_type
 from .message import Message
 
 # V1LayerParameter.LayerType to today's type names; those after DECONVOLUTION are forks'.
@@ -29,6 +30,18 @@ _PER_BLOB = {"param": "name", "blob_share_mode": "share_mode", "blobs_lr": "lr_m
 
 _DATA_PARAMS = {"DATA": "data_param", "IMAGE_DATA": "image_data_param", "WINDOW_DATA": "window_data_param"}
 _TRANSFORMS = ("scale", "mean_file", "crop_size", "mirror")
+
+_LAST_OF_BVLC = 39  # forks give the numbers behind it to different types
+
+
+def type_by_number(number: int) -> str | None:
+    """Today's name of a V1 type by its number in BVLC's enum, None for a fork's.
+
+    >>> type_by_number(4), type_by_number(1000)
+    ('Convolution', None)
+    """
+    name = message_type("V1LayerParameter").fields["type"].enum_name(number) if number <= _LAST_OF_BVLC else None
+    return None if name is None else TYPES[name]
 
 
 def upgrade_v1(definition: Message) -> None:

@@ -18,6 +18,8 @@ from numpy.typing import ArrayLike
 
 from protogen.errors import WeightsError, excerpt
 from protogen.files import replacing
+from protogen.prototxt.upgrade_v0 import type_today
+from protogen.prototxt.upgrade_v1 import type_by_number
 from protogen.weights.blobs import LayerBlobs
 from protogen.weights.files import Path, map_file
 from protogen.weights.wire import (
@@ -48,24 +50,6 @@ _FLOAT64 = numpy.dtype("<f8")
 _FLOAT16 = numpy.dtype("<f2")
 # NVIDIA's caffe.proto, enum Type.
 _RAW_TYPES: dict[int, numpy.dtype] = {0: _FLOAT64, 1: FLOAT32, 2: _FLOAT16}
-
-# BVLC caffe.proto, enum V1LayerParameter.LayerType; names as UpgradeV1LayerType gives them.
-_V1_TYPES = (
-    "", "Accuracy", "BNLL", "Concat", "Convolution", "Data", "Dropout", "EuclideanLoss", "Flatten",
-    "HDF5Data", "HDF5Output", "Im2col", "ImageData", "InfogainLoss", "InnerProduct", "LRN",
-    "MultinomialLogisticLoss", "Pooling", "ReLU", "Sigmoid", "Softmax", "SoftmaxWithLoss", "Split", "TanH",
-    "WindowData", "Eltwise", "Power", "SigmoidCrossEntropyLoss", "HingeLoss", "MemoryData", "ArgMax",
-    "Threshold", "DummyData", "Slice", "MVN", "AbsVal", "Silence", "ContrastiveLoss", "Exp", "Deconvolution",
-)  # fmt: skip
-# V0's type strings; names as UpgradeV0LayerType and UpgradeV1LayerType give them.
-_V0_TYPES = {
-    "accuracy": "Accuracy", "bnll": "BNLL", "concat": "Concat", "conv": "Convolution", "data": "Data",
-    "dropout": "Dropout", "euclidean_loss": "EuclideanLoss", "flatten": "Flatten", "hdf5_data": "HDF5Data",
-    "hdf5_output": "HDF5Output", "im2col": "Im2col", "images": "ImageData", "infogain_loss": "InfogainLoss",
-    "innerproduct": "InnerProduct", "lrn": "LRN", "multinomial_logistic_loss": "MultinomialLogisticLoss",
-    "pool": "Pooling", "relu": "ReLU", "sigmoid": "Sigmoid", "softmax": "Softmax",
-    "softmax_loss": "SoftmaxWithLoss", "split": "Split", "tanh": "TanH", "window_data": "WindowData",
-}  # fmt: skip
 
 
 class _Dialect(NamedTuple):
@@ -145,19 +129,17 @@ def _read_layer(wire: Wire, message: Field, dialect: _Dialect) -> LayerBlobs:
     return LayerBlobs(
         name,
         kind,
-        [
-            read_blob(wire, blob.start, blob.end, f"layer {excerpt(name)}, blob {index}: ")
-            for index, blob in enumerate(blobs)
-        ],
+        [read_blob(wire, blob.start, blob.end, f"layer {excerpt(name)}, blob {index}: ") for index, blob in enumerate(blobs)],
     )
 
 
 def _type_name(wire: Wire, field: Field, dialect: _Dialect) -> str:
     if dialect is _V1:
         wire.expect(field, VARINT)
-        return _V1_TYPES[field.value] if field.value < len(_V1_TYPES) else f"V1:{field.value}"
+        known = type_by_number(field.value)
+        return f"V1:{field.value}" if known is None else known
     name = wire.text(field)
-    return _V0_TYPES.get(name, name) if dialect is _V0 else name
+    return type_today(name) if dialect is _V0 else name
 
 
 class _Piece(NamedTuple):
@@ -223,9 +205,7 @@ def _read_shape(wire: Wire, message: Field, shape: list[int], where: str) -> Non
         if field.number != 1:
             continue
         wire.expect(field, BYTES, VARINT)
-        values: Iterable[int] = (
-            (field.value,) if field.kind == VARINT else wire.varints(field.start, field.end)
-        )
+        values: Iterable[int] = (field.value,) if field.kind == VARINT else wire.varints(field.start, field.end)
         for value in values:
             if len(shape) == MAX_AXES:
                 raise wire.error(field.at, f"{where}a shape of more than {MAX_AXES} axes")
@@ -240,8 +220,7 @@ def _piece(wire: Wire, field: Field, kind: int, dtype: numpy.dtype, where: str) 
     if rest:
         raise wire.error(
             field.at,
-            f"{where}{field.end - field.start} bytes of data are not a whole number of "
-            f"{dtype.itemsize}-byte values",
+            f"{where}{field.end - field.start} bytes of data are not a whole number of {dtype.itemsize}-byte values",
         )
     return _Piece(dtype, field.start, count, dtype.itemsize)
 
@@ -256,9 +235,7 @@ def _raw_piece(wire: Wire, field: Field, raw_type: int | None, where: str) -> _P
 
 def _check_count(wire: Wire, at: int, dims: tuple[int, ...], held: int, where: str) -> None:
     if any(dim < 0 or dim > MAX_COUNT for dim in dims) or math.prod(dim for dim in dims if dim) > MAX_COUNT:
-        raise wire.error(
-            at, f"{where}shape {dims} is negative or has more than {MAX_COUNT} elements, Caffe's limit"
-        )
+        raise wire.error(at, f"{where}shape {dims} is negative or has more than {MAX_COUNT} elements, Caffe's limit")
     stated = math.prod(dims)
     if stated == held:
         return
@@ -318,8 +295,7 @@ def write(path: Path, name: str, layers: Iterable[Layer]) -> None:
             total += len(header) + size
             if total > MAX_BYTES:
                 raise WeightsError(
-                    f"{os.fspath(path)}: the weights exceed 2 GiB, the limit of a .caffemodel: "
-                    "write a .caffemodel.h5 instead"
+                    f"{os.fspath(path)}: the weights exceed 2 GiB, the limit of a .caffemodel: write a .caffemodel.h5 instead"
                 )
             file.write(header)
             for part in parts:
@@ -361,9 +337,7 @@ def _blob_part(values: numpy.ndarray) -> _Part:
     dims = b"".join(encode_varint(dim) for dim in values.shape)
     # Fields in the order of their numbers (data 5, shape 7), as protobuf writes them; what is empty is left
     # out.
-    after = (
-        encode_header(7, len(dims) + len(encode_header(1, len(dims)))) + encode_header(1, len(dims)) + dims
-    )
+    after = encode_header(7, len(dims) + len(encode_header(1, len(dims)))) + encode_header(1, len(dims)) + dims
     before = encode_header(5, values.size * FLOAT32.itemsize) if values.size else b""
     part = _Part(before, values, after if dims else b"")
     return _Part(encode_header(7, part.size) + part.before, values, part.after)
@@ -380,13 +354,9 @@ def as_numbers(blob: object, layer: str, index: int) -> numpy.ndarray:
     except (TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"layer {excerpt(layer)}, blob {index}: not an array: {error}") from error
     if values.dtype.kind not in "fiub":
-        raise WeightsError(
-            f"layer {excerpt(layer)}, blob {index}: {values.dtype} values are not real numbers"
-        )
+        raise WeightsError(f"layer {excerpt(layer)}, blob {index}: {values.dtype} values are not real numbers")
     if values.ndim > MAX_AXES or math.prod(dim for dim in values.shape if dim) > MAX_COUNT:
-        raise WeightsError(
-            f"layer {excerpt(layer)}, blob {index}: shape {values.shape} exceeds Caffe's limits"
-        )
+        raise WeightsError(f"layer {excerpt(layer)}, blob {index}: shape {values.shape} exceeds Caffe's limits")
     return values
 
 
