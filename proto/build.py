@@ -45,9 +45,7 @@ def compile_schema(proto: Path = PROTO) -> bytes:
 
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "set.desc"
-        status = protoc.main(
-            ["protoc", f"--proto_path={proto.parent}", f"--descriptor_set_out={target}", proto.name]
-        )
+        status = protoc.main(["protoc", f"--proto_path={proto.parent}", f"--descriptor_set_out={target}", proto.name])
         if status != 0:
             raise ValueError(f"{proto} does not compile (see the compiler's message above)")
         files = descriptor_pb2.FileDescriptorSet.FromString(target.read_bytes()).file

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from . import blocks, models
     from .builder import NetBuilder, block
+    from .convert.onnx_options import Preprocess
     from .errors import ConversionError, LayerError, NetError, ParseError, ProtogenError, ProtogenWarning, WeightsError
     from .layer import Layer
     from .layers.base import BlobSpec, LayerType, register
@@ -24,6 +25,7 @@ _HOMES = {
     "blocks": "blocks",
     "models": "models",
     **dict.fromkeys(("NetBuilder", "block"), "builder"),
+    "Preprocess": "convert.onnx_options",
     **dict.fromkeys(
         ("ConversionError", "LayerError", "NetError", "ParseError", "ProtogenError", "ProtogenWarning", "WeightsError"), "errors"
     ),
@@ -44,6 +46,7 @@ __all__ = [
     "NetBuilder",
     "NetError",
     "ParseError",
+    "Preprocess",
     "ProtogenError",
     "ProtogenWarning",
     "WeightsError",

@@ -78,6 +78,7 @@ class NetBuilder:
         self._scopes: list[str] = []
         self._group: list[str] = []
         self._names: set[str] = set()
+        self._inactive: set[str] = set()  # names of the other phase's layers
         self._opened: set[str] = set()
         self._last: str | None = None
 
@@ -175,7 +176,7 @@ class NetBuilder:
         return f"{base}{number}"
 
     def _is_taken(self, name: str) -> bool:
-        return name in self._names or name in self._analysis.shapes
+        return name in self._names or name in self._inactive or name in self._analysis.shapes
 
     def _beside(self, blob: str, suffix: str) -> str:
         """`blob/suffix` for a layer that continues a blob, with a number if that is taken; not to be prefixed again."""
@@ -255,6 +256,8 @@ class NetBuilder:
                 raise NetError(f"{layer.label}: there is a layer of this name already; give it another one")
             self._analysis.add(layer, like=like)
             self._names.add(layer.name)
+        else:
+            self._inactive.add(layer.name)
         self._messages.append(message)
         if layer.group:
             self._groups[layer.name] = layer.group

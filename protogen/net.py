@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .analysis import Analysis, analyse
 from .errors import NetError, did_you_mean
@@ -263,13 +263,7 @@ class Net:
         return to_torch(self, fold=fold, seed=seed)
 
     def to_onnx(
-        self,
-        path: str | Path | None = None,
-        opset: int = 17,
-        dynamic_batch: bool = False,
-        fold: bool = True,
-        seed: int = 0,
-        external_data: bool = False,
+        self, path: str | Path | None = None, opset: int = 17, dynamic_batch: bool = False, fold: bool = True, **options: Any
     ) -> onnx.ModelProto:
         """The net as an ONNX model with standard ops, written to `path` if one is given.
 
@@ -278,19 +272,19 @@ class Net:
             opset: version of the standard operator set.
             dynamic_batch: leave the first axis of inputs and outputs open.
             fold: fold BatchNorm and Scale into convolutions and drop what does nothing in inference.
-            seed: for Caffe's fillers, which fill blobs the net has no weights for.
-            external_data: write weights to `<path>.data` beside the model; beyond 2 GB they always go there.
+            options: `dynamic_size`, `postprocess`, `preprocess`, `rename`, `fp16`, `external_data`, `seed`: see
+                `protogen.convert.onnx_options.OnnxOptions`.
 
         Returns:
             The model. If its weights went to a file apart, or `path` is given and they exceed 256 MB, big initializers only
             refer to what was written (external data), so that they are not in memory twice: `onnx.load(path)` reads them.
 
         Raises:
-            ProtogenError: unknown shapes, or layers without an ONNX form (all of them named).
+            ProtogenError: unknown shapes, layers without an ONNX form (all of them named), or options that do not fit the net.
         """
         from .convert.onnx import to_onnx
 
-        return to_onnx(self, path, opset=opset, dynamic_batch=dynamic_batch, fold=fold, seed=seed, external_data=external_data)
+        return to_onnx(self, path, opset=opset, dynamic_batch=dynamic_batch, fold=fold, **options)
 
     def save_caffemodel(self, path: str | Path) -> None:
         """Write the weights with layer names, types and blob shapes: a .caffemodel, or HDF5 if `path` ends in .h5.

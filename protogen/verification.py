@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .backends.opencv import run_opencv
 from .errors import ProtogenError, did_you_mean
 from .progress import track
 
@@ -273,4 +274,4 @@ def run_onnxruntime(net: Net, feed: Blobs, *, device: str = "cpu", seed: int = 0
     return dict(zip(names, session.run(None, {name: value for name, value in feed.items() if name in used})))
 
 
-BACKENDS: dict[str, Callable[..., Blobs]] = {"torch": run_torch, "onnxruntime": run_onnxruntime}
+BACKENDS: dict[str, Callable[..., Blobs]] = {"torch": run_torch, "onnxruntime": run_onnxruntime, "opencv": run_opencv}

@@ -10,13 +10,15 @@ and roots only `positive` ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 import protogen
+from protogen.prototxt.message import Message
 
 Shape = tuple[int, ...]
 Feed = Callable[[np.random.Generator, Shape], np.ndarray]
@@ -89,7 +91,7 @@ class Grower:
     """A net while it grows.
 
     Args:
-        pick: draws one of a sequence; the first is the simplest.
+        pick: draws one of a sequence.
 
     Attributes:
         builder: takes the layers.
@@ -194,25 +196,60 @@ class Grower:
 
 
 class RandomNet:
-    """A net with random weights, and values for its inputs; `repr` is its prototxt."""
+    """A net with weights, and values for its inputs; `text` is its prototxt."""
 
     def __init__(self, net: protogen.Net, values: dict[str, np.ndarray]) -> None:
         self.net, self.values = net, values
 
-    def __repr__(self) -> str:
+    @property
+    def text(self) -> str:
         return self.net.to_prototxt()
 
+    def __repr__(self) -> str:
+        return f"<a net of {len(self.net.layers)} layers: {', '.join(layer.type for layer in self.net.layers)}>"
 
-def random_net(pick: Callable[[Sequence[Any]], Any]) -> RandomNet:
-    """A net of `LEAST` to `MOST` layers.
+    def single_layers(self) -> Iterator[RandomNet]:
+        """Each layer by itself, fed with what it reads in this net: where something goes wrong, one of them may show it."""
+        read = self._bottoms()
+        for op in self.net.ops:
+            if op.layer.name in read:
+                yield self._alone(op, read[op.layer.name])
 
-    >>> import random
-    >>> LEAST <= len(random_net(random.Random(0).choice).net.layers) <= MOST
+    def _bottoms(self) -> dict[str, list[np.ndarray]]:
+        """What each layer reads, by the layer's name."""
+        import torch
+
+        module, read = self.net.to_torch(), {}
+        for layer, name in module.module_names.items():
+            keep = lambda _, bottoms, tops, layer=layer: read.update({layer: [bottom.detach().numpy() for bottom in bottoms]})  # noqa: E731
+            getattr(module, name).register_forward_hook(keep)
+        module(*(torch.tensor(self.values[name]) for name in self.net.inputs))
+        return read
+
+    def _alone(self, op: protogen.LayerType, bottoms: Sequence[np.ndarray]) -> RandomNet:
+        values = dict(zip(op.layer.bottoms, bottoms))
+        definition = Message.of("NetParameter", name="one layer")
+        for name, value in values.items():
+            shape = {"shape": {"dim": list(value.shape)}}
+            definition.append("layer", Message.of("LayerParameter", name=name, type="Input", top=[name], input_param=shape))
+        layer = op.layer.message.copy()
+        layer.set("top", [f"{top}_made" if top in values else top for top in op.layer.tops])
+        layer.set("name", op.layer.name)
+        definition.append("layer", layer)
+        net = protogen.Net(definition)
+        if op.blobs:
+            net.weights[op.layer.name] = self.net.weights[op.layer.name]
+        return RandomNet(net, values)
+
+
+def random_net(seed: int, layers: int) -> RandomNet:
+    """A net of `layers` layers of both phases, or up to `LONGEST_OFFER` - 1 more; with fewer, the same seed gives its beginning.
+
+    >>> len(random_net(seed=1, layers=20).net.definition.layer) in range(20, 20 + LONGEST_OFFER)
     True
     """
-    grower = Grower(pick)
-    wanted = pick(range(LEAST, MOST - LONGEST_OFFER + 1))
-    while grower.count < wanted:
+    grower = Grower(random.Random(seed).choice)
+    while grower.count < layers:
         grower.step()
     net = grower.builder.build()
     rng = np.random.default_rng(0)

@@ -276,3 +276,12 @@ def test_names_are_data() -> None:
     b.conv(b.input(odd, (1, 3, 4, 4)), 2, 1, name=f"{odd}/conv")
     again = protogen.loads(b.build().to_prototxt())
     assert (again.name, again.layers[1].name, again.inputs) == ('a "net"\n{{ 7 * 7 }}', f"{odd}/conv", [odd])
+
+
+def test_made_up_names_differ_from_those_of_the_other_phase() -> None:
+    b = protogen.NetBuilder()
+    x = b.input("data", (2, 3))
+    label = b.input("label", (2,))
+    for _ in range(2):
+        b.softmax_loss(x, label, include={"phase": "TRAIN"})
+    assert [layer.name for layer in b.build().at("TRAIN").layers[2:]] == ["loss1", "loss2"]

@@ -178,7 +178,7 @@ def test_enum_values(pool: Any, facts: dict[str, Any]) -> None:
         for enum, values in schema["enums"].items():
             known = pool.FindEnumTypeByName(f"caffe.{enum}").values_by_name
             for value, number in values.items():
-                if value not in known or fork in ("bvlc", "ssd") and known[value].number != number:
+                if value not in known or (fork in ("bvlc", "ssd") and known[value].number != number):
                     wrong.append(f"{fork}: {enum}.{value} = {number}")
     assert wrong == []
 
@@ -213,9 +213,7 @@ def test_weights_have_bvlcs_wire_format(pool: Any) -> None:
     """A .caffemodel as real Caffe writes it: net name, one layer with name, type and a blob."""
     blob = b"\x3a\x04\x0a\x02\x01\x02" + b"\x2a\x08" + struct.pack("<2f", 0.5, -2)
     layer = b"\x0a\x02fc" + b"\x12\x0cInnerProduct" + b"\x3a" + bytes([len(blob)]) + blob
-    net = message_class(pool, "NetParameter").FromString(
-        b"\x0a\x01n" + b"\xa2\x06" + bytes([len(layer)]) + layer
-    )
+    net = message_class(pool, "NetParameter").FromString(b"\x0a\x01n" + b"\xa2\x06" + bytes([len(layer)]) + layer)
     assert (net.name, net.layer[0].name, net.layer[0].type) == ("n", "fc", "InnerProduct")
     assert list(net.layer[0].blobs[0].shape.dim) == [1, 2]
     assert list(net.layer[0].blobs[0].data) == [0.5, -2]

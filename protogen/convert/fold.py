@@ -120,7 +120,7 @@ def _as_scale(node: Node, scale: object, shift: object) -> Node:
     """The affine layer as a Scale layer with a bias, under its own name."""
     import numpy as np
 
-    from ..net import Layer
+    from ..layer import Layer
     from ..prototxt.message import Message
 
     message = Message.of("LayerParameter", name=node.message.name, type="Scale", bottom=node.message.bottom, top=node.message.top)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConversionError, ProtogenError, did_you_mean
 from ..files import replacing, write_text
@@ -19,24 +19,26 @@ class Options:
     """Settings of a conversion; each format takes those it knows.
 
     Attributes:
-        opset, dynamic_batch, external_data: of ONNX.
+        dynamic_batch: leave the batch size open (ONNX and torch.export).
         fold: fold BatchNorm and Scale, drop what does nothing in inference; None is the format's own habit.
         seed: for the fillers of blobs without weights.
+        onnx: what only ONNX knows, as keyword arguments of `Net.to_onnx` (see `OnnxOptions`).
     """
 
-    opset: int = 17
     dynamic_batch: bool = False
     fold: bool | None = None
     seed: int = 0
-    external_data: bool = False
+    onnx: Mapping[str, Any] = field(default_factory=dict)
 
 
 def save_onnx(net: Net, path: Path, options: Options) -> None:
     """An ONNX model, folded unless told otherwise; its weights go from array to file and are never held twice."""
     from .onnx import emit
+    from .onnx_options import OnnxOptions
 
-    model = emit(net, options.opset, options.dynamic_batch, options.fold is not False, options.seed)
-    model.save(path, options.external_data)
+    fold = options.fold is not False
+    settings = OnnxOptions(dynamic_batch=options.dynamic_batch, fold=fold, seed=options.seed, **options.onnx)
+    emit(net, settings).save(path, settings.external_data)
 
 
 def save_exported(net: Net, path: Path, options: Options) -> None:

@@ -65,7 +65,7 @@ def rebuild(net: Net, nodes: list[Node]) -> Net:
         for rule in ("include", "exclude"):
             message.remove(rule)
         definition.append("layer", message)
-    shapes = {blob: net.shapes[blob] for blob in net.inputs}
+    shapes = {blob: net.shapes[blob] for node in nodes if node.op.is_input for blob in node.message.top}
     twin = Net(definition, phase=net.phase, inputs=shapes, source=net.source, groups=net._groups)
     twin.weights.update({node.message.name: node.weights for node in nodes if node.weights})
     return twin

@@ -143,7 +143,9 @@ class NetModule(nn.Module):
 
     def _run(self, inputs: Sequence[Tensor], keep: bool) -> dict[str, Tensor]:
         if len(inputs) != len(self.input_names):
-            raise ProtogenError(f"this net takes {len(self.input_names)} inputs ({', '.join(self.input_names)}), not {len(inputs)}")
+            raise ProtogenError(
+                f"this net takes {len(self.input_names)} inputs ({', '.join(self.input_names)}), not {len(inputs)}"
+            )
         blobs = dict(zip(self.input_names, inputs))
         for step in self._steps:
             made = getattr(self, step.module)(*[blobs[name] for name in step.bottoms])

@@ -2,101 +2,132 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..errors import ConversionError, ProtogenError
-from .onnx_file import OnnxModel
+from ..errors import ConversionError, ProtogenError, did_you_mean
+from .cut import without_postprocess
+from .onnx_file import OnnxModel, half_of
 from .onnx_graph import OnnxGraph
+from .onnx_metadata import describe
+from .onnx_options import OnnxOptions
+from .onnx_shapes import dimensions, require_size_free
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy as np
     import onnx
 
-    from ..layers.base import LayerType, Shape
+    from ..layers.base import LayerType
     from ..net import Net
+    from .onnx_options import Preprocess
+    from .onnx_shapes import Dimension
 
-OPSETS = range(11, 22)
 # ONNX file format version that came with each operator set (onnx/docs/Versioning.md).
 _IR_VERSIONS = {11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
 MAX_RETURNED_BYTES = 256 << 20
 """Most weights that `to_onnx` both writes to a file and returns in memory."""
 
 
-def to_onnx(
-    net: Net,
-    path: str | Path | None = None,
-    opset: int = 17,
-    dynamic_batch: bool = False,
-    fold: bool = True,
-    seed: int = 0,
-    all_blobs: bool = False,
-    external_data: bool = False,
-) -> onnx.ModelProto:
-    """See `Net.to_onnx`; with `all_blobs` every blob is an output, as `verify` wants it."""
-    model = emit(net, opset, dynamic_batch, fold, seed, all_blobs)
+def to_onnx(net: Net, path: str | Path | None = None, **options: Any) -> onnx.ModelProto:
+    """See `Net.to_onnx`; `options` are the attributes of `OnnxOptions`."""
+    settings = OnnxOptions(**options)
+    model = emit(net, settings)
     if path is None:
         return model.proto()
-    written = model.save(path, external_data)
-    return written if external_data or model.nbytes > MAX_RETURNED_BYTES else model.proto()
+    written = model.save(path, settings.external_data)
+    return written if settings.external_data or model.nbytes > MAX_RETURNED_BYTES else model.proto()
 
 
-def emit(
-    net: Net, opset: int = 17, dynamic_batch: bool = False, fold: bool = True, seed: int = 0, all_blobs: bool = False
-) -> OnnxModel:
+def emit(net: Net, options: OnnxOptions | None = None) -> OnnxModel:
     """The net as an ONNX model whose weights are still arrays, checked.
 
     Raises:
-        ConversionError: an unknown opset, or layers without an ONNX form (all of them named).
+        ConversionError: layers without an ONNX form (all of them named), or options that do not fit the net.
     """
-    if opset not in OPSETS:
-        raise ConversionError(f"opset {opset} is not supported; choose one of {OPSETS[0]} to {OPSETS[-1]}")
+    options = options or OnnxOptions()
     original = net
-    if fold and net.phase == "TEST":
+    if not options.postprocess:
+        net = original = without_postprocess(net, options.seed)
+    if options.fold and net.phase == "TEST":
         from .fold import folded
 
-        net = folded(net, seed)
-    model = _Emitter(net, opset, dynamic_batch, seed, all_blobs).model(original)
+        net = folded(net, options.seed)
+    emitter = Emitter(net, options, net.weights.filled(options.seed))
+    emitter.emit()
+    if options.dynamic_size:
+        require_size_free(net, emitter)
+    model = emitter.model(original.outputs)  # folded, they may be made in another order
+    describe(model.skeleton, original, options)
     model.check()
     return model
 
 
-class _Emitter:
+@dataclass
+class Emitted:
+    """What one layer became: a run of the graph's nodes, and the initializers made for them."""
+
+    op: LayerType
+    nodes: slice
+    initializers: list[str]
+
+
+class Emitter:
     """Emits one net; `current` maps blobs to the values that stand for them now."""
 
-    def __init__(self, net: Net, opset: int, dynamic_batch: bool, seed: int, all_blobs: bool) -> None:
-        self.net, self.all_blobs, self.dynamic_batch = net, all_blobs, dynamic_batch
-        self.graph = OnnxGraph(opset, dynamic_batch)
-        self.weights = net.weights.filled(seed)
+    def __init__(
+        self,
+        net: Net,
+        options: OnnxOptions,
+        weights: Mapping[str, Sequence[np.ndarray]],
+        dims: dict[str, list[Dimension]] | None = None,
+    ) -> None:
+        self.net, self.options, self.weights = net, options, weights
+        self.graph = OnnxGraph(options.opset, options.dynamic_batch, options.dynamic_size)
         self.shared = net.shared_blobs
         self.current: dict[str, str] = {}
         self.blob_inits: dict[tuple[str, int], str] = {}
-        self.dims = _dimensions(net, dynamic_batch)
+        self.dims = dims or dimensions(net, options)
         self.last_maker = {top: op for op in net.ops if not _is_idle(op) for top in op.layer.tops}
-        self.value_shapes: dict[str, Sequence[int | str | None]] = {}
+        self.value_shapes: dict[str, Sequence[Dimension]] = {}
+        self.overwritten: dict[str, str] = {}
+        self.emitted: list[Emitted] = []
+        self.image = options.preprocess.image_of(net) if options.preprocess else None
+        self.names = _new_names(net, options.rename)
 
-    def model(self, original: Net) -> OnnxModel:
-        """The finished model; `original` is the net before folding, for the description."""
-        from onnx import TensorProto, helper
+    def emit(self) -> None:
+        """Emit every layer.
 
-        from .. import __version__
-
-        self.graph.reserve(list(self.net.shapes))
+        Raises:
+            ConversionError: layers without an ONNX form, all of them named.
+        """
+        self.graph.reserve([*self.net.shapes, *self.options.rename.values()])
         problems = []
         for op in self.net.ops:
+            first, known = len(self.graph.nodes), len(self.graph.initializers)
             try:
                 self._layer(op)
             except ProtogenError as error:
                 problems.append(str(error))
                 self.current.update({top: top for top in op.layer.tops})
+            made = list(islice(self.graph.initializers, known, None))
+            self.emitted.append(Emitted(op, slice(first, len(self.graph.nodes)), made))
         if problems:
             raise ConversionError("\n".join(dict.fromkeys(problems)))
-        wanted = list(self.net.shapes) if self.all_blobs else original.outputs  # folded, they may be made in another order
-        outputs = [blob for blob in wanted if blob not in self.net.inputs]
-        self._name_outputs(outputs)
-        info = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, dims) for name, dims in self._shapes().items()}
+
+    def model(self, outputs: Sequence[str]) -> OnnxModel:
+        """The finished model with these outputs."""
+        from onnx import TensorProto, helper
+
+        wanted = list(self.net.shapes) if self.options.all_blobs else outputs
+        outputs = self._name_outputs([blob for blob in wanted if not self.last_maker[blob].is_input])
+        info = {
+            name: helper.make_tensor_value_info(self.names.get(name, name), TensorProto.FLOAT, dims)
+            for name, dims in self._shapes().items()
+        }
         graph = helper.make_graph(
             self.graph.nodes,
             self.net.name or "net",
@@ -104,16 +135,27 @@ class _Emitter:
             [info[blob] for blob in outputs],
             value_info=[proto for name, proto in info.items() if name not in outputs and name not in self.net.inputs],
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.graph.opset)], producer_name="protogen")
-        model.producer_version = __version__
+        arrays = self._used_initializers()
+        if self.options.fp16:
+            arrays = self._halved(graph, arrays)
+        _rename(graph.node, self.names)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.graph.opset)])
         model.ir_version = _IR_VERSIONS[self.graph.opset]
-        model.doc_string = f"Caffe net {original.name!r}" + (f" from {Path(original.source).name}" if original.source else "")
-        return OnnxModel(model, self._used_initializers())
+        return OnnxModel(model, arrays)
+
+    def _input(self, op: LayerType) -> None:
+        for top in op.layer.tops:
+            self.current[top] = top
+            if top == self.image:
+                assert self.options.preprocess is not None
+                self.graph.layer = "preprocess"
+                channels = self.net.shapes[top][1]
+                self.current[top] = _preprocessed(self.graph, top, self.options.preprocess, channels)
 
     def _layer(self, op: LayerType) -> None:
         layer = op.layer
         if op.is_input:
-            self.current.update({top: top for top in layer.tops})
+            self._input(op)
             return
         if _is_idle(op):
             return
@@ -125,9 +167,9 @@ class _Emitter:
         values = [made] if isinstance(made, str) else list(made)
         fresh = {name for node in graph.nodes[first:] for name in node.output}
         for top, shape, value in zip(layer.tops, op.tops, values):
-            if value in fresh and top not in self.net.inputs:
-                name = top if self.last_maker[top] is op else graph.unique(f"{top}/{graph.layer}")
-                _rename(graph.nodes[first:], value, name)
+            if value in fresh:
+                name = self._public(top) if self.last_maker[top] is op else graph.unique(f"{top}/{graph.layer}")
+                _rename(graph.nodes[first:], {value: name})
                 values = [name if other == value else other for other in values]
                 value = name
                 if self.last_maker[top] is op:
@@ -147,19 +189,53 @@ class _Emitter:
             names.append(self.blob_inits[key])
         return names
 
-    def _name_outputs(self, outputs: Sequence[str]) -> None:
-        """Give each output's value the blob's name; a value that already has a name of its own gets an Identity."""
+    def _public(self, blob: str) -> str:
+        """The name of a blob's last value: the blob's, or `<blob>_out` for an input that a layer overwrites in place."""
+        if blob not in self.net.inputs:
+            return blob
+        if blob not in self.overwritten:
+            self.overwritten[blob] = self.graph.unique(f"{blob}_out")
+        return self.overwritten[blob]
+
+    def _name_outputs(self, outputs: Sequence[str]) -> list[str]:
+        """Let each output's value have its public name, by an Identity if it has a name of its own; return the names."""
         for blob in outputs:
-            value = self.current[blob]
-            if value == blob:
+            value, name = self.current[blob], self._public(blob)
+            if value == name:
                 continue
             self.graph.layer = blob
             made = self.graph.add("Identity", value)
-            _rename(self.graph.nodes[-1:], made, blob)
-            self.value_shapes[blob] = self.dims[blob]
+            _rename(self.graph.nodes[-1:], {made: name})
+            self.value_shapes[name] = self.dims[blob]
+        return [self._public(blob) for blob in outputs]
 
-    def _shapes(self) -> dict[str, Sequence[int | str | None]]:
-        return {**{blob: self.dims[blob] for blob in self.net.inputs}, **self.value_shapes}
+    def _shapes(self) -> dict[str, Sequence[Dimension]]:
+        inputs = {blob: self.dims[blob] for blob in self.net.inputs}
+        if self.image is not None and self.options.preprocess is not None and self.options.preprocess.nhwc:
+            n, c, h, w = inputs[self.image]
+            inputs[self.image] = [n, h, w, c]
+        return {**inputs, **self.value_shapes}
+
+    def _halved(self, graph: onnx.GraphProto, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Weights as float16, each brought back to float32 by a Cast before anything else.
+
+        Those that float16 does not suit stay (see `half_of`); so do constants that are no weights: prior boxes need their digits.
+        """
+        from onnx import TensorProto, helper
+
+        ours = {name for made in self.emitted if made.op.blobs for name in made.initializers}
+        result, casts, wide = dict(arrays), [], {}
+        for name, array in arrays.items():
+            half = half_of(array) if name in ours else None
+            if half is not None:
+                result[name], wide[name] = half, self.graph.unique(f"{name}/float32")
+                node = self.graph.unique(f"node:{name}/Cast").removeprefix("node:")
+                casts.append(helper.make_node("Cast", [name], [wide[name]], name=node, to=TensorProto.FLOAT))
+        nodes = [*casts, *graph.node]
+        _rename(nodes[len(casts) :], wide)
+        graph.ClearField("node")
+        graph.node.extend(nodes)
+        return result
 
     def _used_initializers(self) -> dict[str, np.ndarray]:
         used = {name for node in self.graph.nodes for name in node.input}
@@ -171,49 +247,34 @@ def _is_idle(op: LayerType) -> bool:
     return op.is_identity and op.layer.tops == op.layer.bottoms
 
 
-def _rename(nodes: Sequence[onnx.NodeProto], old: str, new: str) -> None:
+def _new_names(net: Net, rename: Mapping[str, str]) -> dict[str, str]:
+    """`rename`, checked: it names inputs and outputs, and gives names that nothing else has."""
+    public = [*net.inputs, *net.outputs]
+    for old, new in rename.items():
+        if old not in public:
+            raise ConversionError(
+                f"cannot rename {old!r}: it is no input or output{did_you_mean(old, public)} (there are: {', '.join(public)})"
+            )
+        if not new or (new in net.shapes and new not in rename) or list(rename.values()).count(new) > 1:
+            raise ConversionError(f"cannot rename {old!r} to {new!r}: " + ("that name is taken" if new else "a name is needed"))
+    return dict(rename)
+
+
+def _preprocessed(graph: OnnxGraph, x: str, what: Preprocess, channels: int) -> str:
+    """The image as the net wants it."""
+    if what.nhwc:
+        x = graph.transpose(x, [0, 3, 1, 2])
+    if what.swap_rb:
+        x = graph.add("Gather", x, graph.ints(*range(channels)[::-1]), axis=1)
+    mean, scale = (graph.constant([[[n]] for n in numbers]) for numbers in (what.means, what.scales))
+    if any(what.means):
+        x = graph.add("Sub", x, mean)
+    return graph.add("Mul", x, scale) if any(number != 1 for number in what.scales) else x
+
+
+def _rename(nodes: Iterable[onnx.NodeProto], new_names: Mapping[str, str]) -> None:
     for node in nodes:
         for names in (node.input, node.output):
             for i, name in enumerate(names):
-                if name == old:
-                    names[i] = new
-
-
-def _dimensions(net: Net, dynamic_batch: bool) -> dict[str, list[int | str | None]]:
-    """Blob shapes as the model states them: None where a size follows from the data (boxes found, say).
-
-    With an open batch, "N" where a dimension is the batch and None where it is something else that follows the batch.
-    """
-    shapes = net.shapes
-    with_rows = _grown(net, rows=1) if any(op.dynamic_rows is not None for op in net.ops) else shapes
-    with_batch = shapes
-    if dynamic_batch:
-        try:
-            with_batch = _grown(net, batch=1)
-        except ProtogenError as error:
-            raise ConversionError(f"the batch cannot be left open (--dynamic-batch): with another batch size, {error}") from error
-    batch = {shapes[name][0] for name in net.inputs if shapes[name]}
-
-    def dimension(a: int, rows: int, items: int) -> int | str | None:
-        if a == rows == items:
-            return a
-        return "N" if a == rows and len(batch) == 1 and a in batch and items == a + 1 else None
-
-    return {
-        blob: [dimension(*sizes) for sizes in zip(shape, with_rows[blob], with_batch[blob])] for blob, shape in shapes.items()
-    }
-
-
-def _grown(net: Net, batch: int = 0, rows: int = 0) -> dict[str, Shape]:
-    """Blob shapes with so many items more in each input, and so many rows more where the data tell how many there are."""
-    shapes: dict[str, Shape] = {}
-    for op in net.ops:
-        if op.is_input:
-            shapes.update({top: tuple(dim + batch * (i == 0) for i, dim in enumerate(net.shapes[top])) for top in op.layer.tops})
-            continue
-        tops = type(op)(op.layer, [shapes[bottom] for bottom in op.layer.bottoms], net.phase).tops
-        axis = op.dynamic_rows
-        if axis is not None:
-            tops = [(*top[:axis], top[axis] + rows, *top[axis + 1 :]) for top in tops]
-        shapes.update(zip(op.layer.tops, tops))
-    return shapes
+                if name in new_names:
+                    names[i] = new_names[name]

@@ -130,6 +130,29 @@ class OnnxModel:
         return copy
 
 
+def half_of(array: np.ndarray) -> np.ndarray | None:
+    """Weights as float16, for half the space; None for what should stay as it is.
+
+    That is what is small, vectors (biases, statistics), and what float16 cannot hold: a value beyond 65504, or no value large
+    enough to have all of float16's 11 bits.
+    """
+    import numpy as np
+
+    if array.dtype != np.float32 or array.ndim < 2 or array.nbytes < _EXTERNAL_FROM:
+        return None
+    half = np.empty(array.shape, np.float16)
+    limits = np.finfo(np.float16)
+    at, flat, largest = 0, half.reshape(-1), 0.0
+    for piece in chunks(array):
+        peak = float(np.abs(piece).max())
+        if not peak <= float(limits.max):
+            return None
+        largest = max(largest, peak)
+        flat[at : at + piece.size] = piece
+        at += piece.size
+    return half if largest >= float(limits.smallest_normal) else None
+
+
 def _described(name: str, array: np.ndarray) -> onnx.TensorProto:
     """A tensor without its values."""
     import onnx

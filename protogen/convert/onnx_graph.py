@@ -20,12 +20,13 @@ class OnnxGraph:
     Attributes:
         opset: version of the standard operator set that nodes must keep to.
         dynamic_batch: whether the first axis of the inputs is open.
+        dynamic_size: whether height and width of the inputs are open: what is emitted must not depend on them.
         layer: name of the layer that is emitting; nodes and values are named after it.
         initializers: constants and weights by name.
     """
 
-    def __init__(self, opset: int, dynamic_batch: bool = False) -> None:
-        self.opset, self.dynamic_batch = opset, dynamic_batch
+    def __init__(self, opset: int, dynamic_batch: bool = False, dynamic_size: bool = False) -> None:
+        self.opset, self.dynamic_batch, self.dynamic_size = opset, dynamic_batch, dynamic_size
         self.layer = ""
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, np.ndarray] = {}
@@ -52,10 +53,16 @@ class OnnxGraph:
     def add(self, op_type: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
         """Append a node and return its output's name, or a list of names if `outputs` is not 1.
 
-        Attributes that are None are left out; an empty input name ("") skips an optional input.
+        Attributes that are None are left out; an empty input name ("") skips an optional input. Constants are joined at once: a
+        Concat of prior boxes, say, becomes an initializer.
         """
         from onnx import helper
 
+        if op_type == "Concat" and all(name in self.initializers for name in inputs):
+            import numpy as np
+
+            joined = np.concatenate([self.initializers[name] for name in inputs], attributes["axis"])
+            return self.initializer(f"{self.layer}/constant", joined)
         given = {key: value for key, value in attributes.items() if value is not None}
         names = [self.unique(f"{self.layer}/{op_type}:{i}" if outputs > 1 else f"{self.layer}/{op_type}") for i in range(outputs)]
         inputs = inputs[: max((i + 1 for i, name in enumerate(inputs) if name), default=0)]

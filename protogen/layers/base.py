@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..convert.onnx_graph import OnnxGraph
-    from ..net import Layer
+    from ..layer import Layer
 
 Shape = tuple[int, ...]
 MAX_ELEMENTS = 2**31 - 1  # Caffe's Blob::Reshape refuses more: counts are int32
@@ -75,6 +75,7 @@ class LayerType:
     is_input: ClassVar[bool] = False  # a source whose tops are fed from outside
     is_loss: ClassVar[bool] = False  # first top counts into the net's loss by default
     has_gradient: ClassVar[bool] = True
+    is_postprocess: ClassVar[bool] = False  # turns a net's predictions into detections; `to_onnx(postprocess=False)` cuts it off
     onnx_note: ClassVar[str] = ""  # why there is no ONNX form, for types that need none
     # Bottoms that carry labels or indices: random inputs for them are small whole numbers.
     index_bottoms: ClassVar[tuple[int, ...]] = ()

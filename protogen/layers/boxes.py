@@ -110,8 +110,10 @@ def onnx_suppress(
     """A mask (G, K) of 1.0 and 0.0: the boxes (G, K, 4) left of each group, those with scores (G, 1, K) above `score`.
 
     NonMaxSuppression takes better scores first, of equal ones the first; it drops what overlaps more than `threshold`.
-    What it picks comes in no stated order, so it is turned into a mask.
+    What it picks comes in no stated order, so it is turned into a mask. The boxes must come best first.
     """
+    if score < 0:  # OpenCV allows no negative threshold; in sorted order it is enough to know which boxes count
+        scores, score = graph.add("Cast", graph.add("Greater", scores, graph.scalar(score)), to=1), 0.0
     limits = [graph.constant(limit, "int64"), graph.scalar(min(threshold, 1.0)), graph.scalar(score)]
     picked = graph.add("NonMaxSuppression", boxes, scores, *limits, center_point_box=int(center))
     where = graph.add("Gather", picked, graph.ints(0, 2), axis=1)

@@ -34,7 +34,10 @@ class Convolutional(LayerType):
 
     def setup(self) -> None:
         p = self.param
-        self.check(len(self.bottoms) == len(self.layer.tops), f"has {len(self.bottoms)} bottoms and {len(self.layer.tops)} tops; each bottom needs a top")
+        self.check(
+            len(self.bottoms) == len(self.layer.tops),
+            f"has {len(self.bottoms)} bottoms and {len(self.layer.tops)} tops; each bottom needs a top",
+        )
         self.same_shape()
         shape = self.bottoms[0]
         self.channel_axis = self.axis(p.axis)
@@ -62,7 +65,9 @@ class Convolutional(LayerType):
         self.num_output, self.group = int(self.param.num_output), int(self.param.group)
         self.check(self.num_output > 0, "num_output must be positive")
         self.check(self.group > 0, "group must be positive")
-        self.check(self.channels % self.group == 0, f"group {self.group} does not divide the {self.channels} channels of its bottom")
+        self.check(
+            self.channels % self.group == 0, f"group {self.group} does not divide the {self.channels} channels of its bottom"
+        )
         self.check(self.num_output % self.group == 0, f"group {self.group} does not divide num_output {self.num_output}")
 
     def weight_shape(self) -> Shape:
@@ -99,7 +104,9 @@ class Convolutional(LayerType):
 
         if len(self.bottoms) > 1 or self.channel_axis != 1 or len(self.kernel) > 3:
             return None
-        kinds = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d) if self.transposed else (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+        kinds = (
+            (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d) if self.transposed else (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+        )
         # The weights are set right after: drawing random ones first would take most of the time.
         return skip_init(
             kinds[len(self.kernel) - 1], self.channels, self.num_output, self.kernel, stride=self.stride, padding=self.pad,
@@ -139,16 +146,22 @@ class Convolutional(LayerType):
                 if graph.dynamic_batch:
                     raise graph.refuse(f"channels on axis {self.channel_axis} allow no open batch")
                 x = graph.reshape(x, (-1, *self.bottoms[0][self.channel_axis :]))
+            pad = self.pad
+            if not self.transposed and max(self.kernel) == 1 and any(pad):
+                # OpenCV 5 reads past the bottom of padded 1x1 convolutions; ONNX Runtime merges the Pad back in.
+                x, pad = graph.pad(x, [0, 0, *pad], [0, 0, *pad]), (0,) * len(pad)
             y = graph.add(
                 op, x, *blobs, kernel_shape=list(self.kernel), strides=list(self.stride),
-                pads=[*self.pad, *self.pad], dilations=list(self.dilation), group=self.group,
+                pads=[*pad, *pad], dilations=list(self.dilation), group=self.group,
             )  # fmt: skip
             tops.append(y if self.channel_axis == 1 else graph.reshape(y, self.tops[0]))
         return tops
 
     # ---- folding
 
-    def absorb(self, message: Message, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray) -> list[np.ndarray] | None:
+    def absorb(
+        self, message: Message, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray
+    ) -> list[np.ndarray] | None:
         import numpy as np
 
         if len(self.bottoms) > 1 or self.channel_axis != 1 or len(scale) != self.num_output:
@@ -200,4 +213,3 @@ class Deconvolution(Convolutional):
 
 def _text(values: Sequence[int]) -> str:
     return "x".join(map(str, values))
-

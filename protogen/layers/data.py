@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..convert.onnx_graph import OnnxGraph
-    from ..net import Layer
+    from ..layer import Layer
 
 
 class Source(LayerType):

@@ -28,6 +28,7 @@ class DetectionEvaluate(LayerType):
     param_name = "detection_evaluate_param"
     n_bottoms = (2, 2)
     has_gradient = False
+    is_postprocess = True
     onnx_note = "it evaluates detections against ground truth"
 
     def setup(self) -> None:

@@ -31,6 +31,7 @@ class DetectionOutput(LayerType):
     param_name = "detection_output_param"
     n_bottoms = (3, 4)
     has_gradient = False
+    is_postprocess = True
     dynamic_rows = 2
 
     def setup(self) -> None:
@@ -175,11 +176,18 @@ class DetectionOutput(LayerType):
         return graph.add("Add", order, graph.constant(starts, "int64")) if starts.any() else order
 
     def _onnx_upright(self, graph: OnnxGraph, boxes: str) -> str:
-        """Boxes that NonMaxSuppression sees as Caffe does: it would turn those that are inside out; Caffe takes them as empty."""
+        """Boxes as NonMaxSuppression should see them: those that are empty or inside out overlap nothing in Caffe.
+
+        ONNX's op would turn the latter, and OpenCV takes all empty boxes for the same one: each gets a place far away.
+        """
+        import numpy as np
+
         if self.param.code_type == "CENTER_SIZE":
             return boxes
         low, high = graph.split(boxes, [2, 2], 3)
-        return graph.add("Concat", low, graph.add("Max", low, high), axis=3)
+        sound = graph.add("Greater", graph.reduce("Min", graph.add("Sub", high, low), [3]), graph.scalar(0.0))
+        corner = 2.0**20 + 2 * np.arange(self.candidates).reshape(-1, 1)
+        return graph.add("Where", sound, boxes, graph.constant(np.concatenate([corner, corner, corner + 1, corner + 1], 1)))
 
     def _onnx_best(self, graph: OnnxGraph, keep: str, scores: str) -> str:
         """The mask, limited to the `keep_top_k` best scores of each image: (N, classes * count)."""

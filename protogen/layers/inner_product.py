@@ -57,7 +57,9 @@ class InnerProduct(LayerType):
         y = graph.add("MatMul", x, weight)
         return graph.add("Add", y, blobs[1]) if self.bias else y
 
-    def absorb(self, message: Message, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray) -> list[np.ndarray] | None:
+    def absorb(
+        self, message: Message, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray
+    ) -> list[np.ndarray] | None:
         import numpy as np
 
         if self.first != 1 or len(scale) != self.num_output:

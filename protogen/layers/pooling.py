@@ -180,11 +180,33 @@ class Pooling(LayerType):
         """The value of the first top."""
         if self.global_pooling and self.method != "STOCHASTIC":
             return graph.add("GlobalMaxPool" if self.method == "MAX" else "GlobalAveragePool", x)
+        if graph.dynamic_size and self.method != "STOCHASTIC":
+            return self._onnx_any_size(graph, x)
         if self.method == "MAX":
             return self._onnx_max(graph, x)
         if self.method == "AVE":
             return self._onnx_average(graph, x)
         return self._onnx_stochastic(graph, x)
+
+    def _onnx_any_size(self, graph: OnnxGraph, x: str) -> str:
+        """The op's own ceil mode, where it has Caffe's windows for images of every size: no last window is ever dropped."""
+        if not self.floor and any(pad > kernel - stride for pad, kernel, stride in zip(self.pad, self.kernel, self.stride)):
+            raise graph.refuse(
+                f"with kernel {self.kernel}, stride {self.stride} and pad {self.pad}, which windows it has depends on the size; "
+                "it cannot be left open (--dynamic-size)"
+            )
+        attributes: dict[str, Any] = {"kernel_shape": list(self.kernel), "strides": list(self.stride)}
+        full = self.floor or self.stride == (1, 1)  # no window reaches beyond the padded image
+        if not full:
+            attributes["ceil_mode"] = 1
+        if self.method == "MAX":
+            return graph.add("MaxPool", x, pads=[*self.pad, *self.pad], **attributes)
+        if not any(self.pad):
+            return graph.add("AveragePool", x, **attributes)
+        if full:
+            return graph.add("AveragePool", x, pads=[*self.pad, *self.pad], count_include_pad=1, **attributes)
+        # Opsets and runtimes disagree about padding that counts in windows that are cut: here it is part of the image.
+        return graph.add("AveragePool", graph.pad(x, [0, 0, *self.pad], [0, 0, *self.pad]), **attributes)
 
     def _onnx_windows(self, graph: OnnxGraph, x: str) -> tuple[str, dict[str, Any], list[int]]:
         """`x` without what no window covers, the attributes of a pooling op, and the size of what it then gives from.

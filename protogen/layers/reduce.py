@@ -38,8 +38,10 @@ class Reduction(LayerType):
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
         axes = range(self.start, len(self.bottoms[0]))
-        y = graph.reduce(self._ONNX[self.operation], bottoms[0], axes, keepdims=False)
-        return y if self.coeff == 1 else graph.add("Mul", y, graph.scalar(self.coeff))
+        scalar = self.start == 0  # OpenCV 5 does not compute with scalars: the axes go last
+        y = graph.reduce(self._ONNX[self.operation], bottoms[0], axes, keepdims=scalar)
+        y = y if self.coeff == 1 else graph.add("Mul", y, graph.scalar(self.coeff))
+        return graph.squeeze(y, axes) if scalar else y
 
 
 @register("ArgMax")

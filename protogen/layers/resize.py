@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .base import LayerType, register
+from .boxes import constant_like
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..convert.onnx_graph import OnnxGraph
-    from ..net import Layer
+    from ..layer import Layer
 
 
 @register("Interp")
@@ -77,10 +78,16 @@ class Interp(LayerType):
         begin, end = self.crop
         if begin or end:
             x = graph.slice(x, [begin, begin], [h - end, w - end], [2, 3])
-        sizes = graph.ints(n, c, *self.tops[0][2:])
+        height, width = self.tops[0][2:]
+        if h - begin - end == 1:  # OpenCV 5 reads past the end when it resizes a single row
+            single = w - begin - end == 1
+            x = graph.add("Expand", x, graph.ints(1, 1, height, width if single else 1))
+            if single:
+                return x
+        sizes = graph.ints(n, c, height, width)
         if graph.dynamic_batch:
             outer = graph.slice(graph.add("Shape", x), [0], [2], [0])
-            sizes = graph.add("Concat", outer, graph.ints(*self.tops[0][2:]), axis=0)
+            sizes = graph.add("Concat", outer, graph.ints(height, width), axis=0)
         return _resize(graph, x, sizes=sizes, mode="linear", coordinate_transformation_mode="align_corners")
 
 
@@ -164,7 +171,7 @@ class Unpool(LayerType):
         shape = graph.ints(n, c, height * width)
         if graph.dynamic_batch:
             shape = graph.add("Concat", graph.slice(graph.add("Shape", x), [0], [2], [0]), graph.ints(height * width), axis=0)
-        zeros = graph.add("ConstantOfShape", shape)
+        zeros = constant_like(graph, shape, 0.0)
         index = graph.add("Cast", graph.reshape(bottoms[1], [0, 0, -1]), to=7)  # 7: INT64
         plane = graph.add("ScatterElements", zeros, index, graph.reshape(x, [0, 0, -1]), axis=2)
         return graph.reshape(plane, [0, 0, height, width])

@@ -133,10 +133,58 @@ class ROIPooling(RegionPooling):
         return torch.cat(found)
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
-        data, regions = bottoms
-        if len(self.bottoms[1]) != 2:
-            regions = graph.reshape(regions, [-1, 5])
-        return graph.add("MaxRoiPool", data, regions, pooled_shape=list(self.pooled), spatial_scale=self.scale)
+        """OpenCV 5 has no MaxRoiPool, so cells are looked up: maxima of 1, 2, 4, ... rows and columns are made once, and
+        any cell is covered by four of these windows."""
+        _, channels, height, width = self.bottoms[0]
+        regions = graph.reshape(bottoms[1], [-1, 5, 1, 1])
+        image, left, top, right, bottom = graph.split(regions, [1] * 5, 1)
+        rows, inside_rows = self._onnx_windows(graph, top, bottom, height, [1, 1, -1, 1])
+        columns, inside_columns = self._onnx_windows(graph, left, right, width, [1, 1, 1, -1])
+        table = graph.transpose(bottoms[0], [0, 2, 3, 1])  # channels last: looking up copies them in one go
+        for axis, size in ((1, height), (2, width)):
+            table = _onnx_maxima(graph, table, axis, size)
+        table = graph.reshape(table, [-1, channels])
+        high, wide = height * height.bit_length(), width * width.bit_length()
+        image = graph.add("Mul", graph.add("Cast", image, to=7), graph.constant(high * wide, "int64"))
+        starts = [graph.add("Add", image, graph.add("Mul", row, graph.constant(wide, "int64"))) for row in rows]
+        parts = [graph.add("Gather", table, graph.add("Add", start, column)) for start in starts for column in columns]
+        inside = graph.unsqueeze(graph.add("And", inside_rows, inside_columns), [4])
+        y = graph.add("Where", inside, graph.add("Max", *parts), graph.scalar(0.0))
+        return graph.transpose(graph.squeeze(y, [1]), [0, 3, 1, 2])
+
+    def _onnx_windows(self, graph: OnnxGraph, start: str, end: str, size: int, shape: Sequence[int]) -> tuple[list[str], str]:
+        """Where each cell's first and last window are along an axis of `_onnx_maxima`, int64; and which cells are not empty."""
+        import numpy as np
+
+        pooled, scale = self.pooled[list(shape).index(-1) - 2], graph.scalar(self.scale)
+        start, end = (onnx_away(graph, graph.add("Mul", edge, scale)) for edge in (start, end))
+        one = graph.scalar(1.0)
+        extent = graph.add("Max", graph.add("Add", graph.add("Sub", end, start), one), one)
+        bin_size = graph.add("Div", extent, graph.scalar(float(pooled)))
+        cell = np.arange(pooled).reshape(shape)
+        edges = []
+        for op, cells in (("Floor", cell), ("Ceil", cell + 1)):
+            edge = graph.add(op, graph.add("Mul", graph.constant(cells), bin_size))
+            edges.append(graph.clip(graph.add("Add", edge, start), 0.0, float(size)))
+        first, last = edges
+        span = graph.add("Cast", graph.clip(graph.add("Sub", last, first), 1.0, float(size)), to=7)
+        levels = [max(0, n.bit_length() - 1) for n in range(size + 1)]  # by span: the largest window that fits
+        shift = graph.add("Gather", graph.constant([float(level * size) for level in levels]), span)
+        window = graph.add("Gather", graph.constant([float(1 << level) for level in levels]), span)
+        places = [graph.clip(first, None, float(size - 1)), graph.clip(graph.add("Sub", last, window), 0.0, None)]
+        places = [graph.add("Cast", graph.add("Add", place, shift), to=7) for place in places]
+        return places, graph.add("Less", first, last)
+
+
+def _onnx_maxima(graph: OnnxGraph, x: str, axis: int, size: int) -> str:
+    """Maxima of 1, 2, 4, ... neighbours from each place on, joined along the axis (what reaches past the end is cut)."""
+    levels, reach = [x], 1
+    while 2 * reach <= size:
+        behind = graph.ints(*(min(i + reach, size - 1) for i in range(size)))
+        x = graph.add("Max", x, graph.add("Gather", x, behind, axis=axis))
+        levels.append(x)
+        reach *= 2
+    return graph.add("Concat", *levels, axis=axis) if len(levels) > 1 else x
 
 
 @register("PSROIPooling")

@@ -36,7 +36,9 @@ class Broadcast(LayerType):
         self.check(end <= len(shape), f"axis {self.first} and num_axes {num_axes} go beyond the bottom's shape {shape}")
         self.operand: Shape = shape[self.first : end]
         if not self.learned:
-            self.check(self.bottoms[1] == self.operand, f"its second bottom {self.bottoms[1]} does not fit {shape} at axis {self.first}")
+            self.check(
+                self.bottoms[1] == self.operand, f"its second bottom {self.bottoms[1]} does not fit {shape} at axis {self.first}"
+            )
         self.tops = [shape]
 
     def view(self, ndim: int) -> list[int]:
@@ -99,7 +101,9 @@ class Scale(Broadcast):
         scale = weights[0].astype(np.float64)
         return scale, weights[1].astype(np.float64) if self.bias else np.zeros_like(scale)
 
-    def absorb(self, message: Message, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray) -> list[np.ndarray] | None:
+    def absorb(
+        self, message: Message, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray
+    ) -> list[np.ndarray] | None:
         import numpy as np
 
         own = self.affine(weights)

@@ -7,6 +7,7 @@ from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
 from .base import LayerType, Shape, count, register
+from .boxes import onnx_positions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -248,17 +249,16 @@ class Crop(LayerType):
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
         x, like = bottoms
         shape, wanted = self.bottoms
-        axes = [i for i in range(self.start, len(shape)) if shape[i] != wanted[i]]
-        follows = graph.dynamic_batch and self.start == 0
-        axes = [i for i in axes if i or not follows]
+        follow = [i for i in range(self.start, len(shape)) if (graph.dynamic_batch if i == 0 else i > 1 and graph.dynamic_size)]
+        axes = [i for i in range(self.start, len(shape)) if shape[i] != wanted[i] and i not in follow]
         starts = [self.offsets[i - self.start] for i in axes]
         if axes:
             x = graph.slice(x, starts, [start + wanted[i] for start, i in zip(starts, axes)], axes)
-        if not follows:
+        if not follow:
             return x
-        first = graph.ints(self.offsets[0])
-        batch = graph.slice(graph.add("Shape", like), [0], [1], [0])
-        return graph.add("Slice", x, first, graph.add("Add", batch, first), graph.ints(0))
+        first = graph.ints(*(self.offsets[i - self.start] for i in follow))
+        size = graph.add("Gather", graph.add("Shape", like), graph.ints(*follow))
+        return graph.add("Slice", x, first, graph.add("Add", size, first), graph.ints(*follow))
 
 
 @register("ShuffleChannel")
@@ -488,8 +488,8 @@ class Filter(LayerType):
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> Sequence[str]:
         *values, selector = bottoms
-        chosen = graph.add("Cast", graph.reshape(selector, [-1]), to=9)  # 9: BOOL
-        return [graph.add("Compress", x, chosen, axis=0) for x in values]
+        chosen = onnx_positions(graph, selector)  # OpenCV has no Compress
+        return [graph.add("Gather", x, chosen, axis=0) for x in values]
 
 
 def _refuse_in_place(op: LayerType) -> None:

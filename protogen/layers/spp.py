@@ -40,7 +40,7 @@ class SPP(LayerType):
 
     def _levels(self, shape: Sequence[int]) -> list[Pooling]:
         """The poolings of the pyramid for a bottom of this shape."""
-        from ..net import Layer
+        from ..layer import Layer
 
         levels = []
         for level in range(self.param.pyramid_height):

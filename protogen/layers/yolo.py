@@ -30,6 +30,7 @@ class YoloOutput(LayerType):
 
     n_bottoms: ClassVar[tuple[int, int | None]] = (1, None)
     has_gradient = False
+    is_postprocess = True
     dynamic_rows = 2
     inclusive = False  # whether a score that equals the threshold counts
     scores_per_box = 1
@@ -114,7 +115,9 @@ class YoloOutput(LayerType):
         if self.inclusive:
             limit = np.nextafter(limit, np.float32(-np.inf))
         found = box_ops.onnx_positions(graph, graph.add("Cast", graph.add("Greater", scores, graph.scalar(float(limit))), to=1))
-        scores = graph.add("Gather", scores, found)
+        # A last candidate that never counts: OpenCV sorts no empty tensor, nor does it suppress among no boxes.
+        scores = graph.add("Concat", graph.add("Gather", scores, found), graph.constant([box_ops.LOWEST]), axis=0)
+        found = graph.add("Concat", found, graph.ints(0), axis=0)
         scores, order = graph.add("TopK", scores, graph.add("Shape", scores), outputs=2, axis=0)
         found = graph.add("Gather", found, order)
         per_box = graph.constant(self.scores_per_box, "int64")
@@ -124,9 +127,7 @@ class YoloOutput(LayerType):
         # What overlaps by the threshold itself is dropped: by more than the number just below it.
         below = float(np.nextafter(threshold, np.float32(0)))
         group, group_scores = graph.unsqueeze(boxes, [0]), graph.unsqueeze(scores, [0, 1])
-        keep = box_ops.onnx_suppress(
-            graph, group, group_scores, below, score=box_ops.LOWEST, limit=2**31 - 1, center=True
-        )
+        keep = box_ops.onnx_suppress(graph, group, group_scores, below, score=float(limit), limit=2**31 - 1, center=True)
         kept = box_ops.onnx_positions(graph, keep)
         boxes, scores, labels = (graph.add("Gather", value, kept) for value in (boxes, scores, labels))
         center, size = graph.split(boxes, [2, 2], 1)

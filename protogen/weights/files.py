@@ -50,9 +50,7 @@ def map_file(path: Path) -> mmap.mmap:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise WeightsError(
-                    f"{os.fspath(path)}: not a regular file: weights are read by mapping a file on disk"
-                )
+                raise WeightsError(f"{os.fspath(path)}: not a regular file: weights are read by mapping a file on disk")
             if status.st_size == 0:
                 raise WeightsError(f"{os.fspath(path)}: the file is empty")
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -69,9 +67,7 @@ def reject_foreign(content: mmap.mmap | bytes, path: Path) -> None:
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= len(content) - 8:
         raise WeightsError(f"{os.fspath(path)}: is a safetensors file, not Caffe weights: {_CARRIES_CAFFE}")
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise WeightsError(
-            f"{os.fspath(path)}: is a web page, not weights: the download went wrong, repeat it"
-        )
+        raise WeightsError(f"{os.fspath(path)}: is a web page, not weights: the download went wrong, repeat it")
     if _is_text(head):
         raise WeightsError(f"{os.fspath(path)}: is text (a prototxt?), not weights: {_CARRIES_CAFFE}")
 

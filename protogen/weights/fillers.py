@@ -84,25 +84,20 @@ def _constant(filler: Filler, shape: tuple[int, ...], rng: numpy.random.Generato
 
 def _uniform(filler: Filler, shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
     if not filler.min <= filler.max or not math.isfinite(filler.max - filler.min):
-        raise ProtogenError(
-            f"filler 'uniform' needs min <= max, both finite, not {filler.min} and {filler.max}"
-        )
+        raise ProtogenError(f"filler 'uniform' needs min <= max, both finite, not {filler.min} and {filler.max}")
     return _uniform_values(filler.min, filler.max, shape, rng)
 
 
 def _gaussian(filler: Filler, shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
     if not 0 < filler.std < math.inf or not math.isfinite(filler.mean):
-        raise ProtogenError(
-            f"filler 'gaussian' needs a finite mean and std > 0, not {filler.mean} and {filler.std}"
-        )
+        raise ProtogenError(f"filler 'gaussian' needs a finite mean and std > 0, not {filler.mean} and {filler.std}")
     values = _gaussian_values(filler.mean, filler.std, shape, rng)
     if filler.sparse == -1:
         return values
     outputs = _first_axis(filler, shape)
     if not 0 <= filler.sparse <= outputs:
         raise ProtogenError(
-            f"filler 'gaussian' needs sparse between 0 and the {outputs} outputs (or -1 for none), "
-            f"not {filler.sparse}"
+            f"filler 'gaussian' needs sparse between 0 and the {outputs} outputs (or -1 for none), not {filler.sparse}"
         )
     values *= rng.random(shape, numpy.float32) < filler.sparse / outputs
     return values
@@ -135,18 +130,14 @@ def _bilinear(filler: Filler, shape: tuple[int, ...], rng: numpy.random.Generato
     return numpy.broadcast_to(numpy.outer(line, line), shape).astype(numpy.float32)
 
 
-def _uniform_values(
-    low: float, high: float, shape: tuple[int, ...], rng: numpy.random.Generator
-) -> numpy.ndarray:
+def _uniform_values(low: float, high: float, shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
     values = rng.random(shape, numpy.float32)
     values *= numpy.float32(high - low)
     values += numpy.float32(low)
     return numpy.clip(values, numpy.float32(low), numpy.float32(high), out=values)
 
 
-def _gaussian_values(
-    mean: float, std: float, shape: tuple[int, ...], rng: numpy.random.Generator
-) -> numpy.ndarray:
+def _gaussian_values(mean: float, std: float, shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
     values = rng.standard_normal(shape, numpy.float32)
     values *= numpy.float32(std)
     values += numpy.float32(mean)
@@ -157,8 +148,7 @@ def _fan(filler: Filler, shape: tuple[int, ...]) -> float:
     norm = filler.variance_norm
     if norm not in _VARIANCE_NORMS:
         raise ProtogenError(
-            f"filler {filler.type!r}: unknown variance_norm {excerpt(str(norm))}"
-            f"{did_you_mean(str(norm), _VARIANCE_NORMS)}"
+            f"filler {filler.type!r}: unknown variance_norm {excerpt(str(norm))}{did_you_mean(str(norm), _VARIANCE_NORMS)}"
         )
     count = math.prod(shape)
     fan_in = count // _first_axis(filler, shape)

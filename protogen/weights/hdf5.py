@@ -92,8 +92,7 @@ class _Reader:
         data = self._file.get("data", getlink=False) if self._link_is_hard(self._file, "data") else None
         if not isinstance(data, h5py.Group):
             raise WeightsError(
-                f"{self._source}: has no group 'data': not a .caffemodel.h5 (Keras files, for example, "
-                "have another layout)"
+                f"{self._source}: has no group 'data': not a .caffemodel.h5 (Keras files, for example, have another layout)"
             )
         layers: list[LayerBlobs] = []
         pending = [(name, group) for name, group in self._children(data, "") if isinstance(group, h5py.Group)]
@@ -120,14 +119,10 @@ class _Reader:
         self._groups.add(address)
         self._objects += len(group)
         if self._objects > MAX_OBJECTS:
-            raise WeightsError(
-                f"{self._source}: more than {MAX_OBJECTS} groups and datasets: not a net that Caffe wrote"
-            )
+            raise WeightsError(f"{self._source}: more than {MAX_OBJECTS} groups and datasets: not a net that Caffe wrote")
         for key in group:
             if not self._link_is_hard(group, key):
-                raise WeightsError(
-                    f"{self._source}: {excerpt(layer)} holds a link {excerpt(key)}, which is not followed"
-                )
+                raise WeightsError(f"{self._source}: {excerpt(layer)} holds a link {excerpt(key)}, which is not followed")
         return [(key, group[key]) for key in group]
 
     @staticmethod
@@ -141,8 +136,7 @@ class _Reader:
         for key in sorted(datasets, key=lambda key: (len(key), key)):
             if not (key.isascii() and key.isdigit() and str(int(key[:9])) == key and int(key) < MAX_BLOBS):
                 raise WeightsError(
-                    f"{self._source}: layer {excerpt(layer)}: dataset {excerpt(key)} is not named by the "
-                    "index of a blob"
+                    f"{self._source}: layer {excerpt(layer)}: dataset {excerpt(key)} is not named by the index of a blob"
                 )
             blobs.extend([None] * (int(key) - len(blobs)))
             blobs.append(self._values(f"layer {excerpt(layer)}, blob {key}", datasets[key]))
@@ -157,9 +151,7 @@ class _Reader:
         size = dataset.size * max(dtype.itemsize, FLOAT32.itemsize)
         self._left -= size
         if self._left < 0:
-            raise WeightsError(
-                f"{self._source}: {where}: shape {shape} claims more data than the file can hold"
-            )
+            raise WeightsError(f"{self._source}: {where}: shape {shape} claims more data than the file can hold")
         view = self._mapped(dataset)
         if view is not None:
             return view
@@ -171,12 +163,7 @@ class _Reader:
 
     def _mapped(self, dataset: h5py.Dataset) -> numpy.ndarray | None:
         """A view of the mapped file, where the dataset lies in it in one piece as little-endian float32."""
-        if (
-            dataset.dtype != FLOAT32
-            or dataset.chunks is not None
-            or self._file.userblock_size
-            or not dataset.size
-        ):
+        if dataset.dtype != FLOAT32 or dataset.chunks is not None or self._file.userblock_size or not dataset.size:
             return None
         offset = dataset.id.get_offset()
         stored = dataset.id.get_storage_size()
@@ -217,17 +204,13 @@ def write(path: Path, name: str, layers: Iterable[Layer]) -> None:
 
 def _create_group(data: h5py.Group, layer: str, source: str) -> h5py.Group:
     if "\0" in layer or any(part in ("", ".") for part in layer.split("/")):
-        raise WeightsError(
-            f"{source}: HDF5 cannot hold a layer named {excerpt(layer)}: rename it or write a .caffemodel"
-        )
+        raise WeightsError(f"{source}: HDF5 cannot hold a layer named {excerpt(layer)}: rename it or write a .caffemodel")
     # A group can exist already as the first part of another layer's name ("a" of "a/b"); then it has no blobs
     # yet.
     existing = data.get(layer)
     if existing is None:
         return data.create_group(layer)
-    nested_only = (
-        hasattr(existing, "keys") and len(existing) and all(hasattr(v, "keys") for v in existing.values())
-    )
+    nested_only = hasattr(existing, "keys") and len(existing) and all(hasattr(v, "keys") for v in existing.values())
     if not nested_only:
         raise WeightsError(
             f"{source}: layer name {excerpt(layer)} is used twice, or clashes with the blob of another: "

@@ -54,9 +54,10 @@ _CHECKPOINT_KEYS = ("state_dict", "model_state_dict", "model", "module", "net")
 # What a pickle of tensors is made of. All others could claim memory that the file does not hold, or are not needed.
 _OPCODES = {
     "PROTO", "FRAME", "STOP", "GLOBAL", "STACK_GLOBAL", "REDUCE", "NEWOBJ", "BUILD", "BINPERSID", "MARK", "POP", "POP_MARK",
-    "DUP", "MEMOIZE", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2",
-    "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES",
-    "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "APPEND", "APPENDS", "LIST", "EMPTY_DICT", "DICT",
+    "DUP", "MEMOIZE", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1",
+    "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINSTRING", "SHORT_BINSTRING", "BINBYTES",
+    "SHORT_BINBYTES", "EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "APPEND", "APPENDS", "LIST",
+    "EMPTY_DICT", "DICT",
     "SETITEM", "SETITEMS", "EMPTY_SET", "ADDITEMS",
 }  # fmt: skip
 
@@ -388,9 +389,7 @@ def keys_of(ops: Sequence[LayerType]) -> dict[str, tuple[str, int]]:
         if not op.is_input:
             skeleton.add_layer(op, nn.Module(), [], [])
     return {
-        f"{skeleton.module_names[op.layer.name]}.{blob.name}": (op.layer.name, i)
-        for op in ops
-        for i, blob in enumerate(op.blobs)
+        f"{skeleton.module_names[op.layer.name]}.{blob.name}": (op.layer.name, i) for op in ops for i, blob in enumerate(op.blobs)
     }
 
 

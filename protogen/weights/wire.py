@@ -100,8 +100,7 @@ class Wire:
             wanted = " or ".join(_KINDS[kind] for kind in kinds)
             raise self.error(
                 field.at,
-                f"field {field.number} is {_KINDS[field.kind]}, not {wanted}: "
-                "not a Caffe weights file, or a damaged one",
+                f"field {field.number} is {_KINDS[field.kind]}, not {wanted}: not a Caffe weights file, or a damaged one",
             )
 
     def varints(self, start: int, end: int) -> Iterator[int]:
@@ -119,8 +118,7 @@ class Wire:
         if not 1 <= number <= _MAX_NUMBER or kind not in _KINDS:
             raise self.error(
                 at,
-                f"no valid field (number {number}, wire type {kind}): "
-                "not a Caffe weights file, or a damaged one",
+                f"no valid field (number {number}, wire type {kind}): not a Caffe weights file, or a damaged one",
             )
         if kind == VARINT:
             value, stop = self._varint(position, end)
@@ -132,8 +130,7 @@ class Wire:
         if size > end - position:
             raise self.error(
                 at,
-                f"field {number} claims {size} bytes where {end - position} are left: "
-                "the file is cut short or damaged",
+                f"field {number} claims {size} bytes where {end - position} are left: the file is cut short or damaged",
             )
         if kind == BYTES:
             return Field(number, kind, at, position, position + size)
@@ -173,9 +170,7 @@ class Wire:
             if shift > 63:
                 break
         else:
-            raise self.error(
-                at, "the file ends, or its message does, inside a number: it is cut short or damaged"
-            )
+            raise self.error(at, "the file ends, or its message does, inside a number: it is cut short or damaged")
         raise self.error(at, "a number of more than 64 bits: not a Caffe weights file, or a damaged one")
 
     def _count(self, at: int) -> None:

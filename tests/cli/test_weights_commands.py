@@ -22,7 +22,8 @@ layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_
 layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }
 layer { name: "scale" type: "Scale" bottom: "conv" top: "conv" scale_param { bias_term: true filler { type: "gaussian" } } }
 layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
-layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc" inner_product_param { num_output: 5 weight_filler { type: "xavier" } } }
+layer { name: "fc" type: "InnerProduct" bottom: "conv" top: "fc"
+  inner_product_param { num_output: 5 weight_filler { type: "xavier" } } }
 """
 
 
@@ -63,8 +64,8 @@ def test_the_format_given_by_to(files: Path) -> None:
 
 
 def test_partly_trained_weights_are_no_caffemodel(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    state = {key: value for key, value in protogen.loads(TEXT).fill().to_torch().state_dict().items() if not key.startswith("fc.")}
-    torch.save(state, files / "a.pth")
+    state = protogen.loads(TEXT).fill().to_torch().state_dict()
+    torch.save({key: value for key, value in state.items() if not key.startswith("fc.")}, files / "a.pth")
     for extra in ([], ["--fold"]):
         assert run("convert", files / "net.prototxt", files / "a.pth", "-o", files / "b.caffemodel", *extra) == 1
     assert "layers without weights: 'fc'" in capsys.readouterr().err

@@ -271,6 +271,16 @@ def test_training_nets_are_refused_or_named() -> None:
     try:
         model = net.to_onnx()
     except ConversionError as error:
-        assert "cost" in str(error)  # noqa: PT017  # both outcomes are right
+        assert "cost" in str(error)  # both outcomes are right
     else:
         onnx.checker.check_model(model, full_check=True)
+
+
+def test_an_input_overwritten_in_place_is_an_output_of_another_name() -> None:
+    net = protogen.loads(
+        'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }'
+        'layer { name: "relu" type: "ReLU" bottom: "x" top: "x" }'
+    )
+    model = net.to_onnx()
+    assert [value.name for value in model.graph.input] == ["x"]
+    assert [value.name for value in model.graph.output] == ["x_out"]

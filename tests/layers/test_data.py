@@ -8,9 +8,9 @@ import torch
 
 import protogen
 from protogen.errors import LayerError, NetError, ProtogenError
+from protogen.layer import Layer
 from protogen.layers.base import LayerType
 from protogen.layers.python import _PYTHON, arguments, register_python
-from protogen.layer import Layer
 from protogen.prototxt.message import Message
 from tests.layers.forms import assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
 

@@ -88,12 +88,15 @@ def test_the_python_layer_is_known_by_name_and_its_anchors_are_those_of_py_faste
 
 
 def test_what_follows_the_regions_has_open_rows_too() -> None:
-    text = net_of(layer(tops='top: "rois"'), *shapes()).to_prototxt() + """
+    text = (
+        net_of(layer(tops='top: "rois"'), *shapes()).to_prototxt()
+        + """
         layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 5 dim: 6 } } }
         layer { name: "pool" type: "ROIPooling" bottom: "data" bottom: "rois" top: "pool"
                 roi_pooling_param { pooled_h: 2 pooled_w: 2 spatial_scale: 0.0625 } }
         layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc" inner_product_param { num_output: 7 } }
         layer { name: "relu" type: "ReLU" bottom: "fc" top: "fc" }"""
+    )
     net = protogen.loads(text).fill()
     given = {**values(), "data": np.random.default_rng(6).standard_normal((1, 3, 5, 6)).astype(np.float32)}
     model = net.to_onnx()

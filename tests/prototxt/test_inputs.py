@@ -8,6 +8,8 @@ import protogen
 
 DEPLOY = """name: "n" input: "data" input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 8
 layer { name: "r" type: "ReLU" bottom: "data" top: "data" }"""
+SHAPELESS = """layer { name: "data" type: "Input" top: "data" }
+layer { name: "r" type: "ReLU" bottom: "data" top: "data" }"""
 TWO = """layer { name: "in" type: "Input" top: "a" top: "b" input_param { shape { dim: 1 dim: 2 } } }
 layer { name: "sum" type: "Eltwise" bottom: "a" bottom: "b" top: "c" }"""
 PHASES = """layer { name: "data" type: "Input" top: "data" include { phase: TRAIN } input_param { shape { dim: 64 dim: 2 } } }
@@ -15,7 +17,7 @@ layer { name: "data" type: "Input" top: "data" include { phase: TEST } input_par
 layer { name: "r" type: "ReLU" bottom: "data" top: "y" }"""
 
 
-@pytest.mark.parametrize("text", [DEPLOY, 'layer { name: "data" type: "Input" top: "data" } layer { name: "r" type: "ReLU" bottom: "data" top: "data" }'])
+@pytest.mark.parametrize("text", [DEPLOY, SHAPELESS])
 def test_the_new_shape_is_written(text: str) -> None:
     net = protogen.loads(text, inputs={"data": (4, 3, 16, 20)})
     assert protogen.loads(net.to_prototxt()).shapes["data"] == (4, 3, 16, 20)
@@ -31,7 +33,7 @@ def test_the_definition_is_left_alone() -> None:
 def test_one_shape_for_several_tops() -> None:
     net = protogen.loads(TWO, inputs={"a": (5, 2), "b": (5, 2)})
     assert protogen.loads(net.to_prototxt()).shapes == {"a": (5, 2), "b": (5, 2), "c": (5, 2)}
-    lone = protogen.loads(TWO.partition("layer { name: \"sum\"")[0], inputs={"b": (7,)})
+    lone = protogen.loads(TWO.partition('layer { name: "sum"')[0], inputs={"b": (7,)})
     assert protogen.loads(lone.to_prototxt()).shapes == {"a": (1, 2), "b": (7,)}
 
 

@@ -121,7 +121,8 @@ def test_json() -> None:
 
 
 def test_unknown_types_and_fields() -> None:
-    a = 'layer { name: "x" type: "Input" top: "x" } layer { name: "m" type: "Mystery" bottom: "x" top: "y" mystery_param { k: 1 } }'
+    a = 'layer { name: "x" type: "Input" top: "x" }'
+    a += ' layer { name: "m" type: "Mystery" bottom: "x" top: "y" mystery_param { k: 1 } }'
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", protogen.ProtogenWarning)
         found = diff(protogen.loads(a), protogen.loads(a.replace("k: 1", "k: 2")))

@@ -62,15 +62,11 @@ _MESSAGES: dict[str, dict[str, tuple[int, bool, str, bool]]] = {
 
 
 def _classes() -> SimpleNamespace:
-    file = descriptor_pb2.FileDescriptorProto(
-        name="weights_test.proto", package="weights_test", syntax="proto2"
-    )
+    file = descriptor_pb2.FileDescriptorProto(name="weights_test.proto", package="weights_test", syntax="proto2")
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
         for field_name, (number, repeated, kind, packed) in fields.items():
-            field = message.field.add(
-                name=field_name, number=number, label=_REPEATED if repeated else _OPTIONAL
-            )
+            field = message.field.add(name=field_name, number=number, label=_REPEATED if repeated else _OPTIONAL)
             if kind in _KINDS:
                 field.type = _KINDS[kind]
             else:
@@ -80,10 +76,7 @@ def _classes() -> SimpleNamespace:
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return SimpleNamespace(
-        **{
-            name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"weights_test.{name}"))
-            for name in _MESSAGES
-        }
+        **{name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"weights_test.{name}")) for name in _MESSAGES}
     )
 
 

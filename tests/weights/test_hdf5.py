@@ -80,9 +80,7 @@ def test_a_shared_blob_is_left_out(tmp_path: Path) -> None:
     assert layer.blobs[1] is not None and layer.blobs[1].tolist() == [1, 1]
 
 
-@pytest.mark.parametrize(
-    "options", [{"compression": "gzip"}, {"dtype": "<f8"}, {"dtype": ">f4"}, {"dtype": "<i4"}]
-)
+@pytest.mark.parametrize("options", [{"compression": "gzip"}, {"dtype": "<f8"}, {"dtype": ">f4"}, {"dtype": "<i4"}])
 def test_other_storage_becomes_float32(tmp_path: Path, options: dict) -> None:
     path = tmp_path / "a.h5"
     with h5py.File(path, "w") as file:
@@ -112,9 +110,7 @@ def build(kind: str, path: Path) -> None:
         if kind == "2^40 elements":
             data.create_dataset("a/0", shape=(1 << 40,), dtype="<f4", chunks=(1 << 20,))
         elif kind == "compressed bomb":
-            data.create_dataset(
-                "a/0", data=numpy.zeros(1 << 25, "<f4"), compression="gzip", compression_opts=1
-            )
+            data.create_dataset("a/0", data=numpy.zeros(1 << 25, "<f4"), compression="gzip", compression_opts=1)
         elif kind == "one dataset under many names":
             data.create_dataset("a/0", data=numpy.zeros(1 << 20, "<f8"))
             for i in range(1, 100):

@@ -80,9 +80,7 @@ def test_a_truncated_file_says_so(tmp_path: Path) -> None:
 
 
 @settings(max_examples=400, deadline=None)
-@given(
-    st.sampled_from([SMALL, OLD]), st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 7)), max_size=8)
-)
+@given(st.sampled_from([SMALL, OLD]), st.lists(st.tuples(st.integers(0, 1 << 16), st.integers(0, 7)), max_size=8))
 def test_flipped_bits(content: bytes, flips: list[tuple[int, int]]) -> None:
     damaged = bytearray(content)
     for position, bit in flips:
@@ -144,9 +142,7 @@ def test_blobs_that_lie(blob: bytes, message: str) -> None:
 
 def test_an_error_names_file_layer_blob_and_offset() -> None:
     content = net(shape(3) + data(1, 2), layer=b"\x0a\x05conv1")
-    with pytest.raises(
-        WeightsError, match=r"^x\.caffemodel: byte 12: layer 'conv1', blob 0: shape \(3,\) has 3"
-    ):
+    with pytest.raises(WeightsError, match=r"^x\.caffemodel: byte 12: layer 'conv1', blob 0: shape \(3,\) has 3"):
         caffemodel.parse(content, "x.caffemodel")
 
 

@@ -100,9 +100,5 @@ def test_a_mean_is_no_caffemodel(tmp_path: Path, messages) -> None:
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
-    code = (
-        "import sys, protogen.weights\n"
-        "heavy = {'numpy', 'h5py', 'torch', 'onnx'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
-    )
+    code = "import sys, protogen.weights\nheavy = {'numpy', 'h5py', 'torch', 'onnx'} & set(sys.modules)\nassert not heavy, heavy"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])

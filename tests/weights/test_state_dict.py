@@ -31,7 +31,8 @@ layer { name: "conv.1" type: "Convolution" bottom: "data" top: "c" convolution_p
 layer { name: "bn" type: "BatchNorm" bottom: "c" top: "c" }
 layer { name: "loss" type: "Scale" bottom: "c" top: "c" scale_param { bias_term: true filler { type: "gaussian" } } }
 layer { name: "module" type: "PReLU" bottom: "c" top: "c" }
-layer { name: "fc" type: "InnerProduct" bottom: "c" top: "y" inner_product_param { num_output: 5 weight_filler { type: "xavier" } } }
+layer { name: "fc" type: "InnerProduct" bottom: "c" top: "y"
+  inner_product_param { num_output: 5 weight_filler { type: "xavier" } } }
 """
 SHARED = """
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 } } }

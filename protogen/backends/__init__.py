@@ -1,0 +1,1 @@
+"""Engines that `protogen.verify` runs nets through, each in a file of its own."""

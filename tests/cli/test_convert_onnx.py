@@ -1,0 +1,102 @@
+"""`protogen convert` to ONNX: its options, alone and together, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+import protogen
+from protogen.cli import main
+
+TEXT = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 64 kernel_size: 3
+  weight_filler { type: "xavier" } bias_filler { type: "gaussian" } } }
+layer { name: "prob" type: "Softmax" bottom: "conv" top: "prob" }
+"""
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("net.prototxt").write_text(TEXT)
+    protogen.loads(TEXT).fill(7).save_caffemodel("net.caffemodel")
+    return tmp_path
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    assert isinstance(end.value.code, int)
+    return end.value.code
+
+
+def convert(*options: str) -> onnx.ModelProto:
+    assert run("convert", "net.prototxt", "net.caffemodel", "-o", "net.onnx", *options) == 0
+    return onnx.load("net.onnx")
+
+
+@pytest.mark.usefixtures("files")
+def test_preprocessing_names_and_sizes_together() -> None:
+    model = convert(
+        "--mean", "104,117,123", "--scale", "0.017", "--swap-rb", "--nhwc", "--rename-input", "data=images",
+        "--rename-output", "prob=scores", "--dynamic-size", "--dynamic-batch", "--fp16", "--no-postprocess",
+    )  # fmt: skip
+    assert [dim.dim_param or dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] == ["N", "H", "W", 3]
+    x = np.random.default_rng(0).integers(0, 256, (2, 9, 12, 3)).astype(np.float32)
+    session = onnxruntime.InferenceSession("net.onnx")
+    assert [value.name for value in session.get_outputs()] == ["scores"]
+    (made,) = session.run(None, {"images": x})
+    blob = (x[..., ::-1].transpose(0, 3, 1, 2) - np.array([104, 117, 123], np.float32).reshape(3, 1, 1)) * np.float32(0.017)
+    plain = protogen.load("net.prototxt", "net.caffemodel", inputs={"data": blob.shape}).to_onnx()
+    (wanted,) = onnxruntime.InferenceSession(plain.SerializeToString()).run(None, {"data": np.ascontiguousarray(blob)})
+    assert np.abs(made - wanted).max() <= 1e-2 * np.abs(wanted).max()
+
+
+@pytest.mark.usefixtures("files")
+def test_metadata_names_both_files() -> None:
+    stated = {entry.key: entry.value for entry in convert("--mean", "127.5").metadata_props}
+    assert [stated["source.1.name"], stated["source.2.name"]] == ["net.prototxt", "net.caffemodel"]
+    assert len(stated["source.1.sha256"]) == len(stated["source.2.sha256"]) == 64
+    assert stated["preprocessing"] == "data: float32 image, NCHW; minus (127.5)"
+
+
+@pytest.mark.usefixtures("files")
+def test_the_same_command_gives_the_same_bytes() -> None:
+    convert("--fp16")
+    first = Path("net.onnx").read_bytes()
+    convert("--fp16")
+    assert Path("net.onnx").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--mean", "a,b"], 2, "'a,b' is neither a number nor numbers such as 104,117,123"),
+        (["--mean", "1,2"], 1, "mean has 2 numbers, but 'data' 3 channels"),
+        (["--mean", "nan"], 1, "mean takes one number"),
+        (["--rename", "data"], 2, "--rename takes OLD=NEW, once for each name, not 'data'"),
+        (["--rename", "data=a", "--rename", "data=b"], 2, "--rename takes OLD=NEW"),
+        (["--rename", "dat=a"], 1, "did you mean 'data'"),
+        (["--swap-rb", "--to", "pth"], 2, "--swap-rb goes with an .onnx file"),
+        (["--rename", "a=b", "--to", "pt2"], 2, "--rename goes with an .onnx file"),
+        (["--no-postprocess", "--to", "caffemodel"], 2, "--no-postprocess goes with an .onnx file"),
+        (["--scale", "2", "--to", "h5"], 2, "--scale goes with an .onnx file"),
+    ],
+)
+def test_what_is_refused(files: Path, options: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("convert", "net.prototxt", "net.caffemodel", "-o", "net.onnx", *options) == code
+    assert message in capsys.readouterr().err
+    assert not (files / "net.onnx").exists()
+
+
+@pytest.mark.usefixtures("files")
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("convert", "--help") == 0
+    shown = capsys.readouterr().out
+    for option in ("--dynamic-size", "--no-postprocess", "--rename", "--mean", "--scale", "--swap-rb", "--nhwc", "--fp16"):
+        assert option in shown
