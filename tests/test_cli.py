@@ -594,3 +594,10 @@ def test_the_script_is_the_module(tmp_path: Path) -> None:
         pytest.skip("protogen is not installed in this environment")
     result = subprocess.run([script, "--version"], capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert result.stdout == f"protogen {protogen.__version__}\n"
+
+
+def test_verify_takes_further_backends(run, small: Path) -> None:
+    pytest.importorskip("cv2", reason="OpenCV is not installed")
+    result = run("verify", small, "--backend", "opencv")
+    assert (result.code, "opencv / torch" in result.out) == (0, True), result.err
+    assert "did you mean 'opencv'" in run("verify", small, "--backend", "openvc").err

@@ -231,3 +231,10 @@ def test_a_training_net_is_compared_unfolded() -> None:
     b = NetBuilder(phase="TRAIN")
     b.relu(b.conv(b.input("data", (2, 3, 6, 6)), 4, 3))
     assert verify(b.build()).comparisons == ["onnxruntime / torch"]
+
+
+def test_opencv_is_a_backend() -> None:
+    pytest.importorskip("cv2", reason="OpenCV is not installed")
+    report = verify(protogen.models.peleenet(size=64, classes=10), ("torch", "opencv"))
+    assert report.ok, report.verdict
+    assert report.comparisons == ["opencv / torch", "torch folded / torch", "opencv folded / torch"]

@@ -16,6 +16,13 @@ from .output import print_table, progress
 @click.command()
 @click.argument("prototxt")
 @click.option("--weights", metavar="FILE", help="A .caffemodel(.h5), .pth or .safetensors; without it, random weights.")
+@click.option(
+    "--backend",
+    "extra",
+    multiple=True,
+    metavar="NAME",
+    help="A further backend beside torch and onnxruntime: opencv; repeatable.",
+)
 @click.option("--device", default="cpu", show_default=True, help="Where PyTorch runs: cpu, cuda, cuda:1.")
 @click.option(
     "--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32", show_default=True,
@@ -30,7 +37,7 @@ from .output import print_table, progress
 @STRICT
 @SEED
 def verify(
-    prototxt: str, weights: str | None, device: str, dtype: str, tolerance: float | None, inputs: Sequence[str], show_all: bool,
+    prototxt: str, weights: str | None, extra: Sequence[str], device: str, dtype: str, tolerance: float | None, inputs: Sequence[str], show_all: bool,
     opset: int, strict: bool, seed: int,
 ) -> None:  # fmt: skip
     """Run PROTOTXT through PyTorch and ONNX Runtime, and compare every blob.
@@ -40,6 +47,7 @@ def verify(
     \b
     protogen verify deploy.prototxt --weights model.caffemodel
     protogen verify deploy.prototxt --input data=x.npy --device cuda
+    protogen verify deploy.prototxt --weights model.caffemodel --backend opencv
     """
     from ..verification import verify as run
 
@@ -49,7 +57,8 @@ def verify(
         arrays = {name: _array(path) for name, path in values.items()}
         shapes += [f"{name}={','.join(map(str, array.shape))}" for name, array in arrays.items()]
         net = load_net(prototxt, weights, "test", shapes, strict)
-        report = run(net, device=device, tolerance=tolerance, dtype=dtype, inputs=arrays, seed=seed, opset=opset)
+        backends = dict.fromkeys(("torch", "onnxruntime", *extra))
+        report = run(net, list(backends), device, tolerance=tolerance, dtype=dtype, inputs=arrays, seed=seed, opset=opset)
     print_table(_table(report, set(net.outputs), show_all))
     click.echo(report.verdict)
     if not report.ok:
