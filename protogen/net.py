@@ -101,6 +101,12 @@ class Net:
         return list(self.analysis.outputs)
 
     @property
+    def computed(self) -> list[str]:
+        """Blobs whose values layers make: all but the inputs, and those inputs that a layer overwrites in place."""
+        sources = [op.layer for op in self.analysis.sources]
+        return [blob for blob, maker in self.analysis.makers.items() if not any(maker is layer for layer in sources)]
+
+    @property
     def shapes(self) -> dict[str, Shape]:
         """Shape of every blob; layers that work in place share one.
 

@@ -12,6 +12,7 @@ from .progress import track
 
 if TYPE_CHECKING:
     import numpy as np
+    import onnx
 
     from .net import Net
 
@@ -146,10 +147,9 @@ def verify(
 
 def compare(comparison: str, blobs: Blobs, reference: Blobs, tolerance: float, net: Net) -> list[Row]:
     """Compare the blobs that both sides have, inputs excepted, in the order of the reference."""
+    fed = set(net.inputs) - set(net.computed)
     return [
-        _row(comparison, blob, blobs[blob], reference[blob], tolerance)
-        for blob in reference
-        if blob in blobs and blob not in net.inputs
+        _row(comparison, blob, blobs[blob], reference[blob], tolerance) for blob in reference if blob in blobs and blob not in fed
     ]
 
 
@@ -269,9 +269,13 @@ def run_onnxruntime(net: Net, feed: Blobs, *, device: str = "cpu", seed: int = 0
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
-    names = [value.name for value in session.get_outputs()]
     used = {value.name for value in session.get_inputs()}
-    return dict(zip(names, session.run(None, {name: value for name, value in feed.items() if name in used})))
+    return dict(zip(onnx_blobs(model), session.run(None, {name: value for name, value in feed.items() if name in used})))
+
+
+def onnx_blobs(model: onnx.ModelProto) -> list[str]:
+    """The blobs behind the outputs of a model: an input that is overwritten in place is an output of another name."""
+    return [value.doc_string or value.name for value in model.graph.output]
 
 
 BACKENDS: dict[str, Callable[..., Blobs]] = {"torch": run_torch, "onnxruntime": run_onnxruntime, "opencv": run_opencv}

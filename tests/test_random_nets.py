@@ -19,6 +19,7 @@ import protogen
 from protogen.convert.fold import folded
 from protogen.convert.onnx import to_onnx
 from protogen.prototxt.reader import read_definition
+from protogen.verification import onnx_blobs
 from tests.random_nets import LEAST, LONGEST_OFFER, MOST, RandomNet, random_net
 
 GRAPHS = int(os.environ.get("PROTOGEN_GRAPHS", "2000"))
@@ -110,8 +111,7 @@ def by_onnxruntime(net: protogen.Net, values: Blobs, all_blobs: bool = False) ->
     if not model.graph.output:  # nothing but inputs that nobody reads
         return {}
     session = onnxruntime.InferenceSession(model.SerializeToString(), SESSION, providers=["CPUExecutionProvider"])
-    names = [value.name for value in session.get_outputs()]
-    return dict(zip(names, session.run(None, {value.name: values[value.name] for value in session.get_inputs()})))
+    return dict(zip(onnx_blobs(model), session.run(None, {value.name: values[value.name] for value in session.get_inputs()})))
 
 
 def as_blobs(names: Sequence[str], made: torch.Tensor | tuple[torch.Tensor, ...]) -> Blobs:

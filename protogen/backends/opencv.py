@@ -34,6 +34,7 @@ def run_opencv(
     """
     cv2 = _opencv()
     from ..convert.onnx import to_onnx
+    from ..verification import onnx_blobs
 
     model = to_onnx(net, opset=opset, fold=fold, seed=seed, all_blobs=not fold)
     names = [value.name for value in model.graph.output]
@@ -42,7 +43,7 @@ def run_opencv(
         values = run_model(model.SerializeToString(), {name: value for name, value in feed.items() if name in used}, names)
     except cv2.error as error:
         raise ProtogenError(_refusal(cv2.__version__, error)) from error
-    return {name: _shaped(value, net.shapes[name]) for name, value in zip(names, values)}
+    return {blob: _shaped(value, net.shapes[blob]) for blob, value in zip(onnx_blobs(model), values)}
 
 
 def run_model(model: str | bytes, feed: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:

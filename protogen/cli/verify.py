@@ -37,8 +37,8 @@ from .output import print_table, progress
 @STRICT
 @SEED
 def verify(
-    prototxt: str, weights: str | None, extra: Sequence[str], device: str, dtype: str, tolerance: float | None, inputs: Sequence[str], show_all: bool,
-    opset: int, strict: bool, seed: int,
+    prototxt: str, weights: str | None, extra: Sequence[str], device: str, dtype: str, tolerance: float | None,
+    inputs: Sequence[str], show_all: bool, opset: int, strict: bool, seed: int,
 ) -> None:  # fmt: skip
     """Run PROTOTXT through PyTorch and ONNX Runtime, and compare every blob.
 

@@ -124,8 +124,9 @@ class Emitter:
 
         wanted = list(self.net.shapes) if self.options.all_blobs else outputs
         outputs = self._name_outputs([blob for blob in wanted if not self.last_maker[blob].is_input])
+        blobs = {name: blob for blob, name in self.overwritten.items()}  # what an output of another name stands for
         info = {
-            name: helper.make_tensor_value_info(self.names.get(name, name), TensorProto.FLOAT, dims)
+            name: helper.make_tensor_value_info(self.names.get(name, name), TensorProto.FLOAT, dims, blobs.get(name, ""))
             for name, dims in self._shapes().items()
         }
         graph = helper.make_graph(
