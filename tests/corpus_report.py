@@ -9,9 +9,9 @@ Columns, left to right:
     numbers  PyTorch's and ONNX Runtime's values are Caffe's, with the seeded weights
     OpenCV   OpenCV's outputs are Caffe's (only with --opencv)
 
-"unstable" says that rounding alone moves what differs by more than half the tolerance: the same PyTorch module in float64
-gives other values. Boxes change places whose scores saturate and tie, or a very deep net with random weights blows rounding
-up. Nothing computed in float32, Caffe's values included, is more right than another there; OpenCV's column then says "runs".
+"unstable" says that rounding alone moves the first blob that differs by more than half the tolerance: the same PyTorch module
+in float64 gives other values. Boxes whose scores saturate and tie change places, or a very deep net with random weights blows
+rounding up. Nothing computed in float32, Caffe's values included, is more right than another there; OpenCV's column then says "runs".
 """
 
 from __future__ import annotations
@@ -239,7 +239,8 @@ def compare(row: Row, net: protogen.Net, feed: Blobs, results: dict[str, Blobs],
         return
     exact, ours = run_torch(net, feed, "float64"), results["PyTorch"]
     beyond = {blob for blobs in results.values() for blob in blobs if blob in expected and not near(blobs[blob], expected[blob])}
-    unstable = all(not near(ours[blob], exact[blob], TOLERANCE / 2) for blob in beyond)
+    first = next(blob for blob in ours if blob in beyond)  # in the order of the net: what follows only shows the same
+    unstable = not near(ours[first], exact[first], TOLERANCE / 2)
     row.short("numbers", "unstable" if unstable else "no", wrong[0])
 
 

@@ -136,7 +136,7 @@ def unquote(token: str) -> str:
 
 def _unescape(match: re.Match[str]) -> str:
     code = match[1]
-    if code[0] in "uU":
+    if code[0] in "uU" and len(code) > 1:
         point = int(code[1:], 16)
         return chr(point) if point < 0x110000 and not 0xD800 <= point < 0xE000 else "\ufffd"
     if code[0] == "x" and len(code) > 1:

@@ -114,3 +114,8 @@ def test_a_mark_and_no_break_spaces_are_skipped() -> None:
 )
 def test_escapes(token: str, text: str) -> None:
     assert unquote(token) == text
+
+
+@pytest.mark.parametrize("token", [r'"a\U_1"', r'"a\u12"', r'"\x"'])
+def test_an_escape_without_its_digits_is_the_letter(token: str) -> None:
+    assert unquote(token) == token[1:-1].replace("\\", "")
