@@ -11,7 +11,7 @@ Columns, left to right:
 
 "unstable" says that rounding alone moves the first blob that differs by more than half the tolerance: the same PyTorch module
 in float64 gives other values. Boxes whose scores saturate and tie change places, or a very deep net with random weights blows
-rounding up. Nothing computed in float32, Caffe's values included, is more right than another there: OpenCV's column then says "runs".
+rounding up. Nothing computed in float32, Caffe's values included, is better there: OpenCV's column then says "runs".
 """
 
 from __future__ import annotations
