@@ -183,11 +183,16 @@ class Net:
                 return layer
         raise NetError(f"no layer {name!r}{did_you_mean(name, [layer.name for layer in self.layers])}")
 
-    def at(self, phase: str) -> Net:
-        """The same definition and weights in another phase."""
+    def at(self, phase: str | None = None, inputs: Mapping[str, Sequence[int]] | None = None) -> Net:
+        """The same definition and weights in another phase, or with other input shapes (by blob name; the rest stay).
+
+        Raises:
+            NetError, LayerError: as for a new net; a layer may not work with these shapes.
+            WeightsError: the weights do not fit these shapes (an InnerProduct after a larger image, say).
+        """
         twin = Net(
-            self.definition, phase=phase, level=self.state.level, stages=self.state.stages,
-            inputs=self._input_shapes, source=self.source, groups=self._groups,
+            self.definition, phase=phase or self.phase, level=self.state.level, stages=self.state.stages,
+            inputs={**self._input_shapes, **(inputs or {})}, source=self.source, groups=self._groups,
         )  # fmt: skip
         if self._weights is not None:
             twin.weights.update({name: blobs for name, blobs in self._weights.items() if name in twin.weights.shapes})

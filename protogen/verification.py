@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from .backends.opencv import run_opencv
+from .backends import BACKENDS, OF_ONNX
+from .backends.setting import Setting
 from .errors import ProtogenError, did_you_mean
 from .progress import track
 
 if TYPE_CHECKING:
     import numpy as np
-    import onnx
 
+    from .backends.setting import Blobs
+    from .convert.onnx_options import Preprocess
     from .net import Net
 
-Blobs = dict[str, "np.ndarray"]
 # Of the largest value of a blob. A half-precision run rounds every intermediate result to 11 (or 8) bits.
 TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 8e-2}
 
@@ -43,9 +44,16 @@ class Row:
 
 @dataclass
 class Report:
-    """What `verify` found: `rows`, `ok`, and `first_difference`, the first blob that differs; `print` shows a table."""
+    """What `verify` found: `rows`, `ok`, and `first_difference`, the first blob that differs; `print` shows a table.
+
+    Attributes:
+        tolerance: largest error allowed, relative to a blob's largest value.
+        outputs: the net's outputs; without postprocessing, what is left of it has others.
+        rows: one for each blob of each comparison.
+    """
 
     tolerance: float
+    outputs: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
 
     @property
@@ -96,28 +104,95 @@ def verify(
     seed: int = 0,
     opset: int = 17,
     folded: bool = True,
+    **options: Any,
 ) -> Report:
     """Run a net through several backends and compare every blob with the first backend's.
 
     Args:
         net: a net in phase TEST; blobs without weights get random values, as `with_random_weights` draws them.
-        backends: names from `BACKENDS`; the first is the reference.
+        backends: names from `protogen.backends.BACKENDS`; the first is the reference.
         device: where "torch" runs: "cpu", "cuda", "cuda:1". TF32 is off.
-        tolerance: largest error allowed, relative to a blob's largest value; by default that of `dtype`.
+        tolerance: largest error allowed, relative to a blob's largest value; by default that of `dtype`, or of float16 for a
+            model with weights stored so.
         dtype: "float32", or "float16" / "bfloat16": then PyTorch in that type is compared with PyTorch in float32.
-        inputs: values by input name; standard normal ones of `seed` for the rest.
+        inputs: values by input name; standard normal ones of `seed` for the rest. With `preprocess`, the image is that which
+            the model takes.
         seed: for inputs and fillers.
         opset: of the ONNX model.
         folded: whether the folded forms are compared too, output by output.
+        options: more of `Net.to_onnx`'s, for the ONNX model: `dynamic_batch`, `dynamic_size`, `preprocess`, `rename`, `fp16`,
+            `postprocess`, `external_data`. What is left open is tried with a larger batch, or size, than the net's.
 
     Raises:
-        ProtogenError: an unknown backend or input, a missing package, a device that is not there, a net without layers to run.
+        ProtogenError: an unknown backend or input, a missing package, a device that is not there, a net without layers to run,
+            or options that do not fit it.
 
     >>> import protogen
     >>> report = verify(protogen.models.peleenet(size=32, classes=10))
     >>> report.ok, report.comparisons
     (True, ['onnxruntime / torch', 'torch folded / torch', 'onnxruntime folded / torch'])
     """
+    _check_request(net, backends, dtype)
+    half = "float16" if options.get("fp16") else dtype
+    net = with_random_weights(net, seed)
+    if not options.get("postprocess", True):
+        from .convert.cut import without_postprocess
+
+        net = without_postprocess(net, seed)
+    report = Report(TOLERANCES[half] if tolerance is None else tolerance, net.outputs)
+    setting = Setting(device=device, seed=seed, onnx={"opset": opset, **options})
+    feed = random_inputs(net, seed, inputs or {}, setting.preprocess)
+    trials = [_Trial(f"torch {dtype}", "torch", net, feed, replace(setting, dtype=dtype))]
+    if dtype == "float32":
+        trials = [*_trials(net, feed, backends, setting, folded), *_larger_trials(net, backends, setting, options)]
+    references: dict[int, Blobs] = {}
+    for trial in track("verifying", trials):
+        if id(trial.net) not in references:
+            references[id(trial.net)] = BACKENDS[backends[0]](trial.net, trial.feed, setting)
+        blobs = BACKENDS[trial.backend](trial.net, trial.feed, trial.setting)
+        name = f"{trial.name} / {backends[0]}"
+        report.rows += compare(name, blobs, references[id(trial.net)], report.tolerance, trial.net)
+    return report
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One run whose blobs are compared with the first backend's for the same net and feed."""
+
+    name: str
+    backend: str
+    net: Net
+    feed: Blobs
+    setting: Setting
+
+
+def _trials(net: Net, feed: Blobs, backends: Sequence[str], setting: Setting, folded: bool) -> Iterator[_Trial]:
+    """The other backends, then all of them folded."""
+    for name in backends[1:]:
+        yield _Trial(name, name, net, feed, setting)
+    if folded and net.phase == "TEST":
+        for name in backends:
+            yield _Trial(f"{name} folded", name, net, feed, replace(setting, fold=True))
+
+
+def _larger_trials(net: Net, backends: Sequence[str], setting: Setting, options: Mapping[str, Any]) -> Iterator[_Trial]:
+    """Models with an open batch or size, at larger ones than they were made with."""
+    from .convert.onnx_shapes import LARGER, enlarged
+
+    batch, size = (bool(options.get(f"dynamic_{what}")) for what in ("batch", "size"))
+    if not (batch or size):
+        return
+    shapes = enlarged(net, LARGER) if size else {name: net.shapes[name] for name in net.inputs}
+    larger = net.at(inputs={name: (shape[0] + batch, *shape[1:]) for name, shape in shapes.items() if shape})
+    feed = random_inputs(larger, setting.seed, {}, setting.preprocess)
+    shown = "x".join(map(str, feed[larger.inputs[0]].shape))
+    for name in backends:
+        if name in OF_ONNX:
+            made = replace(setting, fold=larger.phase == "TEST", made_at=net)
+            yield _Trial(f"{name} at {shown}", name, larger, feed, made)
+
+
+def _check_request(net: Net, backends: Sequence[str], dtype: str) -> None:
     if dtype not in TOLERANCES:
         raise ProtogenError(f"unknown dtype {dtype!r}{did_you_mean(dtype, TOLERANCES)} (known: {', '.join(TOLERANCES)})")
     for name in backends:
@@ -127,22 +202,6 @@ def verify(
         raise ProtogenError(f"no backends given (known: {', '.join(BACKENDS)})")
     if set(net.shapes) <= set(net.inputs):
         raise ProtogenError("there is nothing to verify: this net only has inputs")
-    report = Report(TOLERANCES[dtype] if tolerance is None else tolerance)
-    net = with_random_weights(net, seed)
-    feed = random_inputs(net, seed, inputs or {})
-    options: dict[str, Any] = {"device": device, "seed": seed, "opset": opset}
-    first, *others = backends
-    runs: list[tuple[str, Callable[[], Blobs]]] = []
-    if dtype != "float32":
-        runs.append((f"torch {dtype}", lambda: BACKENDS["torch"](net, feed, dtype=dtype, **options)))
-    else:
-        runs += [(name, lambda name=name: BACKENDS[name](net, feed, **options)) for name in others]  # type: ignore[misc]
-        if folded and net.phase == "TEST":
-            runs += [(f"{name} folded", lambda name=name: BACKENDS[name](net, feed, fold=True, **options)) for name in backends]  # type: ignore[misc]
-    reference = BACKENDS[first](net, feed, **options)
-    for name, run in track("verifying", runs):
-        report.rows += compare(f"{name} / {first}", run(), reference, report.tolerance, net)
-    return report
 
 
 def compare(comparison: str, blobs: Blobs, reference: Blobs, tolerance: float, net: Net) -> list[Row]:
@@ -171,25 +230,31 @@ def _row(comparison: str, blob: str, actual: np.ndarray, expected: np.ndarray, t
     return Row(comparison, blob, shape, max_abs, max_rel, bool(max_rel <= tolerance))
 
 
-def random_inputs(net: Net, seed: int, given: Mapping[str, np.ndarray]) -> Blobs:
+def random_inputs(net: Net, seed: int, given: Mapping[str, np.ndarray], preprocess: Preprocess | None = None) -> Blobs:
     """A value for every input: the one given, small whole numbers for labels, else standard normal ones.
+
+    With `preprocess`, the image is one that becomes such values.
 
     Raises:
         ProtogenError: a value is given for no input, or has another shape than the input.
     """
     import numpy as np
 
+    image = preprocess.image_of(net) if preprocess else None
     for name, value in given.items():
         if name not in net.inputs:
             raise ProtogenError(f"no input {name!r}{did_you_mean(name, net.inputs)} (inputs: {', '.join(net.inputs)})")
-        if tuple(np.shape(value)) != net.shapes[name]:
-            raise ProtogenError(f"input {name!r} has the shape {net.shapes[name]}, the value given {tuple(np.shape(value))}")
+        shape = preprocess.shape_of(net.shapes[name]) if preprocess and name == image else net.shapes[name]
+        if tuple(np.shape(value)) != shape:
+            raise ProtogenError(f"input {name!r} has the shape {shape}, the value given {tuple(np.shape(value))}")
     labels = {op.layer.bottoms[i] for op in net.ops for i in op.index_bottoms if i < len(op.layer.bottoms)}
     rng = np.random.default_rng(seed)
     feed: Blobs = {}
     for name in net.inputs:
         shape = net.shapes[name]
         drawn = rng.integers(0, 2, shape) if name in labels else rng.standard_normal(shape)
+        if preprocess and name == image:
+            drawn = preprocess.undo(drawn)
         feed[name] = np.asarray(given.get(name, drawn), dtype=np.float32)
     return feed
 
@@ -219,63 +284,3 @@ def with_random_weights(net: Net, seed: int = 0) -> Net:
                 blobs[i] = blob + np.float32(0.05) * rng.standard_normal(blob.shape, dtype=np.float32)
         twin.weights[layer] = blobs
     return twin
-
-
-def run_torch(
-    net: Net, feed: Blobs, *, device: str = "cpu", seed: int = 0, opset: int = 17, fold: bool = False, dtype: str = "float32"
-) -> Blobs:
-    """Every blob by PyTorch, on a device, in float32 without TF32 or in half precision; folded, only the outputs."""
-    import torch
-
-    try:
-        place = torch.device(device)
-    except RuntimeError as error:
-        raise ProtogenError(f"unknown device {device!r}; name one as 'cpu', 'cuda' or 'cuda:1'") from error
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise ProtogenError("device 'cuda' was asked for, but PyTorch sees no CUDA device here")
-    kind = getattr(torch, dtype)
-    module: Any = net.to_torch(fold=fold, seed=seed).to(device=place, dtype=kind)
-    tensors = [torch.tensor(feed[name]).to(device=place, dtype=kind) for name in net.inputs]
-    with torch.no_grad(), _exact_float32():
-        blobs = module.blobs(*tensors)
-    wanted = net.outputs if fold else blobs
-    return {name: blobs[name].float().cpu().numpy() for name in wanted}
-
-
-class _exact_float32:  # noqa: N801  # a context manager, used like a function
-    """CUDA without TF32, which keeps only 10 bits of the inputs' mantissas; the settings before are put back."""
-
-    def __enter__(self) -> None:
-        import torch
-
-        self.before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-
-    def __exit__(self, *error: object) -> None:
-        import torch
-
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = self.before
-
-
-def run_onnxruntime(net: Net, feed: Blobs, *, device: str = "cpu", seed: int = 0, opset: int = 17, fold: bool = False) -> Blobs:
-    """Every blob by ONNX Runtime, on the CPU; folded, only the outputs."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ProtogenError("backend 'onnxruntime' needs the package onnxruntime: pip install 'protogen[verify]'") from error
-    from .convert.onnx import to_onnx
-
-    model = to_onnx(net, opset=opset, fold=fold, seed=seed, all_blobs=not fold)
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
-    used = {value.name for value in session.get_inputs()}
-    return dict(zip(onnx_blobs(model), session.run(None, {name: value for name, value in feed.items() if name in used})))
-
-
-def onnx_blobs(model: onnx.ModelProto) -> list[str]:
-    """The blobs behind the outputs of a model: an input that is overwritten in place is an output of another name."""
-    return [value.doc_string or value.name for value in model.graph.output]
-
-
-BACKENDS: dict[str, Callable[..., Blobs]] = {"torch": run_torch, "onnxruntime": run_onnxruntime, "opencv": run_opencv}

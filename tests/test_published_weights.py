@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import protogen
-from protogen.verification import run_onnxruntime, run_torch
+from protogen.backends import BACKENDS
+from protogen.backends.setting import Setting
 from tests.corpus import CORPUS, ORACLE, needs_oracle
 
 pytestmark = needs_oracle
 
 FOLDER = CORPUS / "kpzhang93+MTCNN_face_detection_alignment/code/codes/MTCNNv2/model"
-FORMS: dict[str, Callable[..., dict[str, np.ndarray]]] = {"torch": run_torch, "onnxruntime": run_onnxruntime}
 
 
 @pytest.mark.parametrize("fold", [False, True], ids=["as it is", "folded"])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["torch", "onnxruntime"])
 @pytest.mark.parametrize("name", ["det1", "det2"])
 def test_mtcnn(name: str, form: str, fold: bool) -> None:
     with np.load(ORACLE / "real" / f"{name}.npz") as data:
@@ -27,7 +26,7 @@ def test_mtcnn(name: str, form: str, fold: bool) -> None:
         expected = {key.partition("/")[2]: data[key] for key in data.files if key.startswith("out/")}
     shapes = {blob: value.shape for blob, value in given.items()}
     net = protogen.load(FOLDER / f"{name}.prototxt", FOLDER / f"{name}.caffemodel", inputs=shapes)
-    actual = FORMS[form](net, given, fold=fold)
+    actual = BACKENDS[form](net, given, Setting(fold=fold))
     assert set(net.outputs) == set(expected)
     for blob, value in expected.items():
         assert actual[blob].shape == value.shape

@@ -10,7 +10,9 @@ import torch
 
 import protogen
 from protogen import NetBuilder, ProtogenError, blocks, verification
+from protogen.convert.onnx_options import Preprocess
 from protogen.verification import random_inputs, verify, with_random_weights
+from tests.convert.test_onnx_options import SSD
 
 
 def small_net() -> protogen.Net:
@@ -233,8 +235,90 @@ def test_a_training_net_is_compared_unfolded() -> None:
     assert verify(b.build()).comparisons == ["onnxruntime / torch"]
 
 
-def test_opencv_is_a_backend() -> None:
-    pytest.importorskip("cv2", reason="OpenCV is not installed")
-    report = verify(protogen.models.peleenet(size=64, classes=10), ("torch", "opencv"))
+# ---- options of the ONNX model
+
+BGR = Preprocess(mean=(104, 117, 123), scale=(0.017, 0.018, 0.019), swap_rb=True, nhwc=True)
+SHAPED = ("torch folded / torch", "onnxruntime folded / torch")
+
+
+@pytest.mark.parametrize(
+    ("options", "further"),
+    [
+        ({"preprocess": BGR}, []),
+        ({"preprocess": Preprocess(mean=127.5, scale=0.0078125)}, []),
+        ({"rename": {"data": "image", "prob": "scores"}}, []),
+        ({"external_data": True, "opset": 11}, []),
+        ({"fp16": True}, []),
+        ({"dynamic_batch": True}, ["onnxruntime at 3x3x12x12 / torch"]),
+        ({"dynamic_batch": True, "dynamic_size": True}, ["onnxruntime at 3x3x44x76 / torch"]),
+        ({"dynamic_size": True, "preprocess": BGR, "rename": {"data": "image"}}, ["onnxruntime at 2x44x76x3 / torch"]),
+    ],
+)
+def test_the_model_that_was_asked_for(options: dict[str, Any], further: list[str]) -> None:
+    net = small_net()
+    report = verify(net, **options)
     assert report.ok, report.verdict
-    assert report.comparisons == ["opencv / torch", "torch folded / torch", "opencv folded / torch"]
+    assert report.comparisons == ["onnxruntime / torch", *SHAPED, *further]
+    blobs = [blob for blob in net.shapes if blob != "data"]
+    assert [row.blob for row in report.rows if row.comparison == "onnxruntime / torch"] == blobs
+    assert [row.blob for row in report.rows if row.comparison in further] == net.outputs * len(further)
+
+
+def test_float16_weights_have_their_own_tolerance() -> None:
+    report = verify(small_net(), fp16=True)
+    assert report.tolerance == verification.TOLERANCES["float16"]
+    assert 1e-5 < max(row.max_rel for row in report.rows) <= 1e-2
+
+
+def test_preprocessing_that_a_model_gets_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    from protogen.convert import onnx
+
+    def forgets(graph: Any, x: str, what: Preprocess, channels: int) -> str:
+        return graph.add("Mul", graph.transpose(x, [0, 3, 1, 2]), graph.constant([[[n]] for n in what.scales]))
+
+    monkeypatch.setattr(onnx, "_preprocessed", forgets)
+    report = verify(small_net(), preprocess=BGR)
+    assert report.first_difference is not None
+    assert report.first_difference.blob == "one"
+
+
+def test_a_model_that_only_fits_the_size_it_was_made_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were the check of the emitted form ever too lenient, running it elsewhere would show."""
+    from protogen.convert import onnx
+    from protogen.layers.pooling import Pooling
+
+    b = NetBuilder("same")
+    b.pool(b.conv(b.input("data", (1, 1, 6, 6)), 2, 3, name="conv"), "AVE", 4, stride=1, name="pool")
+    net = b.build()
+    assert verify(net, dynamic_size=True).ok
+    monkeypatch.setattr(onnx, "require_size_free", lambda *_: None)
+    monkeypatch.setattr(Pooling, "onnx", lambda self, graph, bottoms, blobs: graph.add("GlobalAveragePool", bottoms[0]))
+    report = verify(net, dynamic_size=True)
+    assert report.first_difference is not None
+    assert report.first_difference.comparison == "onnxruntime at 1x1x38x70 / torch"
+
+
+def test_given_images_are_those_that_the_model_takes() -> None:
+    net = small_net()
+    image = np.random.default_rng(0).integers(0, 256, (2, 12, 12, 3)).astype(np.float32)
+    report = verify(net, inputs={"data": image}, preprocess=BGR)
+    assert report.ok, report.verdict
+    with pytest.raises(ProtogenError, match=r"input 'data' has the shape \(2, 12, 12, 3\), the value given \(2, 3, 12, 12\)"):
+        verify(net, inputs={"data": image.transpose(0, 3, 1, 2)}, preprocess=BGR)
+
+
+def test_without_postprocessing_the_heads_are_compared() -> None:
+    net = protogen.loads(SSD)
+    report = verify(net, postprocess=False, dynamic_batch=True)
+    assert report.ok, report.verdict
+    assert report.outputs == ["loc_flat", "conf_flat", "prior"]
+    assert [row.blob for row in report.rows if row.comparison == "onnxruntime folded / torch"] == report.outputs
+    assert verify(net).outputs == ["detection_out"]
+
+
+def test_preprocessing_undone() -> None:
+    blob = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32)
+    image = BGR.undo(blob)
+    assert image.shape == BGR.shape_of(blob.shape) == (2, 4, 5, 3)
+    np.testing.assert_allclose(BGR.apply(image), blob, atol=1e-5)
+    assert image[0, 0, 0, 2] == pytest.approx(blob[0, 0, 0, 0] / 0.017 + 104), "red, the image's last channel, is the net's first"

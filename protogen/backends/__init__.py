@@ -1,1 +1,22 @@
-"""Engines that `protogen.verify` runs nets through, each in a file of its own."""
+"""Engines that run a net, by name; each is a function of the net, the values fed, and a `Setting`, and returns blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .onnxruntime import run_onnxruntime
+from .opencv import run_opencv
+from .torch import run_torch
+
+if TYPE_CHECKING:
+    from ..net import Net
+    from .setting import Blobs, Setting
+
+BACKENDS: dict[str, Callable[[Net, Blobs, Setting], Blobs]] = {
+    "torch": run_torch,
+    "onnxruntime": run_onnxruntime,
+    "opencv": run_opencv,
+}
+OF_ONNX = ("onnxruntime", "opencv")
+"""Those that run the net's ONNX model."""

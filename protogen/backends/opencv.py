@@ -6,44 +6,32 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ProtogenError
+from .model_file import model_file
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..net import Net
+    from .setting import Blobs, Setting
 
 MADE_FOR = 5
 """OpenCV's major version that the ONNX forms are chosen for; version 4 runs most nets without detection layers."""
 
 
-def run_opencv(
-    net: Net, feed: dict[str, np.ndarray], *, device: str = "cpu", seed: int = 0, opset: int = 17, fold: bool = False
-) -> dict[str, np.ndarray]:
+def run_opencv(net: Net, feed: Blobs, setting: Setting) -> Blobs:
     """Every blob by OpenCV, on the CPU; folded, only the outputs.
-
-    Args:
-        net: a net in phase TEST.
-        feed: values by input name.
-        device: for other backends; OpenCV runs on the CPU.
-        seed: for the fillers of layers without weights.
-        opset, fold: of the ONNX model that OpenCV reads.
 
     Raises:
         ProtogenError: OpenCV is missing, or it refuses the model (with OpenCV's own message).
-        ConversionError: the net has no ONNX form.
+        ConversionError: the net has no such ONNX form.
     """
     cv2 = _opencv()
-    from ..convert.onnx import to_onnx
-    from ..verification import onnx_blobs
-
-    model = to_onnx(net, opset=opset, fold=fold, seed=seed, all_blobs=not fold)
-    names = [value.name for value in model.graph.output]
-    used = {value.name for value in model.graph.input}
-    try:
-        values = run_model(model.SerializeToString(), {name: value for name, value in feed.items() if name in used}, names)
-    except cv2.error as error:
-        raise ProtogenError(_refusal(cv2.__version__, error)) from error
-    return {blob: _shaped(value, net.shapes[blob]) for blob, value in zip(onnx_blobs(model), values)}
+    with model_file(net, feed, setting) as model:
+        try:
+            values = run_model(model.path, model.feed, model.outputs)
+        except cv2.error as error:
+            raise ProtogenError(_refusal(cv2.__version__, error)) from error
+    return {blob: _shaped(value, net.shapes[blob]) for blob, value in zip(model.blobs, values)}
 
 
 def run_model(model: str | bytes, feed: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:

@@ -2,53 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .options import INPUT, OPSET, PHASE, SEED, STRICT, load_net, wrong_use
+from .onnx_options import onnx_options, onnx_settings
+from .options import DYNAMIC_BATCH, INPUT, OPSET, PHASE, SEED, STRICT, load_net, wrong_use
 from .output import progress, write_binary
 
 ENDINGS = ("onnx", "pt2", "pth", "prototxt", "caffemodel", "h5")
-
-
-class PerChannel(click.ParamType):
-    """A number, or one for each channel, separated by commas."""
-
-    name = "X[,Y,Z]"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """The numbers."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(float(part) for part in str(value).split(","))
-        except ValueError:
-            self.fail(f"{value!r} is neither a number nor numbers such as 104,117,123")
-
-
-ONNX_OPTIONS = (
-    click.option("--dynamic-size", is_flag=True, help="Leave height and width open (fully convolutional nets only)."),
-    click.option("--no-postprocess", is_flag=True, help="Cut off detection layers at the end: what they read is the output."),
-    click.option("--rename", "--rename-input", "--rename-output", "renames", multiple=True, metavar="OLD=NEW",
-                 help="Another name for an input or output; repeatable."),
-    click.option("--mean", type=PerChannel(), help="Let the model subtract this from its image: one number, or one per channel "
-                 "in the net's order (blue, green, red for Caffe's models)."),
-    click.option("--scale", type=PerChannel(), help="Let the model multiply its image by this, after --mean."),
-    click.option("--swap-rb", is_flag=True, help="Let the model take RGB images for a net trained on BGR."),
-    click.option("--nhwc", is_flag=True, help="Let the model take its image as (N, H, W, C)."),
-    click.option("--fp16", is_flag=True, help="Store weights as float16, in half the space; still computes in float32."),
-    click.option("--external-data", is_flag=True, help="Put the weights of an .onnx into FILE.data (always done above 2 GB)."),
-)  # fmt: skip
-
-
-def onnx_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that only ONNX models take."""
-    for option in reversed(ONNX_OPTIONS):
-        command = option(command)
-    return command
 
 
 @click.command()
@@ -60,7 +24,7 @@ def onnx_options(command: Callable[..., None]) -> Callable[..., None]:
 )  # fmt: skip
 @click.option("--to", "ending", type=click.Choice(ENDINGS), help="The format, whatever FILE ends in.")
 @OPSET
-@click.option("--dynamic-batch", is_flag=True, help="Leave the batch size open.")
+@DYNAMIC_BATCH
 @onnx_options
 @click.option("--fold/--no-fold", default=None, help="Fold BatchNorm and Scale into convolutions (default for .onnx and .pt2).")
 @PHASE
@@ -96,7 +60,7 @@ def convert(
         if weights is None and chosen != ".prototxt" and net.param_shapes:
             click.echo("Note: no weights given; random ones from the layers' fillers are used", err=True)
         files = [path for path in (prototxt, weights) if path not in (None, "-")]
-        options = Options(dynamic_batch, fold, seed, {"opset": opset, "sources": files, **_onnx_settings(**onnx_only)})
+        options = Options(dynamic_batch, fold, seed, {"opset": opset, "sources": files, **onnx_settings(**onnx_only)})
         if output == "-":
             write_binary(lambda path: write(net, path, options, chosen))
         else:
@@ -109,22 +73,3 @@ def _check_onnx_only(ending: str, output: str, given: dict[str, Any]) -> None:
         if value and value != () and (ending != ".onnx" or (name == "external_data" and output == "-")):
             flag = "--rename" if name == "renames" else "--" + name.replace("_", "-")
             raise wrong_use(f"{flag} goes with an .onnx file")
-
-
-def _onnx_settings(
-    renames: Sequence[str], mean: tuple[float, ...] | None, scale: tuple[float, ...] | None, swap_rb: bool, nhwc: bool,
-    no_postprocess: bool, **same: bool,
-) -> dict[str, Any]:  # fmt: skip
-    """Keyword arguments of `Net.to_onnx` from the options given."""
-    from ..convert.onnx_options import Preprocess
-
-    rename: dict[str, str] = {}
-    for given in renames:
-        old, equals, new = given.partition("=")
-        if not (old and equals and new) or old in rename:
-            raise wrong_use(f"--rename takes OLD=NEW, once for each name, not {given!r}")
-        rename[old] = new
-    preprocess = None
-    if mean or scale or swap_rb or nhwc:
-        preprocess = Preprocess(mean or 0.0, scale or 1.0, swap_rb, nhwc)
-    return {"rename": rename, "preprocess": preprocess, "postprocess": not no_postprocess, **same}

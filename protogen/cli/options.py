@@ -55,6 +55,7 @@ SEED = click.option("--seed", default=0, show_default=True, help="For random wei
 OPSET = click.option(
     "--opset", type=click.IntRange(11, 21), default=17, show_default=True, help="Version of ONNX's operator set.",
 )  # fmt: skip
+DYNAMIC_BATCH = click.option("--dynamic-batch", is_flag=True, help="Leave the batch size open.")
 
 
 def load_net(prototxt: str, weights: str | None, phase: str, inputs: Sequence[str], strict: bool) -> Net:

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from ..errors import ProtogenError
-from .options import OPSET, SEED, STRICT, load_net, pairs
+from .onnx_options import onnx_options, onnx_settings
+from .options import DYNAMIC_BATCH, OPSET, SEED, STRICT, load_net, pairs
 from .output import print_table, progress
 
 
@@ -34,32 +35,38 @@ from .output import print_table, progress
 )  # fmt: skip
 @click.option("--all", "show_all", is_flag=True, help="List every blob, not only outputs and those that differ.")
 @OPSET
+@DYNAMIC_BATCH
+@onnx_options
 @STRICT
 @SEED
 def verify(
     prototxt: str, weights: str | None, extra: Sequence[str], device: str, dtype: str, tolerance: float | None,
-    inputs: Sequence[str], show_all: bool, opset: int, strict: bool, seed: int,
+    inputs: Sequence[str], show_all: bool, opset: int, dynamic_batch: bool, strict: bool, seed: int, **onnx_only: Any,
 ) -> None:  # fmt: skip
     """Run PROTOTXT through PyTorch and ONNX Runtime, and compare every blob.
 
-    Ends with 0 if all agree, with 1 if not, naming the first blob that differs.
+    Ends with 0 if all agree, with 1 if not, naming the first blob that differs. The options of convert's ONNX models are
+    options here, too: such a model is then what is compared; with an open batch or size, also at a larger one.
 
     \b
     protogen verify deploy.prototxt --weights model.caffemodel
     protogen verify deploy.prototxt --input data=x.npy --device cuda
     protogen verify deploy.prototxt --weights model.caffemodel --backend opencv
+    protogen verify deploy.prototxt --weights model.caffemodel --mean 104,117,123 --swap-rb --nhwc --fp16
+    protogen verify fcn.prototxt --weights fcn.caffemodel --dynamic-size --opset 13
     """
     from ..verification import verify as run
 
     values = {name: path for name, path in pairs(inputs) if path.endswith(".npy")}
     shapes = [f"{name}={text}" for name, text in pairs(inputs) if name not in values]
+    options = {"opset": opset, "dynamic_batch": dynamic_batch, **onnx_settings(**onnx_only)}
     with progress():
         arrays = {name: _array(path) for name, path in values.items()}
-        shapes += [f"{name}={','.join(map(str, array.shape))}" for name, array in arrays.items()]
+        shapes += [f"{name}={','.join(map(str, _blob_shape(array, options)))}" for name, array in arrays.items()]
         net = load_net(prototxt, weights, "test", shapes, strict)
         backends = dict.fromkeys(("torch", "onnxruntime", *extra))
-        report = run(net, list(backends), device, tolerance=tolerance, dtype=dtype, inputs=arrays, seed=seed, opset=opset)
-    print_table(_table(report, set(net.outputs), show_all))
+        report = run(net, list(backends), device, tolerance=tolerance, dtype=dtype, inputs=arrays, seed=seed, **options)
+    print_table(_table(report, show_all))
     click.echo(report.verdict)
     if not report.ok:
         sys.exit(1)
@@ -74,7 +81,16 @@ def _array(path: str) -> Any:
         raise ProtogenError(f"{path}: not a readable .npy file: {error}") from error
 
 
-def _table(report: Any, outputs: set[str], show_all: bool) -> Any:
+def _blob_shape(array: Any, options: dict[str, Any]) -> tuple[int, ...]:
+    """Shape of the blob that an array given becomes: an image may come as (N, H, W, C)."""
+    preprocess = options["preprocess"]
+    if preprocess is not None and preprocess.nhwc and array.ndim == 4:
+        n, h, w, c = array.shape
+        return (n, c, h, w)
+    return tuple(array.shape)
+
+
+def _table(report: Any, show_all: bool) -> Any:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
@@ -85,7 +101,7 @@ def _table(report: Any, outputs: set[str], show_all: bool) -> Any:
     for header in ("comparison", "blob", "shape", "max abs", "max rel", ""):
         table.add_column(header, justify="right" if header.startswith("max") else "left", no_wrap=True)
     for row in report.rows:
-        if show_all or not row.ok or row.blob in outputs:
+        if show_all or not row.ok or row.blob in report.outputs:
             shape, verdict = "x".join(map(str, row.shape)), "" if row.ok else "differs"
             table.add_row(row.comparison, Text(printable(row.blob)), shape, f"{row.max_abs:.2e}", f"{row.max_rel:.2e}", verdict)
     return table

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from ..errors import ConversionError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..net import Net
 
 OPSETS = range(11, 22)
@@ -46,6 +48,8 @@ class Preprocess:
             if not numbers or not all(map(isfinite, numbers)):
                 raise ConversionError(f"preprocessing: {name} takes one number, or one for each channel, not {value!r}")
             object.__setattr__(self, name, numbers)
+        if 0 in self.scales:
+            raise ConversionError("preprocessing: a scale of 0 leaves nothing of the image")
 
     @property
     def means(self) -> tuple[float, ...]:
@@ -74,6 +78,35 @@ class Preprocess:
         if self.swap_rb and channels != 3:
             raise ConversionError(f"preprocessing: red and blue cannot be swapped: {images[0]!r} has {channels} channels, not 3")
         return images[0]
+
+    def shape_of(self, blob: Sequence[int]) -> tuple[int, ...]:
+        """Shape of the image that the model takes, for an input blob of this shape (N, C, H, W)."""
+        n, c, h, w = blob
+        return (n, h, w, c) if self.nhwc else (n, c, h, w)
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """What the net sees of an image, (N, C, H, W), as float32: the same in NumPy as the model does.
+
+        >>> import numpy as np
+        >>> Preprocess(mean=(1, 2, 3), scale=2, nhwc=True).apply(np.full((1, 2, 2, 3), 5.0))[0, :, 0, 0]
+        array([8., 6., 4.], dtype=float32)
+        """
+        import numpy as np
+
+        image = np.asarray(image, np.float32)
+        image = image.transpose(0, 3, 1, 2) if self.nhwc else image
+        image = image[:, ::-1] if self.swap_rb else image
+        mean, scale = (np.array(numbers, np.float32).reshape(-1, 1, 1) for numbers in (self.means, self.scales))
+        return np.ascontiguousarray((image - mean) * scale)
+
+    def undo(self, blob: np.ndarray) -> np.ndarray:
+        """An image, but for rounding, that the net sees as `blob` (N, C, H, W): the inverse of `apply`."""
+        import numpy as np
+
+        mean, scale = (np.array(numbers, np.float32).reshape(-1, 1, 1) for numbers in (self.means, self.scales))
+        image = blob / scale + mean
+        image = image[:, ::-1] if self.swap_rb else image
+        return np.ascontiguousarray(image.transpose(0, 2, 3, 1) if self.nhwc else image, dtype=np.float32)
 
     def describe(self, image: str) -> str:
         """What to feed and what is done to it, for the model's metadata."""

@@ -1,0 +1,58 @@
+"""The ONNX model of a net as a file that an engine reads, for as long as it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..net import Net
+    from .setting import Blobs, Setting
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model on disk.
+
+    Attributes:
+        path: where it is.
+        feed: values by the model's own input names.
+        outputs: the model's output names.
+        blobs: the blobs they stand for, one each: an output may have been renamed, and an input that a layer overwrites in
+            place has an output of its own.
+    """
+
+    path: str
+    feed: Blobs
+    outputs: list[str]
+    blobs: list[str]
+
+
+@contextmanager
+def model_file(net: Net, feed: Blobs, setting: Setting) -> Iterator[ModelFile]:
+    """Write the model that `setting` asks for, every blob an output unless it is folded; the file is gone afterwards.
+
+    Raises:
+        ConversionError: the net has no such ONNX form.
+    """
+    from ..convert.onnx import emit
+    from ..convert.onnx_options import OnnxOptions
+
+    options = OnnxOptions(fold=setting.fold, seed=setting.seed, all_blobs=not setting.fold, **setting.onnx)
+    model = emit(setting.made_at or net, options)
+    graph = model.skeleton.graph
+    old = {new: blob for blob, new in options.rename.items()}
+    values = {old.get(value.name, value.name): value.name for value in graph.input}
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        model.save(path, options.external_data)
+        yield ModelFile(
+            str(path),
+            {name: feed[blob] for blob, name in values.items()},
+            [value.name for value in graph.output],
+            [value.doc_string or old.get(value.name, value.name) for value in graph.output],
+        )

@@ -1,0 +1,30 @@
+"""ONNX Runtime as a backend of `protogen.verify`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..errors import ProtogenError
+from .model_file import model_file
+
+if TYPE_CHECKING:
+    from ..net import Net
+    from .setting import Blobs, Setting
+
+
+def run_onnxruntime(net: Net, feed: Blobs, setting: Setting) -> Blobs:
+    """Every blob by ONNX Runtime, on the CPU; folded, only the outputs.
+
+    Raises:
+        ProtogenError: ONNX Runtime is missing.
+        ConversionError: the net has no such ONNX form.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ProtogenError("backend 'onnxruntime' needs the package onnxruntime: pip install 'protogen[verify]'") from error
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3
+    with model_file(net, feed, setting) as model:
+        session = onnxruntime.InferenceSession(model.path, settings, providers=["CPUExecutionProvider"])
+        return dict(zip(model.blobs, session.run(model.outputs, model.feed)))
