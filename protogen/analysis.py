@@ -100,7 +100,7 @@ class Analysis:
 
     def _feed(self, op: LayerType) -> None:
         self.sources.append(op)
-        op.tops = [self.input_shapes.get(top, shape) for top, shape in zip(op.layer.tops, op.tops)]
+        op.feed(self.input_shapes)
         for top, shape in zip(op.layer.tops, op.tops):
             if shape is not None:
                 op._check_size(f"input {top!r}", shape)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .backends import BACKENDS, OF_ONNX
 from .backends.setting import Setting
+from .convert.cut import measures, without_postprocess
 from .errors import ProtogenError, did_you_mean
 from .progress import track
 
@@ -136,10 +137,9 @@ def verify(
     half = "float16" if options.get("fp16") else dtype
     net = with_random_weights(net, seed)
     if not options.get("postprocess", True):
-        from .convert.cut import without_postprocess
-
         net = without_postprocess(net, seed)
-    report = Report(TOLERANCES[half] if tolerance is None else tolerance, net.outputs)
+    predictions = [blob for blob in measures(net)[1] if blob not in net.inputs]  # outputs where there are no measures
+    report = Report(TOLERANCES[half] if tolerance is None else tolerance, list(dict.fromkeys([*net.outputs, *predictions])))
     setting = Setting(device=device, seed=seed, onnx={"opset": opset, **options})
     feed = random_inputs(net, seed, inputs or {}, setting.preprocess)
     trials = [_Trial(f"torch {dtype}", "torch", net, feed, replace(setting, dtype=dtype))]

@@ -1,19 +1,26 @@
-"""Cut off what turns predictions into detections, for those who do that themselves or on a chip that cannot.
+"""Cut layers off the end of a net: those that only measure it, and those that turn predictions into detections.
 
-Post: layers whose type says `is_postprocess` are gone from the net's end, and inputs that only they read; what they read are
-outputs under their own names. The net given is untouched.
+Post: layers that a rule names are gone from the net's end; what they read are outputs under their own names. What only they
+needed is gone, too: labels among the inputs, say. The net given is untouched.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import ConversionError
+from ..layer import Layer
 from ..layers.base import layer_type
+from ..prototxt.message import Message
 from .graph import Node, Value, rebuild, values_of
 
 if TYPE_CHECKING:
+    from ..layers.base import LayerType
     from ..net import Net
+
+Rule = Callable[["LayerType"], bool]
 
 
 def without_postprocess(net: Net, seed: int = 0) -> Net:
@@ -28,23 +35,66 @@ def without_postprocess(net: Net, seed: int = 0) -> Net:
     Raises:
         ConversionError: nothing but inputs is left.
     """
+    rest = _without(net, seed, lambda op: op.is_postprocess)
+    if rest is None:
+        raise ConversionError("nothing is left without postprocessing: this net only has detection layers")
+    return rest
+
+
+def without_measures(net: Net, seed: int = 0) -> Net:
+    """`net` without the losses and accuracies at its end, which only serve training: what is left of a train/val net to deploy.
+
+    Outputs are the predictions they read, not the labels. A net of nothing else comes back as it is.
+
+    Args:
+        net, seed: as for `without_postprocess`.
+    """
+    return _without(net, seed, _measures, only_learned=True) or net
+
+
+def inference_part(net: Net, postprocess: bool = True, seed: int = 0) -> Net:
+    """What an ONNX model has of a net: no measures and, unless `postprocess`, no detection layers at its end."""
+    net = without_measures(net, seed)
+    return net if postprocess else without_postprocess(net, seed)
+
+
+def measures(net: Net) -> tuple[list[str], list[str]]:
+    """Names of the layers that `without_measures` leaves out as such, and of the blobs that they read."""
+    kept, loose = _split(values_of(net), _measures)
+    left = {id(node.op) for node in kept}
+    return [op.layer.name for op in net.ops if id(op) not in left], [value.blob for value in loose]
+
+
+def _measures(op: LayerType) -> bool:
+    return bool(op.onnx_note) and not op.is_input
+
+
+def _without(net: Net, seed: int, rule: Rule, only_learned: bool = False) -> Net | None:
+    """`net` without layers at its end that `rule` names; None if only inputs are left."""
+    if not any(map(rule, net.ops)):
+        return net
     nodes = values_of(net, net.weights.filled(seed))
-    kept, loose = _split(nodes)
+    kept, loose = _split(nodes, rule)
     if len(kept) == len(nodes):
         return net
-    kept = [node for node in kept if not (node.op.is_input and _only_read_by_cut(node, kept, loose))]
+    learned = _learned(nodes)
+    if only_learned and any(id(value) in learned for value in loose):
+        loose = [value for value in loose if id(value) in learned]
+    read = {id(value) for node in nodes for value in node.inputs}
+    wanted = [value for node in kept for value in node.outputs if id(value) not in read]
+    kept = _needed(kept, [*wanted, *loose])
     if all(node.op.is_input for node in kept):
-        raise ConversionError("nothing is left without postprocessing: this net only has detection layers")
+        return None
     return rebuild(net, _with_outputs(kept, loose))
 
 
-def _split(nodes: list[Node]) -> tuple[list[Node], list[Value]]:
+def _split(nodes: list[Node], rule: Rule) -> tuple[list[Node], list[Value]]:
     """Nodes that stay, and the values that those cut off read."""
     kept: list[Node] = []
     loose: list[Value] = []
     read: set[int] = set()
     for node in reversed(nodes):
-        if node.op.is_postprocess and not any(id(value) in read for value in node.outputs):
+        if rule(node.op) and not any(id(value) in read for value in node.outputs):
             loose += node.inputs
         else:
             kept.append(node)
@@ -53,10 +103,32 @@ def _split(nodes: list[Node]) -> tuple[list[Node], list[Value]]:
     return kept[::-1], [value for value in loose if id(value) in made]
 
 
-def _only_read_by_cut(node: Node, kept: list[Node], loose: list[Value]) -> bool:
-    read = {id(value) for other in kept for value in other.inputs}
-    cut = {id(value) for value in loose}
-    return not any(id(value) in read for value in node.outputs) and all(id(value) in cut for value in node.outputs)
+def _learned(nodes: list[Node]) -> set[int]:
+    """Values (by `id`) that come from a layer with weights, at whatever distance."""
+    learned: set[int] = set()
+    for node in nodes:
+        if node.weights or any(id(value) in learned for value in node.inputs):
+            learned.update(map(id, node.outputs))
+    return learned
+
+
+def _needed(nodes: list[Node], wanted: list[Value]) -> list[Node]:
+    """Nodes that the wanted values depend on; of inputs, only the tops that they do."""
+    live = set(map(id, wanted))
+    kept = []
+    for node in reversed(nodes):
+        if any(id(value) in live for value in node.outputs):
+            live.update(map(id, node.inputs))
+            kept.append(_with_tops(node, [value for value in node.outputs if id(value) in live]) if node.op.is_input else node)
+    return kept[::-1]
+
+
+def _with_tops(node: Node, tops: list[Value]) -> Node:
+    """A source with some of its tops only: an Input layer then, for data layers make all of theirs."""
+    if len(tops) == len(node.outputs):
+        return node
+    message = Message.of("LayerParameter", name=node.message.name, type="Input")
+    return replace(node, message=message, outputs=tops)
 
 
 def _with_outputs(kept: list[Node], loose: list[Value]) -> list[Node]:
@@ -68,9 +140,6 @@ def _with_outputs(kept: list[Node], loose: list[Value]) -> list[Node]:
 
 
 def _copy_of(value: Value, nodes: list[Node]) -> Node:
-    from ..layer import Layer
-    from ..prototxt.message import Message
-
     name = value.blob + "/output"
     while any(node.message.name == name for node in nodes):
         name += "_"

@@ -33,12 +33,14 @@ class Options:
 
 def save_onnx(net: Net, path: Path, options: Options) -> None:
     """An ONNX model, folded unless told otherwise; its weights go from array to file and are never held twice."""
-    from .onnx import emit
+    from .onnx import emit, tell_left_out
     from .onnx_options import OnnxOptions
 
     fold = options.fold is not False
     settings = OnnxOptions(dynamic_batch=options.dynamic_batch, fold=fold, seed=options.seed, **options.onnx)
-    emit(net, settings).save(path, settings.external_data)
+    model = emit(net, settings)
+    tell_left_out(net)
+    model.save(path, settings.external_data)
 
 
 def save_exported(net: Net, path: Path, options: Options) -> None:

@@ -6,7 +6,9 @@ Caffe lets a layer overwrite the blob it reads. Passes work on values (each writ
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..prototxt.message import Message
@@ -36,7 +38,7 @@ class Node:
     weights: list[np.ndarray] = field(default_factory=list)
 
 
-def values_of(net: Net, weights: dict[str, list[np.ndarray]]) -> list[Node]:
+def values_of(net: Net, weights: Mapping[str, Sequence[np.ndarray]] = MappingProxyType({})) -> list[Node]:
     """The net's layers as nodes, in order; messages are copies, free to be changed."""
     current: dict[str, Value] = {}
     nodes = []
@@ -44,7 +46,7 @@ def values_of(net: Net, weights: dict[str, list[np.ndarray]]) -> list[Node]:
         inputs = [current[blob] for blob in op.layer.bottoms]
         outputs = [Value(blob) for blob in op.layer.tops]
         current.update(zip(op.layer.tops, outputs))
-        nodes.append(Node(op, op.layer.message.copy(), inputs, outputs, list(weights[op.layer.name]) if op.blobs else []))
+        nodes.append(Node(op, op.layer.message.copy(), inputs, outputs, list(weights.get(op.layer.name, ()))))
     return nodes
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConversionError, ProtogenError, did_you_mean
-from .cut import without_postprocess
+from ..errors import ConversionError, ProtogenError, ProtogenWarning, did_you_mean
+from .cut import inference_part, measures
 from .onnx_file import OnnxModel, half_of
 from .onnx_graph import OnnxGraph
 from .onnx_metadata import describe
@@ -36,10 +37,19 @@ def to_onnx(net: Net, path: str | Path | None = None, **options: Any) -> onnx.Mo
     """See `Net.to_onnx`; `options` are the attributes of `OnnxOptions`."""
     settings = OnnxOptions(**options)
     model = emit(net, settings)
+    tell_left_out(net)
     if path is None:
         return model.proto()
     written = model.save(path, settings.external_data)
     return written if settings.external_data or model.nbytes > MAX_RETURNED_BYTES else model.proto()
+
+
+def tell_left_out(net: Net) -> None:
+    """Warn of layers that the ONNX model of a net lacks because they only serve training."""
+    names, _ = measures(net)
+    if names:
+        listed = ", ".join(map(repr, names))
+        warnings.warn(f"left out of the ONNX model, for they only serve training: {listed}", ProtogenWarning, stacklevel=4)
 
 
 def emit(net: Net, options: OnnxOptions | None = None) -> OnnxModel:
@@ -49,9 +59,7 @@ def emit(net: Net, options: OnnxOptions | None = None) -> OnnxModel:
         ConversionError: layers without an ONNX form (all of them named), or options that do not fit the net.
     """
     options = options or OnnxOptions()
-    original = net
-    if not options.postprocess:
-        net = original = without_postprocess(net, options.seed)
+    net = original = inference_part(net, options.postprocess, options.seed)
     if options.fold and net.phase == "TEST":
         from .fold import folded
 

@@ -121,6 +121,10 @@ class LayerType:
         """
         raise NotImplementedError(f"{type(self).__name__}.setup")
 
+    def feed(self, given: Mapping[str, Shape]) -> None:
+        """For a source: take the shapes given for its tops, by blob name, in place of its own."""
+        self.tops = [given.get(top, shape) for top, shape in zip(self.layer.tops, self.tops)]
+
     def forward(
         self, *bottoms: torch.Tensor, blobs: Sequence[torch.Tensor], training: bool
     ) -> torch.Tensor | Sequence[torch.Tensor]:

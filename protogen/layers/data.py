@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..prototxt.message import Message
@@ -44,7 +44,7 @@ class Input(Source):
 
 @register("Data", "ImageData", "AnnotatedData", "WindowData", "ImageSegData", "ImageLabelmapData", "LaneData")
 class ImageSource(Source):
-    """Images read from a data base or a list: (batch, C, crop, crop), and labels (batch,) as a second top.
+    """Images read from a data base or a list: (batch, C, crop, crop), and labels (batch,) as a second top of most.
 
     Shapes are known when `transform_param` (or the layer's old parameters) crops; images have three channels unless
     `mean_value` or `force_gray` says otherwise. In all other cases Caffe looks into the data: `inputs=` must tell.
@@ -63,8 +63,14 @@ class ImageSource(Source):
             return
         grey = transform.force_gray or len(transform.mean_value) == 1 or ("is_color" in param and not param.is_color)
         self.tops[0] = (param.batch_size, 1 if grey else 3, size, size)
-        if len(self.tops) > 1 and self.layer.type in ("Data", "ImageData", "WindowData"):
-            self.tops[1] = (param.batch_size,)
+        self.feed({})
+
+    def feed(self, given: Mapping[str, Shape]) -> None:
+        """As for any source; there are as many labels as images, also if only the images' shape is given."""
+        super().feed(given)
+        images, labelled = self.tops[0], self.layer.type in ("Data", "ImageData", "WindowData")
+        if images and labelled and len(self.tops) > 1 and self.layer.tops[1] not in given:
+            self.tops[1] = images[:1]
 
 
 @register("MemoryData")
@@ -79,6 +85,10 @@ class MemoryData(Source):
         shape = (p.batch_size, p.channels, p.height, p.width)
         self.check(all(dim > 0 for dim in shape), f"batch_size, channels, height and width must be positive, not {shape}")
         self.tops = [shape, (p.batch_size,)]
+
+    def feed(self, given: Mapping[str, Shape]) -> None:
+        """As for any source; there are as many labels as images."""
+        super().feed({self.layer.tops[1]: given.get(self.layer.tops[0], self.tops[0])[:1], **given})
 
 
 @register("HDF5Data", "DetectNetTransformation", "PythonData")

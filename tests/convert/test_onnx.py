@@ -263,19 +263,6 @@ def test_seed() -> None:
         np.testing.assert_array_equal(weight[1], net.to_torch(seed=1).caffe_params("stem1")[0].numpy())
 
 
-def test_training_nets_are_refused_or_named() -> None:
-    """A layer without an ONNX form stops the conversion, with its name."""
-    b = NetBuilder(phase="TRAIN")
-    b.softmax_loss(b.fc(b.input("data", (2, 4)), 3), b.input("label", (2,)), name="cost")
-    net = b.build()
-    try:
-        model = net.to_onnx()
-    except ConversionError as error:
-        assert "cost" in str(error)  # both outcomes are right
-    else:
-        onnx.checker.check_model(model, full_check=True)
-
-
 def test_an_input_overwritten_in_place_is_an_output_of_another_name() -> None:
     net = protogen.loads(
         'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }'

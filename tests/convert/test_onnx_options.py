@@ -73,6 +73,7 @@ def image(*shape: int) -> np.ndarray:
 # ---- no postprocessing
 
 
+@pytest.mark.filterwarnings("ignore:left out of the ONNX model")
 @pytest.mark.parametrize("fold", [True, False])
 @pytest.mark.parametrize("labels", ["", LABELS], ids=["deploy", "test"])
 def test_without_postprocessing_an_ssd_ends_in_its_heads(labels: str, fold: bool) -> None:
@@ -294,6 +295,7 @@ def left_over(model: onnx.ModelProto) -> list[str]:
     ]
 
 
+@pytest.mark.filterwarnings("ignore:left out of the ONNX model")
 @pytest.mark.parametrize("family", families())
 def test_nothing_is_left_over(family: str) -> None:
     for case in cases(family).values():

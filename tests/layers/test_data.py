@@ -238,3 +238,26 @@ def test_difficult_boxes_count_neither_way_if_asked() -> None:
 def test_detection_evaluate_refuses(param: str, shape: tuple[int, ...], message: str) -> None:
     with pytest.raises(LayerError, match=message):
         net_of(EVALUATE % param, shape, (1, 1, 3, 8))
+
+
+LABELLED = """
+layer { name: "data" type: "Data" top: "data" top: "label" data_param { source: "x" batch_size: 4 } %s }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 2 } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }
+"""
+
+
+@pytest.mark.parametrize("transform", ["", "transform_param { crop_size: 6 }"])
+def test_there_are_as_many_labels_as_images(transform: str) -> None:
+    net = protogen.loads(LABELLED % transform, inputs={"data": (2, 3, 8, 8)})
+    assert net.shapes["data"] == (2, 3, 8, 8)
+    assert net.shapes["label"] == (2,)
+    assert protogen.loads(LABELLED % transform, inputs={"data": (2, 3, 8, 8), "label": (2, 1)}).shapes["label"] == (2, 1)
+
+
+def test_there_are_as_many_labels_as_images_in_memory() -> None:
+    text = LABELLED.replace('type: "Data"', 'type: "MemoryData"').replace(
+        'data_param { source: "x" batch_size: 4 }', "memory_data_param { batch_size: 4 channels: 3 height: 8 width: 8 }"
+    )
+    assert protogen.loads(text % "").shapes["label"] == (4,)
+    assert protogen.loads(text % "", inputs={"data": (2, 3, 8, 8)}).shapes["label"] == (2,)
