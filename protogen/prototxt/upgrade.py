@@ -30,7 +30,7 @@ def upgrade(definition: Message, source: str = "<text>") -> Message:
         `definition`.
 
     Raises:
-        NetError: the net mixes dialects, has a V0 layer that no Caffe knows, or its input fields do not fit together.
+        NetError: the net mixes V0 with V1 layers, has a V0 layer that no Caffe knows, or its input fields do not fit together.
 
     >>> from .parser import parse
     >>> net = upgrade(parse('layers { name: "r" type: RELU bottom: "x" top: "x" blobs_lr: 1 }'))
@@ -38,10 +38,13 @@ def upgrade(definition: Message, source: str = "<text>") -> Message:
     ('ReLU', 1.0)
     """
     _refuse_mixture(definition, source)
+    todays = list(definition.layer) if definition.layers else []
     if is_v0(definition):
         upgrade_v0(definition, source)
     if definition.layers:
         upgrade_v1(definition)
+    if todays:
+        _merge(definition, todays, source)
     if definition.input:
         _upgrade_inputs(definition, source)
     _upgrade_batch_norm(definition)
@@ -66,7 +69,8 @@ def upgrade_solver(solver: Message, source: str = "<text>") -> Message:
 def _refuse_mixture(definition: Message, source: str) -> None:
     if not definition.layers:
         return
-    if definition.layer:
+    unplaced = [layer for layer in (*definition.layer, *definition.layers) if layer.origin is None]
+    if definition.layer and unplaced:  # nothing says in which order they go
         _refuse(source, definition.layer[0], "layer", definition.layers[0], "layers (the old dialect)")
     old = is_v0(definition)
     if old:
@@ -78,6 +82,18 @@ def _refuse_mixture(definition: Message, source: str) -> None:
 def _refuse(source: str, one: Message, what: str, other: Message, other_what: str) -> None:
     line = f" in line {other.origin[0]}" if other.origin else ""
     raise NetError(f"{place(one, source)}: the net mixes dialects: {what} here, {other_what}{line}; write all layers in one")
+
+
+def _merge(definition: Message, todays: list[Message], source: str) -> None:
+    """Put layers that were in today's dialect already among the upgraded ones, in the order of the text.
+
+    Caffe drops them, with an error in its log, and then misses what they make: such files were made for other programs.
+    """
+    definition.store("layer", sorted([*definition.layer, *todays], key=lambda layer: layer.origin or (0, 0)))
+    text = (
+        f"{place(todays[0], source)}: the net mixes layer with layers (the old dialect); Caffe ignores the former, they are kept"
+    )
+    warnings.warn(text, ProtogenWarning, stacklevel=3)
 
 
 def _upgrade_inputs(definition: Message, source: str) -> None:

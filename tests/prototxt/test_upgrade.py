@@ -114,8 +114,6 @@ def test_padding_of_a_pooling_layer() -> None:
         (PAD + "layers { layer { name: 'c' type: 'conv' } bottom: 'qq' top: 'y' }", "no layer before it makes its bottom 'qq'"),
         ("layers { layer { name: 'c' type: 'convolution' } }", "unknown V0 layer type 'convolution'"),
         ("layers { layer { name: 'c' type: 'bogus' } }", "net.prototxt:1:8: layer 'c' (bogus): unknown V0 layer type 'bogus'"),
-        ("layer { name: 'a' }\nlayers { name: 'b' }",
-         "net.prototxt:1:7: the net mixes dialects: layer here, layers (the old dialect) in line 2"),
         ("layers { layer { name: 'a' type: 'relu' } }\nlayers { name: 'b' type: RELU }",
          "net.prototxt:2:8: the net mixes dialects: layers without"),
         ("input: 'x' input_dim: 1 input_dim: 3", "inputs need 4 input_dim values, not 2"),
@@ -126,6 +124,23 @@ def test_what_cannot_be_upgraded(text: str, message: str) -> None:
     with pytest.raises(NetError) as caught:
         upgraded(text)
     assert message in str(caught.value)
+
+
+def test_layers_of_two_dialects_keep_the_order_of_the_text() -> None:
+    with pytest.warns(ProtogenWarning, match=r"^net.prototxt:1:7: the net mixes layer with layers \(the old dialect\)"):
+        net = upgraded("""layer { name: 'a' type: 'Input' top: 'x' input_param { shape { dim: 1 dim: 2 } } }
+            layers { name: 'b' type: RELU bottom: 'x' top: 'y' } layer { name: 'c' type: 'TanH' bottom: 'y' top: 'z' }
+            layers { name: 'd' type: SIGMOID bottom: 'z' top: 'z' }""")
+    assert [(layer.name, layer.type) for layer in net.layer] == [("a", "Input"), ("b", "ReLU"), ("c", "TanH"), ("d", "Sigmoid")]
+    assert not net.layers
+
+
+def test_layers_of_two_dialects_without_an_order_are_refused() -> None:
+    net = parse("layer { name: 'a' } layers { name: 'b' }")
+    for layer in (*net.layer, *net.layers):
+        layer.origin = None
+    with pytest.raises(NetError, match="the net mixes dialects: layer here, layers"):
+        upgrade(net)
 
 
 def test_settings_that_a_v0_type_does_not_have() -> None:
