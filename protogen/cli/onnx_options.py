@@ -26,7 +26,7 @@ class PerChannel(click.ParamType):
 
 
 ONNX_OPTIONS = (
-    click.option("--dynamic-size", is_flag=True, help="Leave height and width open (fully convolutional nets only)."),
+    click.option("--dynamic-size", is_flag=True, help="Leave height and width open (nets whose weights do not depend on them)."),
     click.option("--no-postprocess", is_flag=True, help="Cut off detection layers at the end: what they read is the output."),
     click.option("--rename", "--rename-input", "--rename-output", "renames", multiple=True, metavar="OLD=NEW",
                  help="Another name for an input or output; repeatable."),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConversionError
@@ -12,6 +13,79 @@ if TYPE_CHECKING:
     import onnx
 
 Shape = tuple[int, ...]
+_TYPES = {"float32": 1, "int64": 7, "float64": 11}  # TensorProto.DataType by numpy's name
+_NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}  # second operands that change nothing
+
+
+class Value:
+    """A number or an array that is known only when the model runs; to compute with it is to emit nodes.
+
+    So a formula written for numbers and numpy arrays serves open sizes, too: `(h - 1) // 2` is a number as long as `h` is
+    one. It has the operators and methods of an array that such formulas need. Its nodes are emitted once its name is asked
+    for; constants take its element type. `//` and `%` are for integers that are not negative.
+
+    >>> graph = OnnxGraph(17, dynamic_size=True)
+    >>> half = (graph.dim("data", 2, 224) - 1) // 2
+    >>> half.name, [node.op_type for node in graph.nodes]
+    ('/Div', ['Shape', 'Slice', 'Sub', 'Div'])
+    """
+
+    __array_ufunc__ = None  # numpy leaves `array * value` to `__rmul__`
+
+    def __init__(self, graph: OnnxGraph, emit: Callable[[], str], dtype: str = "int64") -> None:
+        self.graph, self.dtype, self._emit = graph, dtype, emit
+
+    @cached_property
+    def name(self) -> str:
+        """What nodes call it."""
+        return self._emit()
+
+    def astype(self, dtype: str) -> Value:
+        """Another element type."""
+        if dtype == self.dtype:
+            return self
+        return Value(self.graph, lambda: self.graph.add("Cast", self.name, to=_TYPES[dtype]), dtype)
+
+    def reshape(self, *shape: int) -> Value:
+        """Another shape; one -1 is inferred."""
+        return Value(self.graph, lambda: self.graph.reshape(self.name, shape), self.dtype)
+
+    def scalar(self) -> Value:
+        """Without its only axis, of size 1."""
+        return Value(self.graph, lambda: self.graph.squeeze(self.name, [0]), self.dtype)
+
+    def _op(self, op_type: str, other: Any) -> Value:
+        if isinstance(other, (int, float)) and other == _NEUTRAL.get(op_type):
+            return self
+        graph = self.graph
+        return Value(graph, lambda: graph.add(op_type, self.name, graph.constant(other, self.dtype)), self.dtype)
+
+    def __add__(self, other: Any) -> Value:
+        return self._op("Add", other)
+
+    def __sub__(self, other: Any) -> Value:
+        return self._op("Sub", other)
+
+    def __mul__(self, other: Any) -> Value:
+        return self._op("Mul", other)
+
+    def __truediv__(self, other: Any) -> Value:
+        return self._op("Div", other)
+
+    def __rtruediv__(self, other: Any) -> Value:
+        graph = self.graph
+        return Value(graph, lambda: graph.add("Div", graph.constant(other, self.dtype), self.name), self.dtype)
+
+    def __floordiv__(self, other: Any) -> Value:
+        return self._op("Div", other)
+
+    def __mod__(self, other: Any) -> Value:
+        return self._op("Mod", other)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+Size = int | Value
 
 
 class OnnxGraph:
@@ -74,13 +148,17 @@ class OnnxGraph:
         return self.unique("node:" + name).removeprefix("node:")
 
     def constant(self, value: Any, dtype: str = "float32") -> str:
-        """The name of an initializer with this value; equal small ones are stored once.
+        """The name of an initializer with this value; equal small ones are stored once. A `Value` has its name already.
 
         Args:
-            value: number, sequence or array.
+            value: number, sequence or array, or a `Value` of that type.
             dtype: numpy's name of the element type.
         """
         import numpy as np
+
+        if isinstance(value, Value):
+            assert value.dtype == dtype, (value.dtype, dtype)
+            return value.name
 
         array = np.asarray(value, dtype=dtype, order="C")
         key = (dtype, array.shape, array.tobytes()) if array.size <= 64 else (id(value), dtype, len(self.initializers))
@@ -88,13 +166,16 @@ class OnnxGraph:
             self._constants[key] = self.initializer(f"{self.layer}/constant", array)
         return self._constants[key]
 
-    def ints(self, *values: int) -> str:
-        """An int64 vector constant (shapes, axes, indices)."""
-        return self.constant(list(values), "int64")
+    def ints(self, *values: Size) -> str:
+        """An int64 vector (shapes, axes, indices): a constant, if none of it is open."""
+        if not any(isinstance(value, Value) for value in values):
+            return self.constant(list(values), "int64")
+        parts = [self.constant(value if isinstance(value, Value) else [value], "int64") for value in values]
+        return self.add("Concat", *parts, axis=0)
 
-    def scalar(self, value: float) -> str:
-        """A float32 scalar constant."""
-        return self.constant(value)
+    def scalar(self, value: float | Value) -> str:
+        """A float32 scalar: a constant, or what a size becomes."""
+        return self.constant(value.astype("float32").scalar() if isinstance(value, Value) else value)
 
     def initializer(self, name: str, array: np.ndarray) -> str:
         """Keep an array under `name` (made unique) and return that name; not copied."""
@@ -106,10 +187,44 @@ class OnnxGraph:
         """An error that says why this layer cannot be emitted as asked."""
         return ConversionError(f"layer {self.layer!r}: {why}")
 
+    # ---- sizes, numbers where they are known
+
+    def dim(self, x: str, axis: int, size: int) -> Size:
+        """The size of an axis of `x`: `size`, or a vector of one where it is open.
+
+        The first axis is open with `dynamic_batch`; with `dynamic_size` those from the third on may be.
+        """
+        is_open = self.dynamic_batch if axis == 0 else self.dynamic_size and axis > 1
+        return Value(self, lambda: self.size_of(x, axis)) if is_open else size
+
+    def size_of(self, x: str, axis: int) -> str:
+        """The size of an axis as an int64 vector of one, read when the model runs."""
+        return self.slice(self.add("Shape", x), [axis], [axis + 1], [0])
+
+    def at_most(self, size: Size, most: int | None) -> Size:
+        """`size`, or `most` if that is less; None sets no limit."""
+        if most is None:
+            return size
+        if isinstance(size, int):
+            return min(size, most)
+        names = [size.name, self.ints(most)]  # Min takes no integers before opset 12
+        return Value(self, lambda: self.add("Where", self.add("Less", *names), *names))
+
+    def range(self, size: Size, dtype: str = "int64") -> Any:
+        """0, 1, 2, ... up to `size`: an array, or a `Value`."""
+        import numpy as np
+
+        if isinstance(size, int):
+            return np.arange(size, dtype=dtype)
+        first, step = (self.constant(number, "int64") for number in (0, 1))
+        return Value(self, lambda: self.add("Range", first, size.scalar().name, step)).astype(dtype)
+
     # ---- ops whose form depends on the opset, and small combinations
 
-    def reshape(self, x: str, shape: Sequence[int]) -> str:
-        """Reshape; 0 copies the axis of `x`, -1 is inferred (one at most)."""
+    def reshape(self, x: str, shape: Sequence[Size]) -> str:
+        """Reshape; 0 copies the axis of `x`, -1 is inferred (one at most, otherwise a single open size is)."""
+        if -1 not in shape and sum(isinstance(size, Value) for size in shape) == 1:
+            shape = [-1 if isinstance(size, Value) else size for size in shape]
         return self.add("Reshape", x, self.ints(*shape))
 
     def transpose(self, x: str, axes: Sequence[int]) -> str:
@@ -143,7 +258,7 @@ class OnnxGraph:
             made = self.add("Split", x, outputs=len(sizes), axis=axis, split=list(sizes))
         return made if isinstance(made, list) else [made]
 
-    def slice(self, x: str, starts: Sequence[int], ends: Sequence[int], axes: Sequence[int], steps: Sequence[int] = ()) -> str:
+    def slice(self, x: str, starts: Sequence[int], ends: Sequence[Size], axes: Sequence[int], steps: Sequence[int] = ()) -> str:
         """Slice; an end of 2**62 means "to the end"."""
         extra = [self.ints(*steps)] if steps else []
         return self.add("Slice", x, self.ints(*starts), self.ints(*ends), self.ints(*axes), *extra)
@@ -152,7 +267,7 @@ class OnnxGraph:
         """Pad every axis with a constant."""
         return self.add("Pad", x, self.ints(*before, *after), self.scalar(value), mode="constant")
 
-    def clip(self, x: str, low: float | None, high: float | None) -> str:
+    def clip(self, x: str, low: float | None, high: float | Size | None) -> str:
         """Limit values to [low, high]; None leaves a side open."""
         bounds = ["" if bound is None else self.scalar(bound) for bound in (low, high)]
         return self.add("Clip", x, *bounds)

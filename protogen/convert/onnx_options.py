@@ -129,7 +129,7 @@ class OnnxOptions:
     Attributes:
         opset: version of the standard operator set, 11 to 21.
         dynamic_batch: leave the first axis of inputs and outputs open ("N").
-        dynamic_size: leave height and width of 4-axis inputs open ("H", "W"), for fully convolutional nets.
+        dynamic_size: leave height and width of 4-axis inputs open ("H", "W"), for nets whose weights do not depend on the size.
         fold: fold BatchNorm and Scale into convolutions and drop what does nothing in inference.
         seed: for Caffe's fillers, which fill blobs the net has no weights for.
         postprocess: with False, layers at the end that turn predictions into detections are cut off; what they read (boxes,

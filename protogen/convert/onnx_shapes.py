@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import ConversionError, LayerError, ProtogenError
 
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
     from .onnx import Emitted, Emitter
     from .onnx_options import OnnxOptions
 
+T = TypeVar("T")
 Dimension = int | str | None
 LARGER = (32, 64)  # rows and columns; nets that halve and double the image again want multiples of up to 32
+SQUARE = (64, 64)  # for nets that take square images only (YOLO)
+FURTHER = (4, 32)  # times as many rows and columns: the last maps of a detector hardly grow with the image
 ODD = ((1, 2), (5, 3), (14, 27))  # nets that take any size must be the same at these, too
 _NAMED = 3  # layers that a message lists
 
@@ -25,36 +29,35 @@ _NAMED = 3  # layers that a message lists
 def dimensions(net: Net, options: OnnxOptions) -> dict[str, list[Dimension]]:
     """Blob shapes as the model states them: None where a size follows from the data (boxes found, say).
 
-    With an open batch or size, "N", "H" and "W" where a dimension is that of the inputs, and None where it only follows it.
+    With an open batch or size, "N", "H" and "W" where a dimension is that of the inputs, and None where it only follows it. Of a
+    net that takes square images only, both height and width are "H".
 
     Raises:
         ConversionError: the net does not work with another batch, or another size.
     """
-    grown = {"rows": net.shapes, "N": net.shapes, "H": net.shapes}
+    same = {"N": 0, "H": 0, "W": 0}
+    variants = [(same, net.shapes)]  # shapes, and by how much the inputs' dimensions were made larger for them
     if any(op.dynamic_rows is not None for op in net.ops):
-        grown["rows"] = _grown(net, rows=1)
+        variants.append((same, _grown(net, rows=1)))
     if options.dynamic_batch:
-        grown["N"] = _tried("batch", "--dynamic-batch", lambda: _grown(net, batch=1))
+        variants.append(({**same, "N": 1}, _tried("batch", "--dynamic-batch", lambda: _grown(net, batch=1))))
     if options.dynamic_size:
-        grown["H"] = _tried("size", "--dynamic-size", lambda: _grown(net, size=LARGER))
+        sizes = _tried("size", "--dynamic-size", lambda: _other_sizes(net))
+        variants += [({"N": 0, "H": by[0], "W": by[1]}, shapes) for by, shapes in sizes.items()]
     symbols = _symbols(net)
 
-    def stated(a: int, rows: int, items: int, sized: int) -> Dimension:
-        if a == rows == items == sized:
-            return a
-        grew = {"N": (1, 0), "H": (0, LARGER[0]), "W": (0, LARGER[1])}
+    def stated(*sizes: int) -> Dimension:
+        if len(set(sizes)) == 1:
+            return sizes[0]
         for name, size in symbols.items():
-            if a == rows == size and (items - a, sized - a) == grew[name]:
+            if list(sizes) == [size + grew[name] for grew, _ in variants]:
                 return name
         return None
 
-    return {
-        blob: [stated(*sizes) for sizes in zip(shape, *(shapes[blob] for shapes in grown.values()))]
-        for blob, shape in net.shapes.items()
-    }
+    return {blob: [stated(*sizes) for sizes in zip(*(shapes[blob] for _, shapes in variants))] for blob in net.shapes}
 
 
-def _tried(what: str, flag: str, grow: Callable[[], dict[str, Shape]]) -> dict[str, Shape]:
+def _tried(what: str, flag: str, grow: Callable[[], T]) -> T:
     try:
         return grow()
     except ProtogenError as error:
@@ -68,7 +71,7 @@ def _kind(what: str) -> str:
 def _symbols(net: Net) -> dict[str, int]:
     """Names of open dimensions that are the same for all inputs, with their size as given."""
     shapes = [net.shapes[name] for name in net.inputs if net.shapes[name]]
-    images = [shape for shape in shapes if len(shape) == 4]
+    images = [net.shapes[name] for name in _images(net)]
     sizes = {"N": {shape[0] for shape in shapes}, "H": {shape[2] for shape in images}, "W": {shape[3] for shape in images}}
     return {name: min(found) for name, found in sizes.items() if len(found) == 1}
 
@@ -90,12 +93,35 @@ def _grown(net: Net, batch: int = 0, rows: int = 0, size: Sequence[int] = (0, 0)
     return shapes
 
 
+def _other_sizes(net: Net) -> dict[tuple[int, int], dict[str, Shape]]:
+    """Blob shapes for larger images, by how many rows and columns they have more: as many as the net takes of those to try."""
+    first = growth(net)
+    made = {first: _grown(net, size=first)}
+    for by in (*((first[0] * times, first[1] * times) for times in FURTHER), *ODD):
+        with suppress(ProtogenError):
+            made[by] = _grown(net, size=by)
+    return made
+
+
+def growth(net: Net) -> tuple[int, int]:
+    """By how many rows and columns images are made larger to try it: `LARGER`, or `SQUARE` where the net does not take that."""
+    for by in (LARGER, SQUARE):
+        with suppress(ProtogenError):
+            _grown(net, size=by)
+            return by
+    return LARGER
+
+
 def enlarged(net: Net, by: Sequence[int]) -> dict[str, Shape]:
-    """Shapes of the inputs, those with 4 axes with so many rows and columns more."""
-    shapes = {name: net.shapes[name] for name in net.inputs}
-    return {
-        name: (*shape[:2], shape[2] + by[0], shape[3] + by[1]) if len(shape) == 4 else shape for name, shape in shapes.items()
-    }
+    """Shapes of the inputs, the images with so many rows and columns more."""
+    shapes, images = {name: net.shapes[name] for name in net.inputs}, _images(net)
+    return {name: (*s[:2], s[2] + by[0], s[3] + by[1]) if name in images else s for name, s in shapes.items()}
+
+
+def _images(net: Net) -> list[str]:
+    """Inputs with height and width. Beside larger ones (N, C, 1, 1) is none: regions (R, 5, 1, 1), say."""
+    found = [name for name in net.inputs if len(net.shapes[name]) == 4]
+    return [name for name in found if net.shapes[name][2:] != (1, 1)] or found
 
 
 def require_size_free(net: Net, emitter: Emitter) -> None:
@@ -108,13 +134,14 @@ def require_size_free(net: Net, emitter: Emitter) -> None:
     Raises:
         ConversionError: it does; the first layers that differ are named.
     """
-    if not any(len(net.shapes[name]) == 4 for name in net.inputs):
+    if not _images(net):
         raise ConversionError("the size cannot be left open (--dynamic-size): no input has height and width (4 axes)")
-    for by in (LARGER, *ODD):
+    first = growth(net)
+    for by in (first, *ODD):
         try:
             twin = _resized(net, enlarged(net, by))
         except LayerError:
-            if by == LARGER:
+            if by == first:
                 raise
             continue  # a size that this net cannot take
         different = [

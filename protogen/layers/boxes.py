@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 BLOCK = 256  # boxes that are compared with each other at once
 LOWEST = -3.4028234663852886e38  # -FLT_MAX
+ALL = 2**31 - 1  # boxes that NonMaxSuppression may leave, where there is no limit
 
 
 def iou(a: Tensor, b: Tensor, pixel: float = 0.0, least: float = 0.0) -> Tensor:
@@ -135,14 +136,9 @@ def onnx_positions(graph: OnnxGraph, mask: str) -> str:
     return graph.squeeze(graph.add("NonZero", graph.reshape(mask, [-1])), [0])
 
 
-def onnx_size(graph: OnnxGraph, x: str, axis: int) -> str:
-    """The size of an axis as an int64 vector of one."""
-    return graph.slice(graph.add("Shape", x), [axis], [axis + 1], [0])
-
-
 def onnx_count(graph: OnnxGraph, x: str) -> str:
     """0, 1, 2, ... as int64, one for each item along axis 0."""
-    return onnx_positions(graph, constant_like(graph, onnx_size(graph, x, 0), 1.0))
+    return onnx_positions(graph, constant_like(graph, graph.size_of(x, 0), 1.0))
 
 
 def onnx_rows(graph: OnnxGraph, columns: list[str]) -> str:
@@ -153,10 +149,10 @@ def onnx_rows(graph: OnnxGraph, columns: list[str]) -> str:
 
 def onnx_rows_or_none(graph: OnnxGraph, rows: str, x: str) -> str:
     """`rows_or_none` for the images along axis 0 of the value `x`."""
-    images = onnx_size(graph, x, 0)
+    images = graph.size_of(x, 0)
     numbers = graph.add("Cast", onnx_count(graph, x), to=1)
     none = graph.pad(graph.unsqueeze(numbers, [1]), [0, 0], [0, 6], -1.0)
-    found = onnx_size(graph, rows, 0)
+    found = graph.size_of(rows, 0)
     end = graph.add("Where", graph.add("Equal", found, graph.ints(0)), images, found)
     rows = graph.add("Slice", graph.add("Concat", rows, none, axis=0), graph.ints(0), end, graph.ints(0))
     return graph.reshape(rows, [1, 1, -1, 7])

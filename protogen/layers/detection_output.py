@@ -12,7 +12,7 @@ from .boxes import LOWEST
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..convert.onnx_graph import OnnxGraph
+    from ..convert.onnx_graph import OnnxGraph, Size
 
 
 @register("DetectionOutput")
@@ -53,10 +53,10 @@ class DetectionOutput(LayerType):
         self.labels = [label for label in range(self.classes) if label != p.background_label_id]
         self.check(len(self.labels) > 0, "there is no class but the background")
         top_k = nms.get("top_k", -1)
-        self.candidates = self.priors if top_k < 0 else min(top_k, self.priors)
-        self.check(self.candidates > 0, "top_k must not be 0")
+        self.check(top_k != 0, "top_k must not be 0")
+        self.top_k = top_k if top_k > 0 else None
         self.threshold: float = p.get("confidence_threshold", LOWEST)
-        self.limit = p.keep_top_k if 0 <= p.keep_top_k < self.candidates * len(self.labels) else -1
+        self.limit = p.keep_top_k if p.keep_top_k >= 0 else None
         self.tops = [(1, 1, 1, 7)]
 
     # ---- PyTorch
@@ -66,12 +66,12 @@ class DetectionOutput(LayerType):
 
         location, confidence, prior = (x.detach() for x in bottoms[:3])
         n, labels = location.shape[0], torch.tensor(self.labels, device=location.device)
-        location = location.reshape(n, self.priors, self.sets, 4).transpose(1, 2)
-        decoded = self.decode(location, prior[0].reshape(2, 1, self.priors, 4))
-        scores = confidence.reshape(n, self.priors, self.classes).transpose(1, 2)[:, labels]
+        location = location.reshape(n, -1, self.sets, 4).transpose(1, 2)
+        decoded = self.decode(location, prior[0].reshape(2, 1, -1, 4))
+        scores = confidence.reshape(n, -1, self.classes).transpose(1, 2)[:, labels]
         scores, order = scores.sort(dim=2, descending=True, stable=True)
         valid = scores > self.threshold
-        count = min(self.candidates, int(valid.sum(2).max()))
+        count = int(valid[..., : self.top_k].sum(2).max())
         if count == 0:
             return box_ops.rows_or_none(scores.new_zeros(0, 7), n)
         scores, order, valid = (x[..., :count].reshape(-1, count) for x in (scores, order, valid))
@@ -79,7 +79,7 @@ class DetectionOutput(LayerType):
         boxes = decoded.gather(1, order.unsqueeze(2).expand(-1, -1, 4))
         keep = self._suppress(boxes, valid)
         keep, scores = keep.reshape(n, -1), scores.reshape(n, -1)
-        if self.limit >= 0:
+        if self.limit is not None and self.limit < keep.shape[1]:
             best = scores.masked_fill(~keep, -torch.inf).argsort(dim=1, descending=True, stable=True)[:, : self.limit]
             keep = torch.zeros_like(keep).scatter(1, best, keep.gather(1, best))
         image, place = keep.nonzero(as_tuple=True)
@@ -114,19 +114,21 @@ class DetectionOutput(LayerType):
         if nms.eta < 1:
             raise graph.refuse("NonMaxSuppression has no adaptive threshold; set eta to 1 (its default)")
         location, confidence, prior = bottoms[:3]
-        classes, count = len(self.labels), self.candidates
-        scores = graph.transpose(graph.reshape(confidence, [0, self.priors, self.classes]), [0, 2, 1])
+        classes, priors = len(self.labels), graph.dim(prior, 2, self.bottoms[2][2]) // 4
+        count = graph.at_most(priors, self.top_k)
+        scores = graph.transpose(graph.reshape(confidence, [0, priors, self.classes]), [0, 2, 1])
         scores, order = graph.add("TopK", self._onnx_labels(graph, scores), graph.ints(count), outputs=2, axis=2)
-        boxes = graph.reshape(self._onnx_decode(graph, location, prior), [-1, 4])
-        boxes = graph.add("Gather", boxes, self._onnx_places(graph, location, order))  # (N, classes, count, 4)
-        grouped = graph.reshape(self._onnx_upright(graph, boxes), [-1, count, 4])
-        keep = box_ops.onnx_suppress(
-            graph, grouped, graph.reshape(scores, [-1, 1, count]), nms.nms_threshold, score=self.threshold, limit=count
-        )
-        if self.limit >= 0:
-            keep = self._onnx_best(graph, keep, scores)
+        boxes = graph.reshape(self._onnx_decode(graph, location, prior, priors), [-1, 4])
+        boxes = graph.add("Gather", boxes, self._onnx_places(graph, location, order, priors))  # (N, classes, count, 4)
+        grouped = graph.reshape(self._onnx_upright(graph, boxes, count), [-1, count, 4])
+        group_scores, most = graph.reshape(scores, [-1, 1, count]), count if isinstance(count, int) else box_ops.ALL
+        keep = box_ops.onnx_suppress(graph, grouped, group_scores, nms.nms_threshold, score=self.threshold, limit=most)
+        width = count * classes
+        limit = graph.at_most(width, self.limit)
+        if limit != width:
+            keep = self._onnx_best(graph, keep, scores, width, limit)
         place = box_ops.onnx_positions(graph, keep)
-        image = graph.add("Div", place, graph.constant(classes * count, "int64"))
+        image = graph.add("Div", place, graph.constant(width, "int64"))
         label = graph.add("Mod", graph.add("Div", place, graph.constant(count, "int64")), graph.constant(classes, "int64"))
         label = graph.add("Gather", graph.constant([float(label) for label in self.labels]), label)
         score = graph.add("Gather", graph.reshape(scores, [-1]), place)
@@ -138,15 +140,15 @@ class DetectionOutput(LayerType):
         """Axis 1 without the background class."""
         return x if len(self.labels) == self.classes else graph.add("Gather", x, graph.ints(*self.labels), axis=1)
 
-    def _onnx_decode(self, graph: OnnxGraph, location: str, prior: str) -> str:
+    def _onnx_decode(self, graph: OnnxGraph, location: str, prior: str, priors: Size) -> str:
         """Boxes (N, 1 or classes, P, 4); see `decode`."""
         if self.bottoms[2][0] != 1:
             prior = graph.slice(prior, [0], [1], [0])
-        prior, variance = graph.split(graph.reshape(prior, [2, 1, self.priors, 4]), [1, 1], 0)
+        prior, variance = graph.split(graph.reshape(prior, [2, 1, priors, 4]), [1, 1], 0)
         if self.sets == 1:
-            offset = graph.reshape(location, [0, 1, self.priors, 4])
+            offset = graph.reshape(location, [0, 1, priors, 4])
         else:
-            offset = graph.transpose(graph.reshape(location, [0, self.priors, self.sets, 4]), [0, 2, 1, 3])
+            offset = graph.transpose(graph.reshape(location, [0, priors, self.sets, 4]), [0, 2, 1, 3])
             offset = self._onnx_labels(graph, offset)
         if not self.param.variance_encoded_in_target:
             offset = graph.add("Mul", variance, offset)
@@ -162,20 +164,20 @@ class DetectionOutput(LayerType):
         half = graph.add("Div", graph.add("Mul", graph.add("Exp", grow), size), two)
         return graph.add("Concat", graph.add("Sub", center, half), graph.add("Add", center, half), axis=3)
 
-    def _onnx_places(self, graph: OnnxGraph, x: str, order: str) -> str:
+    def _onnx_places(self, graph: OnnxGraph, x: str, order: str, priors: Size) -> str:
         """Indices of priors (N, classes, count) as rows among the boxes of all images."""
         import numpy as np
 
         sets = len(self.labels) if self.sets > 1 else 1
-        starts = np.arange(sets).reshape(1, -1, 1) * self.priors
+        groups = np.arange(sets).reshape(1, -1, 1)  # of boxes, each holding all priors
         if graph.dynamic_batch:
             images = graph.reshape(box_ops.onnx_count(graph, x), [-1, 1, 1])
-            images = graph.add("Mul", images, graph.constant(sets * self.priors, "int64"))
-            return graph.add("Add", order, graph.add("Add", images, graph.constant(starts, "int64")))
-        starts = starts + np.arange(self.bottoms[0][0]).reshape(-1, 1, 1) * sets * self.priors
-        return graph.add("Add", order, graph.constant(starts, "int64")) if starts.any() else order
+            images = graph.add("Mul", images, graph.constant(priors * sets, "int64"))
+            return graph.add("Add", order, graph.add("Add", images, graph.constant(groups * priors, "int64")))
+        groups = groups + np.arange(self.bottoms[0][0]).reshape(-1, 1, 1) * sets
+        return graph.add("Add", order, graph.constant(groups * priors, "int64")) if groups.any() else order
 
-    def _onnx_upright(self, graph: OnnxGraph, boxes: str) -> str:
+    def _onnx_upright(self, graph: OnnxGraph, boxes: str, count: Size) -> str:
         """Boxes as NonMaxSuppression should see them: those that are empty or inside out overlap nothing in Caffe.
 
         ONNX's op would turn the latter, and OpenCV takes all empty boxes for the same one: each gets a place far away.
@@ -186,14 +188,13 @@ class DetectionOutput(LayerType):
             return boxes
         low, high = graph.split(boxes, [2, 2], 3)
         sound = graph.add("Greater", graph.reduce("Min", graph.add("Sub", high, low), [3]), graph.scalar(0.0))
-        corner = 2.0**20 + 2 * np.arange(self.candidates).reshape(-1, 1)
-        return graph.add("Where", sound, boxes, graph.constant(np.concatenate([corner, corner, corner + 1, corner + 1], 1)))
+        away = (2 * graph.range(count, "float32")).reshape(-1, 1) + (2.0**20 + np.array([[0.0, 0.0, 1.0, 1.0]]))
+        return graph.add("Where", sound, boxes, graph.constant(away))
 
-    def _onnx_best(self, graph: OnnxGraph, keep: str, scores: str) -> str:
-        """The mask, limited to the `keep_top_k` best scores of each image: (N, classes * count)."""
-        width = len(self.labels) * self.candidates
+    def _onnx_best(self, graph: OnnxGraph, keep: str, scores: str, width: Size, limit: Size) -> str:
+        """The mask, limited to the `limit` best scores of each image: (N, width)."""
         keep, scores = graph.reshape(keep, [-1, width]), graph.reshape(scores, [-1, width])
         ranked = graph.add("Where", graph.add("Cast", keep, to=9), scores, graph.scalar(float("-inf")))
-        _, best = graph.add("TopK", ranked, graph.ints(self.limit), outputs=2, axis=1)
+        _, best = graph.add("TopK", ranked, graph.ints(limit), outputs=2, axis=1)
         nothing = box_ops.constant_like(graph, graph.add("Shape", keep), 0.0)
         return graph.add("ScatterElements", nothing, best, graph.add("GatherElements", keep, best, axis=1), axis=1)

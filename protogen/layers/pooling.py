@@ -188,7 +188,7 @@ class Pooling(LayerType):
             return self._onnx_average(graph, x)
         return self._onnx_stochastic(graph, x)
 
-    def _onnx_any_size(self, graph: OnnxGraph, x: str) -> str:
+    def _onnx_any_size(self, graph: OnnxGraph, x: str, outputs: int = 1) -> Any:
         """The op's own ceil mode, where it has Caffe's windows for images of every size: no last window is ever dropped."""
         if not self.floor and any(pad > kernel - stride for pad, kernel, stride in zip(self.pad, self.kernel, self.stride)):
             raise graph.refuse(
@@ -200,7 +200,7 @@ class Pooling(LayerType):
         if not full:
             attributes["ceil_mode"] = 1
         if self.method == "MAX":
-            return graph.add("MaxPool", x, pads=[*self.pad, *self.pad], **attributes)
+            return graph.add("MaxPool", x, outputs=outputs, pads=[*self.pad, *self.pad], **attributes)
         if not any(self.pad):
             return graph.add("AveragePool", x, **attributes)
         if full:
@@ -234,6 +234,10 @@ class Pooling(LayerType):
 
     def _onnx_masked(self, graph: OnnxGraph, x: str) -> Sequence[str]:
         """Maxima and their indices: ONNX counts these through the whole tensor, Caffe in each H * W plane."""
+        if graph.dynamic_size:
+            plane = graph.dim(x, 2, self.bottoms[0][2]) * graph.dim(x, 3, self.bottoms[0][3])
+            y, index = self._onnx_any_size(graph, x, outputs=2)
+            return [y, graph.add("Cast", graph.add("Mod", index, graph.constant(plane, "int64")), to=1)]
         x, attributes, (height, width) = self._onnx_windows(graph, x)
         y, index = graph.add("MaxPool", x, outputs=2, **attributes)
         index = graph.add("Mod", index, _int(graph, height * width))

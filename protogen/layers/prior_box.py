@@ -88,9 +88,33 @@ class Boxes(LayerType):
         return self.boxes(x.shape[2:], image.shape[2:], torch).to(x)
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        """A constant; with an open size, `boxes` step by step: both give the same bits."""
         import numpy as np
 
-        return graph.initializer(f"{graph.layer}/boxes", self.boxes(self.bottoms[0][2:], self.bottoms[1][2:], np))
+        if not graph.dynamic_size:
+            return graph.initializer(f"{graph.layer}/boxes", self.boxes(self.bottoms[0][2:], self.bottoms[1][2:], np))
+        size, image = ([graph.dim(x, axis, shape[axis]) for axis in (2, 3)] for x, shape in zip(bottoms, self.bottoms))
+        if all(self.image):
+            image = [np.int64(side) for side in self.image]
+        corners = [self._onnx_corners(graph, axis, size[axis], image[axis]) for axis in (1, 0)]
+        cells = graph.ints(*size, 1, 1, 1)
+        values = graph.add("Concat", *[graph.add("Expand", corner, cells) for corner in corners], axis=4)
+        if self.param.clip:
+            values = graph.clip(values, 0.0, 1.0)
+        variance = graph.constant(np.broadcast_to(np.array(self.variance, np.float32), 4).reshape(2, 2))
+        variances = graph.add("Expand", variance, graph.add("Shape", values))
+        return graph.reshape(graph.add("Concat", values, variances, axis=0), [1, 2, -1])
+
+    def _onnx_corners(self, graph: OnnxGraph, axis: int, size: Any, image: Any) -> str:
+        """x1 and x2 of the boxes of each column (1, W, K, 2, 1), or y1 and y2 of those of each row (H, 1, K, 2, 1)."""
+        import numpy as np
+
+        step = self.step[axis] or image.astype("float32") / size.astype("float32")
+        centers = ((graph.range(size, "float32") + self.param.offset) * step).astype("float64")
+        halves = np.array([box[1 - axis] / 2 for box in self.sizes]).reshape(-1, 1, 1)
+        shape = (1, -1, 1, 1, 1) if axis else (-1, 1, 1, 1, 1)
+        corners = (centers.reshape(*shape) + np.concatenate([-halves, halves], 1)) / image.astype("float64")
+        return corners.astype("float32").name
 
 
 @register("PriorBox")

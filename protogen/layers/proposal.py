@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import boxes as box_ops
 from .base import LayerType, register
@@ -12,10 +12,9 @@ from .boxes import LOWEST
 from .python import arguments, register_python
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
-    from ..convert.onnx_graph import OnnxGraph
+    from ..convert.onnx_graph import OnnxGraph, Size
 
 
 @register("Proposal")
@@ -66,23 +65,30 @@ class Proposal(LayerType):
         self.check(len(info) > 1 and self.facts >= 3, f"im_info must hold height, width and scale of each image, not {info}")
         self.check(info[0] == scores[0], f"im_info {info} and scores {scores} differ in their batch")
 
-    def cells(self, height: int, width: int) -> np.ndarray:
-        """Anchors around every cell (H * W * A, 4), float32."""
+    def cells(self, rows: Any, columns: Any) -> list[Any]:
+        """x1, y1, x2, y2 of the anchors around every cell, each (H * W * A, 1), float32.
+
+        Args:
+            rows, columns: 0, 1, 2, ... for each row and column of the map as float64: arrays, or values of an ONNX graph.
+        """
         import numpy as np
 
-        y, x = np.meshgrid(np.arange(height) * self.stride, np.arange(width) * self.stride, indexing="ij")
-        shifts = np.stack([x, y, x, y], 2).reshape(-1, 1, 4)
-        return (shifts + np.array(self.anchors)).reshape(-1, 4).astype(np.float32)
+        y, x = (rows * self.stride).reshape(-1, 1, 1), (columns * self.stride).reshape(1, -1, 1)
+        x, y = x + 0 * y, y + 0 * x
+        anchors = np.array(self.anchors, np.float64)
+        return [(start + anchors[:, i]).reshape(-1, 1).astype("float32") for i, start in enumerate((x, y, x, y))]
 
     # ---- PyTorch
 
     def forward(self, *bottoms: Tensor, blobs: Sequence[Tensor], training: bool) -> Sequence[Tensor]:
+        import numpy as np
         import torch
 
         scores, offsets, info = (x.detach() for x in bottoms)
         n, (height, width) = scores.shape[0], scores.shape[2:]
         info = info.reshape(n, -1).unsqueeze(1)  # (N, 1, facts)
-        anchors = torch.from_numpy(self.cells(height, width)).to(offsets)
+        rows, columns = (np.arange(side, dtype=np.float64) for side in (height, width))
+        anchors = torch.from_numpy(np.concatenate(self.cells(rows, columns), 1)).to(offsets)
         boxes = self.moved(anchors, offsets.permute(0, 2, 3, 1).reshape(n, -1, 4))
         boxes = boxes.clamp(min=0).minimum(info[:, :, [1, 0, 1, 0]] - 1)
         side = boxes[..., 2:] - boxes[..., :2] + 1
@@ -118,12 +124,12 @@ class Proposal(LayerType):
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> Sequence[str]:
         scores, offsets, info = bottoms
-        a, (height, width) = len(self.anchors), self.bottoms[0][2:]
-        total = a * height * width
-        count = min(self.before, total)
+        a, (height, width) = len(self.anchors), (graph.dim(scores, axis, self.bottoms[0][axis]) for axis in (2, 3))
+        total = height * width * a
+        count = graph.at_most(total, self.before)
         info = graph.reshape(info, [-1, 1, self.facts])
         boxes = graph.reshape(graph.transpose(offsets, [0, 2, 3, 1]), [0, total, 4])
-        boxes = self._onnx_moved(graph, boxes, self.cells(height, width))
+        boxes = self._onnx_moved(graph, boxes, self.cells(graph.range(height, "float64"), graph.range(width, "float64")))
         bounds = graph.add("Sub", graph.add("Gather", info, graph.ints(1, 0, 1, 0), axis=2), graph.scalar(1.0))
         boxes = graph.add("Min", graph.clip(boxes, 0.0, None), bounds)
         small = self._onnx_small(graph, boxes, info)
@@ -143,10 +149,12 @@ class Proposal(LayerType):
             return [regions]
         return [regions, self._onnx_score_rows(graph, graph.add("Gather", graph.reshape(scores, [-1]), place))]
 
-    def _onnx_moved(self, graph: OnnxGraph, offsets: str, anchors: np.ndarray) -> str:
+    def _onnx_moved(self, graph: OnnxGraph, offsets: str, anchors: Sequence[Any]) -> str:
         """See `moved`."""
-        size = anchors[:, 2:] - anchors[:, :2] + 1
-        sizes, centers = graph.constant(size), graph.constant(anchors[:, :2] + 0.5 * size)
+        x1, y1, x2, y2 = anchors
+        extent = [x2 - x1 + 1, y2 - y1 + 1]
+        middle = [x1 + 0.5 * extent[0], y1 + 0.5 * extent[1]]
+        sizes, centers = (graph.add("Concat", *map(graph.constant, pair), axis=1) for pair in (extent, middle))
         move, grow = graph.split(offsets, [2, 2], 2)
         center = graph.affine(move, sizes, centers)
         half = graph.add("Mul", graph.scalar(0.5), graph.add("Mul", graph.add("Exp", grow), sizes))
@@ -161,7 +169,7 @@ class Proposal(LayerType):
         wide, high = graph.split(graph.add("Less", side, least), [1, 1], 2)
         return graph.squeeze(graph.add("Or", wide, high), [2])
 
-    def _onnx_places(self, graph: OnnxGraph, x: str, order: str, total: int) -> str:
+    def _onnx_places(self, graph: OnnxGraph, x: str, order: str, total: Size) -> str:
         """Indices of an image's boxes (N, K) as rows among those of all images."""
         if not graph.dynamic_batch and self.bottoms[0][0] == 1:
             return order

@@ -46,7 +46,7 @@ class Interp(LayerType):
         self.check(min(out) > 0, f"height and width must be positive, not {out[0]} and {out[1]}")
         self.tops = [(*shape[:2], *out)]
 
-    def _size(self, size: Sequence[int], other: Sequence[int]) -> tuple[int, int]:
+    def _size(self, size: Sequence[Any], other: Sequence[Any]) -> tuple[Any, Any]:
         """Output (height, width) for a bottom's and the second bottom's."""
         p = self.param
         if len(self.bottoms) == 2:
@@ -71,23 +71,24 @@ class Interp(LayerType):
 
     @property
     def is_identity(self) -> bool:
-        return self.crop == (0, 0) and self.tops[0] == self.bottoms[0]
+        """Whether it does nothing to images of any size, not just to one that has the wanted size by chance."""
+        return len(self.bottoms) == 1 and self.crop == (0, 0) and all(self._size(s, s) == s for s in ((8, 9), (9, 8)))
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
-        x, (n, c, h, w) = bottoms[0], self.bottoms[0]
+        x, (n, c, *size) = bottoms[0], self.bottoms[0]
+        if not graph.dynamic_size and self.crop == (0, 0) and self.tops[0] == self.bottoms[0]:
+            return x
+        h, w = (graph.dim(x, axis, side) for axis, side in zip((2, 3), size))
         begin, end = self.crop
+        height, width = self._size((h, w), [graph.dim(bottoms[-1], axis, self.bottoms[-1][axis]) for axis in (2, 3)])
         if begin or end:
             x = graph.slice(x, [begin, begin], [h - end, w - end], [2, 3])
-        height, width = self.tops[0][2:]
         if h - begin - end == 1:  # OpenCV 5 reads past the end when it resizes a single row
             single = w - begin - end == 1
             x = graph.add("Expand", x, graph.ints(1, 1, height, width if single else 1))
             if single:
                 return x
-        sizes = graph.ints(n, c, height, width)
-        if graph.dynamic_batch:
-            outer = graph.slice(graph.add("Shape", x), [0], [2], [0])
-            sizes = graph.add("Concat", outer, graph.ints(height, width), axis=0)
+        sizes = graph.ints(graph.dim(x, 0, n), c, height, width)
         return _resize(graph, x, sizes=sizes, mode="linear", coordinate_transformation_mode="align_corners")
 
 
@@ -155,7 +156,7 @@ class Unpool(LayerType):
                 self.check(not getattr(p, f"pad_out_{side}") or scale == 2, f"pad_out_{side} needs scale 2, not {scale}")
         self.tops = [(*shape[:2], *self._size(shape[2:]))]
 
-    def _size(self, size: Sequence[int]) -> tuple[int, int]:
+    def _size(self, size: Sequence[Any]) -> tuple[Any, Any]:
         p = self.param
         if self.given:
             return (p.upsample_h, p.upsample_w)
@@ -167,11 +168,9 @@ class Unpool(LayerType):
         return plane.scatter(2, mask.flatten(2).long(), x.flatten(2)).unflatten(2, (height, width))
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
-        (n, c, height, width), x = self.tops[0], bottoms[0]
-        shape = graph.ints(n, c, height * width)
-        if graph.dynamic_batch:
-            shape = graph.add("Concat", graph.slice(graph.add("Shape", x), [0], [2], [0]), graph.ints(height * width), axis=0)
-        zeros = constant_like(graph, shape, 0.0)
+        (n, c, *size), x = self.bottoms[0], bottoms[0]
+        height, width = self._size([graph.dim(x, axis, side) for axis, side in zip((2, 3), size)])
+        zeros = constant_like(graph, graph.ints(graph.dim(x, 0, n), c, height * width), 0.0)
         index = graph.add("Cast", graph.reshape(bottoms[1], [0, 0, -1]), to=7)  # 7: INT64
         plane = graph.add("ScatterElements", zeros, index, graph.reshape(x, [0, 0, -1]), axis=2)
         return graph.reshape(plane, [0, 0, height, width])

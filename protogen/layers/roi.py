@@ -11,7 +11,7 @@ from .boxes import onnx_away
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..convert.onnx_graph import OnnxGraph
+    from ..convert.onnx_graph import OnnxGraph, Size
 
 CHUNK = 1 << 24  # values held at once while rows of regions are compared
 
@@ -134,7 +134,11 @@ class ROIPooling(RegionPooling):
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
         """OpenCV 5 has no MaxRoiPool, so cells are looked up: maxima of 1, 2, 4, ... rows and columns are made once, and
-        any cell is covered by four of these windows."""
+        any cell is covered by four of these windows. How many there are depends on the size; if that is open, MaxRoiPool it is.
+        """
+        if graph.dynamic_size:
+            regions = graph.reshape(bottoms[1], [-1, 5])
+            return graph.add("MaxRoiPool", bottoms[0], regions, pooled_shape=list(self.pooled), spatial_scale=self.scale)
         _, channels, height, width = self.bottoms[0]
         regions = graph.reshape(bottoms[1], [-1, 5, 1, 1])
         image, left, top, right, bottom = graph.split(regions, [1] * 5, 1)
@@ -246,7 +250,8 @@ class PSROIPooling(RegionPooling):
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
         import numpy as np
 
-        channels, height, width = self.bottoms[0][1:]
+        channels, *size = self.bottoms[0][1:]
+        height, width = (graph.dim(bottoms[0], axis, side) for axis, side in zip((2, 3), size))
         regions = graph.reshape(bottoms[1], [-1, 5, 1, 1, 1])
         image, left, top, right, bottom = graph.split(regions, [1] * 5, 1)
         top, bottom = self._onnx_bounds(graph, top, bottom, height, [1, 1, 1, -1, 1])
@@ -259,7 +264,7 @@ class PSROIPooling(RegionPooling):
 
         plane = (height + 1) * (width + 1)
         index = graph.constant(np.arange(channels).reshape(1, 1, self.dim, self.group, self.group) * plane, "int64")
-        image = graph.add("Mul", graph.add("Cast", image, to=7), graph.constant(channels * plane, "int64"))
+        image = graph.add("Mul", graph.add("Cast", image, to=7), graph.constant(plane * channels, "int64"))
         index = graph.add("Add", image, index)
         stride = graph.constant(width + 1, "int64")
         rows = [graph.add("Add", index, graph.add("Mul", row, stride)) for row in (top, bottom)]
@@ -272,7 +277,7 @@ class PSROIPooling(RegionPooling):
         mean = graph.add("Where", some, mean, graph.scalar(0.0))
         return graph.reshape(mean, [-1, self.dim, self.group, self.group])
 
-    def _onnx_bounds(self, graph: OnnxGraph, start: str, end: str, size: int, shape: Sequence[int]) -> tuple[str, str]:
+    def _onnx_bounds(self, graph: OnnxGraph, start: str, end: str, size: Size, shape: Sequence[int]) -> tuple[str, str]:
         """First and behind the last index of each cell along an axis, int64, with the cells along the -1 of `shape`."""
         import numpy as np
 
@@ -285,5 +290,5 @@ class PSROIPooling(RegionPooling):
         ends = []
         for op, cells in (("Floor", cell), ("Ceil", cell + 1)):
             edge = graph.add("Add", graph.add("Mul", graph.constant(cells), bin_size), start)
-            ends.append(graph.add("Cast", graph.clip(graph.add(op, edge), 0.0, float(size)), to=7))
+            ends.append(graph.add("Cast", graph.clip(graph.add(op, edge), 0.0, size), to=7))
         return ends[0], ends[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise, product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .base import LayerType, Shape, count, register
 from .boxes import onnx_positions
@@ -12,7 +12,7 @@ from .boxes import onnx_positions
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..convert.onnx_graph import OnnxGraph
+    from ..convert.onnx_graph import OnnxGraph, Size
 
 TO_THE_END = 2**62  # a Slice end beyond any axis
 
@@ -45,7 +45,7 @@ class Flatten(LayerType):
             return graph.unsqueeze(bottoms[0], [self.start])
         if self.start == 1 and self.end == len(self.bottoms[0]):
             return graph.add("Flatten", bottoms[0], axis=1)
-        return graph.reshape(bottoms[0], [0] * self.start + [-1, *self.bottoms[0][self.end :]])
+        return graph.reshape(bottoms[0], [0] * self.start + [-1, *_dims(graph, bottoms[0], self.bottoms[0], self.end)])
 
 
 @register("Reshape")
@@ -95,14 +95,17 @@ class Reshape(LayerType):
 
     @property
     def is_identity(self) -> bool:
-        return self.tops[0] == self.bottoms[0]
+        """Whether it does nothing to bottoms of any size: at most one axis is not copied."""
+        return self.tops[0] == self.bottoms[0] and sum(dim != 0 for dim in self.dims) <= 1
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
-        shape, top = self.bottoms[0], self.tops[0]
+        x, shape, top = bottoms[0], self.bottoms[0], self.tops[0]
+        if top == shape and not (graph.dynamic_batch or graph.dynamic_size):
+            return x
         if self.end == 0 and shape:
             # All new axes come before the batch and have size 1: the batch is the one that may vary.
-            return graph.reshape(bottoms[0], [*top[: len(self.dims)], -1, *shape[1:]])
-        return graph.reshape(bottoms[0], [0] * self.start + self.dims + list(shape[self.end :]))
+            return graph.reshape(x, [*top[: len(self.dims)], -1, *_dims(graph, x, shape, 1)])
+        return graph.reshape(x, [0] * self.start + self.dims + _dims(graph, x, shape, self.end))
 
 
 @register("Permute")
@@ -283,7 +286,7 @@ class ShuffleChannel(LayerType):
         return self.group in (1, self.bottoms[0][1])
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
-        channels, *rest = self.bottoms[0][1:]
+        channels, rest = self.bottoms[0][1], _dims(graph, bottoms[0], self.bottoms[0], 2)
         if self.is_identity:
             return bottoms[0]
         grouped = graph.reshape(bottoms[0], [0, self.group, channels // self.group, *rest])
@@ -313,7 +316,7 @@ class Reorg(LayerType):
         self.check(self.reverse or h % s == w % s == 0, f"stride {s} does not divide the {h}x{w} pixels of its bottom")
         self.tops = [(n, c // (s * s), h * s, w * s) if self.reverse else (n, c * s * s, h // s, w // s)]
 
-    def _steps(self, shape: Sequence[int]) -> tuple[list[int], list[int], list[int]]:
+    def _steps(self, shape: Sequence[Any]) -> tuple[list[Any], list[Any], list[int]]:
         """Shapes behind the batch before and after the transposition, and the transposition itself."""
         (c, h, w), s = shape, self.stride
         if self.reverse:
@@ -329,7 +332,7 @@ class Reorg(LayerType):
         return self.stride == 1
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
-        before, after, order = self._steps(self.bottoms[0][1:])
+        before, after, order = self._steps(_dims(graph, bottoms[0], self.bottoms[0], 1))
         return graph.reshape(graph.transpose(graph.reshape(bottoms[0], [0, *before]), order), [0, *after])
 
 
@@ -490,6 +493,11 @@ class Filter(LayerType):
         *values, selector = bottoms
         chosen = onnx_positions(graph, selector)  # OpenCV has no Compress
         return [graph.add("Gather", x, chosen, axis=0) for x in values]
+
+
+def _dims(graph: OnnxGraph, x: str, shape: Shape, start: int) -> list[Size]:
+    """Sizes of the axes of `x` from `start` (1 or more) on."""
+    return [graph.dim(x, axis, shape[axis]) for axis in range(start, len(shape))]
 
 
 def _refuse_in_place(op: LayerType) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import boxes as box_ops
 from .base import LayerType, register
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
     from ..convert.onnx_graph import OnnxGraph
@@ -51,8 +50,8 @@ class YoloOutput(LayerType):
         """Width and height of each anchor of bottom `i`, in pixels or cells."""
         raise NotImplementedError
 
-    def unit(self, i: int) -> int:
-        """Size of the image in the unit of the anchors of bottom `i`."""
+    def unit(self, i: int, side: Any) -> Any:
+        """Size of the image in the unit of the anchors of bottom `i`, whose cells are `side` in a row."""
         raise NotImplementedError
 
     def anchor(self, index: int) -> tuple[float, float]:
@@ -60,13 +59,10 @@ class YoloOutput(LayerType):
         self.check(2 * index + 1 < len(self.param.biases), f"{len(self.param.biases)} biases hold no anchor {index}")
         return (self.param.biases[2 * index], self.param.biases[2 * index + 1])
 
-    def grid(self, i: int) -> np.ndarray:
-        """x and y of each cell (S * S, 1, 2)."""
-        import numpy as np
-
-        side = self.bottoms[i][3]
-        y, x = np.divmod(np.arange(side * side), side)
-        return np.stack([x, y], 1).reshape(-1, 1, 2).astype(np.float32)
+    def grid(self, line: Any) -> list[Any]:
+        """x and y of each cell, each (S * S, 1, 1), from those of a row or column: 0, 1, 2, ... S."""
+        x, y = line.reshape(1, -1), line.reshape(-1, 1)
+        return [(x + 0 * y).reshape(-1, 1, 1), (y + 0 * x).reshape(-1, 1, 1)]
 
     # ---- PyTorch
 
@@ -87,11 +83,11 @@ class YoloOutput(LayerType):
         """Boxes (x, y, width, height), scores and labels of bottom `i` that pass the threshold."""
         import torch
 
-        side = self.bottoms[i][3]
+        side = x.shape[3]
         x = x.reshape(x.shape[0], self.boxes, -1, side * side).permute(0, 3, 1, 2)  # (N, S * S, boxes, 5 + classes)
         place, size, objectness, classes = x.split([2, 2, 1, self.classes], 3)
-        center = (torch.from_numpy(self.grid(i)).to(x) + place.sigmoid()) / side
-        size = size.exp() * x.new_tensor(self.anchors[i]) / self.unit(i)
+        center = (torch.cat(self.grid(torch.arange(side, device=x.device)), 2).to(x) + place.sigmoid()) / side
+        size = size.exp() * x.new_tensor(self.anchors[i]) / self.unit(i, side)
         boxes = torch.cat([center, size], 3).reshape(-1, 4)
         scores, labels = self.scores(objectness.sigmoid(), classes)
         limit = self.param.confidence_threshold
@@ -127,7 +123,7 @@ class YoloOutput(LayerType):
         # What overlaps by the threshold itself is dropped: by more than the number just below it.
         below = float(np.nextafter(threshold, np.float32(0)))
         group, group_scores = graph.unsqueeze(boxes, [0]), graph.unsqueeze(scores, [0, 1])
-        keep = box_ops.onnx_suppress(graph, group, group_scores, below, score=float(limit), limit=2**31 - 1, center=True)
+        keep = box_ops.onnx_suppress(graph, group, group_scores, below, score=float(limit), limit=box_ops.ALL, center=True)
         kept = box_ops.onnx_positions(graph, keep)
         boxes, scores, labels = (graph.add("Gather", value, kept) for value in (boxes, scores, labels))
         center, size = graph.split(boxes, [2, 2], 1)
@@ -139,13 +135,14 @@ class YoloOutput(LayerType):
 
     def _onnx_found(self, graph: OnnxGraph, i: int, x: str) -> tuple[str, str, str]:
         """Boxes (M, 4) of bottom `i`; scores and labels (class + 1), `scores_per_box` times M of them."""
-        side = self.bottoms[i][3]
+        side: Any = graph.dim(x, 3, self.bottoms[i][3])
         x = graph.transpose(graph.reshape(x, [0, self.boxes, 5 + self.classes, side * side]), [0, 3, 1, 2])
         place, size, objectness, classes = graph.split(x, [2, 2, 1, self.classes], 3)
-        center = graph.add("Add", graph.constant(self.grid(i)), graph.add("Sigmoid", place))
-        center = graph.add("Div", center, graph.scalar(float(side)))
+        grid = graph.add("Concat", *map(graph.constant, self.grid(graph.range(side, "float32"))), axis=2)
+        center = graph.add("Add", grid, graph.add("Sigmoid", place))
+        center = graph.add("Div", center, graph.scalar(side))
         size = graph.add("Mul", graph.add("Exp", size), graph.constant(self.anchors[i]))
-        size = graph.add("Div", size, graph.scalar(float(self.unit(i))))
+        size = graph.add("Div", size, graph.scalar(self.unit(i, side)))
         boxes = graph.reshape(graph.add("Concat", center, size, axis=3), [-1, 4])
         scores, labels = self.onnx_scores(graph, graph.add("Sigmoid", objectness), classes)
         return boxes, graph.reshape(scores, [-1]), graph.reshape(labels, [-1])
@@ -170,8 +167,8 @@ class YoloDetectionOutput(YoloOutput):
     def anchors_of(self, i: int) -> list[tuple[float, float]]:
         return [self.anchor(n) for n in range(self.boxes)]
 
-    def unit(self, i: int) -> int:
-        return self.bottoms[i][3]
+    def unit(self, i: int, side: Any) -> Any:
+        return side
 
     def scores(self, objectness: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         likely, label = classes.softmax(3).max(3, keepdim=True)
@@ -209,8 +206,8 @@ class Yolov3DetectionOutput(YoloOutput):
         self.check(len(mask) == self.boxes, f"mask has {given} entries; {len(self.bottoms)} bottoms need {self.boxes} each")
         return [self.anchor(index) for index in mask]
 
-    def unit(self, i: int) -> int:
-        return self.bottoms[i][3] * self.param.anchors_scale[i]
+    def unit(self, i: int, side: Any) -> Any:
+        return side * self.param.anchors_scale[i]
 
     def scores(self, objectness: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         import torch

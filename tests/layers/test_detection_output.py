@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -10,6 +12,7 @@ import torch
 import protogen
 from protogen.errors import ConversionError, LayerError
 from protogen.layers.boxes import BLOCK, suppress
+from protogen.layers.prior_box import PriorBox
 from tests.layers.forms import Arrays, by_onnx, by_torch, net_of
 
 PRIORS, CLASSES = 12, 4
@@ -133,6 +136,34 @@ def test_other_opsets_and_batches_give_the_same_rows(opset: int) -> None:
             np.testing.assert_allclose(made, by_hand(network, given), rtol=1e-5, atol=1e-6)
     nothing = net(PARAMS[-1], images=1)
     np.testing.assert_array_equal(by_onnx(nothing, values(3), opset=opset, dynamic_batch=True)[0], by_hand(nothing, values(3)))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize(("param", "opset"), list(zip(PARAMS, cycle([11, 17, 21]))))
+def test_any_number_of_priors(param: str, opset: int, shared: bool) -> None:
+    """Locations and scores of maps whose size is open: fewer priors than `top_k` and `keep_top_k`, and more."""
+    sets = 1 if shared else CLASSES
+    network = protogen.loads(
+        "".join(
+            f'layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{ dim: 1 dim: {n} dim: 3 dim: 4 }} }} }}'
+            f'layer {{ name: "{name}_flat" type: "Flatten" bottom: "{name}" top: "{name}_flat" }}'
+            for name, n in (("a", 4 * sets), ("b", CLASSES))
+        )
+        + """layer { name: "c" type: "PriorBox" bottom: "a" bottom: "b" top: "c"
+                     prior_box_param { min_size: 3 variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 } }"""
+        + 'layer { name: "op" '
+        + layer(f"{param} share_location: {str(shared).lower()}", 'bottom: "a_flat" bottom: "b_flat" bottom: "c"')
+        + "}"
+    )
+    for images, height, width in ((1, 3, 4), (3, 2, 9), (2, 1, 2), (1, 3, 6)):
+        given = values(images, sets, height * width)
+        maps = {name: given[name].reshape(images, -1, height, width) for name in "ab"}
+        given["c"] = next(op for op in network.ops if isinstance(op, PriorBox)).boxes((height, width), (height, width), np)
+        expected = by_hand(network, given)
+        in_onnx = by_onnx(network, maps, opset=opset, dynamic_size=True, dynamic_batch=images > 1)
+        for made in (in_onnx[0], by_torch(network, maps)[0]):
+            assert made.shape == expected.shape
+            np.testing.assert_allclose(made, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_number_of_rows_is_open_in_the_model_and_what_follows_runs() -> None:

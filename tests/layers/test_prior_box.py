@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -53,6 +54,28 @@ def test_what_caffe_refuses_names_the_layer(layer: str, shapes: list[tuple[int, 
 )
 def test_every_form_agrees(layer: str) -> None:
     check_every_form(net_of(layer, *SHAPES))
+
+
+OPEN = [
+    prior("min_size: 15.2 max_size: 30.7 aspect_ratio: 2 aspect_ratio: 3 flip: true clip: true variance: 0.1"),
+    prior("min_size: 9 min_size: 31 offset: 0.3 variance: 0.1 variance: 0.2 variance: 0.3 variance: 0.4"),
+    prior("min_size: 7 aspect_ratio: 3 step: 7.3 offset: 0"),
+    prior("min_size: 7 img_size: 300 clip: true"),
+    prior("width: 8.5 width: 20 height: 9 height: 4.25 step_h: 20 step_w: 10 img_h: 64 img_w: 32", "PriorBoxClustered"),
+]
+
+
+@pytest.mark.parametrize("opset", [11, 17, 21])
+@pytest.mark.parametrize("layer", OPEN)
+def test_computed_for_any_size_they_are_the_same_bits(layer: str, opset: int) -> None:
+    net = net_of(layer, *SHAPES)
+    session = onnxruntime.InferenceSession(net.to_onnx(opset=opset, dynamic_size=True, dynamic_batch=True).SerializeToString())
+    for size, image in (((3, 2), (60, 40)), ((7, 11), (97, 131)), ((1, 1), (33, 500)), ((38, 57), (300, 451))):
+        bottoms = {"a": np.zeros((1, 4, *size), np.float32), "b": np.zeros((3, 3, *image), np.float32)}
+        made = session.run(None, bottoms)[0]
+        wanted = by_torch(net, bottoms)[0]
+        assert made.shape == wanted.shape
+        assert made.tobytes() == wanted.tobytes()
 
 
 def test_sizes_are_cut_to_whole_pixels_and_ratios_come_once_with_their_inverses() -> None:

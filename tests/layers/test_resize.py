@@ -111,3 +111,25 @@ def test_open_batch_on_the_oldest_opset() -> None:
     net = net_of(INTERP + "{ zoom_factor: 2 }", X)
     values = values_for(net, 7)
     assert_same(by_onnx(net, values, dynamic_batch=True, opset=11), by_torch(net, values))
+
+
+@pytest.mark.parametrize("opset", [11, 17, 21])
+@pytest.mark.parametrize(
+    ("net", "sizes"),
+    [
+        (net_of(INTERP + "{ zoom_factor: 3 }", X), [(5, 4), (8, 1)]),
+        (net_of(INTERP + "{ shrink_factor: 3 }", X), [(5, 4), (17, 12)]),
+        (net_of(INTERP + "{ shrink_factor: 2 zoom_factor: 2 pad_beg: -1 pad_end: -2 }", X), [(6, 4), (9, 8)]),
+        (net_of(INTERP + "{ height: 5 width: 4 }", X), [(5, 4), (9, 2)]),  # at the size given it does nothing
+        (net_of(INTERP + '{ } bottom: "b"', X, (2, 1, 5, 4)), [(5, 4), (9, 2)]),
+        (net_of(UP + "{ scale_h: 2 scale_w: 3 }", X), [(5, 4), (8, 1)]),
+        (protogen.loads(UNPOOL % "pad_out_h: true"), [(5, 6), (9, 4)]),
+        (protogen.loads(UNPOOL % "scale_h: 2 scale_w: 2"), [(6, 4), (8, 10)]),
+    ],
+)
+def test_the_size_follows_the_bottoms(net: protogen.Net, sizes: list[tuple[int, int]], opset: int) -> None:
+    for batch, size in zip((2, 3), sizes):
+        shapes = {"a": (batch, 3, *size), "b": (batch, 1, 7, 11)}
+        twin = protogen.loads(net.to_prototxt(), inputs={name: shapes[name] for name in net.inputs})
+        values = values_for(twin)
+        assert_same(by_onnx(net, values, opset=opset, dynamic_batch=True, dynamic_size=True), by_torch(twin, values))
