@@ -20,7 +20,7 @@ class Analysis:
         layers: the layers.
         ops: each layer set up, None where its type or a bottom's shape is unknown.
         shapes: blob shapes in the order the blobs are made, None where unknown.
-        outputs: blobs that nothing reads.
+        outputs: blobs that nothing reads (see there for nets without any).
         sources: the input layers among `ops`.
     """
 
@@ -42,8 +42,16 @@ class Analysis:
 
     @property
     def outputs(self) -> list[str]:
-        """Blobs that nothing reads after they were last made, in the order of the blobs."""
-        return [blob for blob in self.shapes if blob in self._unread]
+        """Blobs that nothing reads after they were last made, in the order of the blobs.
+
+        If there are none, what only Silence layers read: some nets (colourisation) keep the answer from being printed so.
+        """
+        return [blob for blob in self.shapes if blob in (self._unread or self._silenced())]
+
+    def _silenced(self) -> set[str]:
+        read = {blob for layer in self.layers if layer.tops for blob in layer.bottoms if blob not in layer.tops}
+        sources = {top for op in self.sources for top in op.layer.tops}
+        return {blob for layer in self.layers if not layer.tops for blob in layer.bottoms} - read - sources
 
     def copy(self) -> Analysis:
         """A copy that further `add`s to either one leave the other alone."""

@@ -97,7 +97,10 @@ class Net:
 
     @property
     def outputs(self) -> list[str]:
-        """Blobs that no layer reads, in the order they are made (Caffe lists the same ones alphabetically)."""
+        """Blobs that no layer reads, in the order they are made (Caffe lists the same ones alphabetically).
+
+        Where a net has none of these, what its Silence layers read.
+        """
         return list(self.analysis.outputs)
 
     @property

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .convert.onnx_options import Preprocess
     from .net import Net
 
+NUDGE = 1e-6  # of each input value: about what rounding in the first layers amounts to
 # Of the largest value of a blob. A half-precision run rounds every intermediate result to 11 (or 8) bits.
 TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 8e-2}
 
@@ -51,11 +52,15 @@ class Report:
         tolerance: largest error allowed, relative to a blob's largest value.
         outputs: the net's outputs; without postprocessing, what is left of it has others.
         rows: one for each blob of each comparison.
+        rounding: of the first blob that differs, how far the reference is from PyTorch in float64, with the inputs as they are
+            or changed by a millionth, relative to its largest value. More than half the tolerance, and rounding decides what
+            the blob is (near ties of an ArgMax, a pooling mask, detections): it tells nothing about the conversion then.
     """
 
     tolerance: float
     outputs: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
+    rounding: float = 0.0
 
     @property
     def ok(self) -> bool:
@@ -83,7 +88,10 @@ class Report:
         if row is None:
             worst = max((row.max_rel for row in self.rows), default=0.0)
             return f"all {len(self.rows)} comparisons agree within {self.tolerance:g} (largest relative error {worst:.2g})"
-        return f"{row.comparison}: blob {row.blob!r} {row.shape} is the first that differs: relative error {row.max_rel:.2g}"
+        text = f"{row.comparison}: blob {row.blob!r} {row.shape} is the first that differs: relative error {row.max_rel:.2g}"
+        if self.rounding > self.tolerance / 2:
+            text += f" (rounding decides this blob: with inputs changed by a millionth it differs by {self.rounding:.2g})"
+        return text
 
     def __str__(self) -> str:
         lines = [
@@ -151,8 +159,27 @@ def verify(
             references[id(trial.net)] = BACKENDS[backends[0]](trial.net, trial.feed, setting)
         blobs = BACKENDS[trial.backend](trial.net, trial.feed, trial.setting)
         name = f"{trial.name} / {backends[0]}"
-        report.rows += compare(name, blobs, references[id(trial.net)], report.tolerance, trial.net)
+        rows = compare(name, blobs, references[id(trial.net)], report.tolerance, trial.net)
+        first = None if report.first_difference else next((row for row in rows if not row.ok), None)
+        if first is not None and dtype == "float32":
+            report.rounding = _rounding(first.blob, trial, references[id(trial.net)], device)
+        report.rows += rows
     return report
+
+
+def _rounding(blob: str, trial: _Trial, reference: Blobs, device: str) -> float:
+    """How far a blob of the reference is from that in float64, as it is and with inputs nudged by about a rounding."""
+    import numpy as np
+
+    setting = replace(trial.setting, device=device, fold=False, dtype="float64")
+    rng = np.random.default_rng(0)
+    labels = _label_inputs(trial.net)
+    nudged = {
+        name: value if name in labels else value * (1 + NUDGE * rng.standard_normal(value.shape, np.float32))
+        for name, value in trial.feed.items()
+    }
+    exact = [BACKENDS["torch"](trial.net, feed, setting)[blob] for feed in (trial.feed, nudged)]
+    return max(_row("float64", blob, value, reference[blob], 0).max_rel for value in exact)
 
 
 @dataclass(frozen=True)
@@ -177,12 +204,12 @@ def _trials(net: Net, feed: Blobs, backends: Sequence[str], setting: Setting, fo
 
 def _larger_trials(net: Net, backends: Sequence[str], setting: Setting, options: Mapping[str, Any]) -> Iterator[_Trial]:
     """Models with an open batch or size, at larger ones than they were made with."""
-    from .convert.onnx_shapes import LARGER, enlarged
+    from .convert.onnx_shapes import enlarged, growth
 
     batch, size = (bool(options.get(f"dynamic_{what}")) for what in ("batch", "size"))
     if not (batch or size):
         return
-    shapes = enlarged(net, LARGER) if size else {name: net.shapes[name] for name in net.inputs}
+    shapes = enlarged(net, growth(net)) if size else {name: net.shapes[name] for name in net.inputs}
     larger = net.at(inputs={name: (shape[0] + batch, *shape[1:]) for name, shape in shapes.items() if shape})
     feed = random_inputs(larger, setting.seed, {}, setting.preprocess)
     shown = "x".join(map(str, feed[larger.inputs[0]].shape))
@@ -247,7 +274,7 @@ def random_inputs(net: Net, seed: int, given: Mapping[str, np.ndarray], preproce
         shape = preprocess.shape_of(net.shapes[name]) if preprocess and name == image else net.shapes[name]
         if tuple(np.shape(value)) != shape:
             raise ProtogenError(f"input {name!r} has the shape {shape}, the value given {tuple(np.shape(value))}")
-    labels = {op.layer.bottoms[i] for op in net.ops for i in op.index_bottoms if i < len(op.layer.bottoms)}
+    labels = _label_inputs(net)
     rng = np.random.default_rng(seed)
     feed: Blobs = {}
     for name in net.inputs:
@@ -257,6 +284,10 @@ def random_inputs(net: Net, seed: int, given: Mapping[str, np.ndarray], preproce
             drawn = preprocess.undo(drawn)
         feed[name] = np.asarray(given.get(name, drawn), dtype=np.float32)
     return feed
+
+
+def _label_inputs(net: Net) -> set[str]:
+    return {op.layer.bottoms[i] for op in net.ops for i in op.index_bottoms if i < len(op.layer.bottoms)}
 
 
 def with_random_weights(net: Net, seed: int = 0) -> Net:

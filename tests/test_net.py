@@ -293,3 +293,18 @@ def test_summary_of_a_net_with_unknown_shapes() -> None:
     assert not summary.complete
     assert [row.shapes for row in summary.rows] == [[(2, 3, 8, 8)], [None], [None]]
     assert "?" in str(summary)
+
+
+def test_what_silence_alone_reads_is_the_output() -> None:
+    """The published colourisation net ends so; without outputs, its converted forms would compute nothing."""
+    net = protogen.loads("""
+        layer { name: "l" type: "Input" top: "l" top: "label" input_param { shape { dim: 1 dim: 1 dim: 4 dim: 4 } } }
+        layer { name: "side" type: "Power" bottom: "l" top: "side" }
+        layer { name: "ab" type: "Convolution" bottom: "side" top: "ab" convolution_param { num_output: 2 kernel_size: 1 } }
+        layer { name: "relu" type: "ReLU" bottom: "ab" top: "ab" }
+        layer { name: "quiet" type: "Silence" bottom: "ab" bottom: "side" bottom: "label" }""")
+    assert net.outputs == ["ab"]
+    assert [value.name for value in net.to_onnx().graph.output] == ["ab"]
+    assert protogen.verify(net).ok
+    more = 'layer { name: "prob" type: "Softmax" bottom: "ab" top: "prob" }'
+    assert protogen.loads(net.to_prototxt() + more).outputs == ["prob"], "what is unread comes first"

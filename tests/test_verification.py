@@ -73,7 +73,21 @@ def test_the_first_blob_that_differs_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert "blob 'pool' (2, 8, 1, 1) is the first that differs" in report.verdict
     assert [r.blob for r in report.rows if not r.ok] == ["pool", "fc"]
     assert "DIFFERS" in str(report)
+    assert "rounding" not in report.verdict
     assert verify(small_net(), tolerance=0.02).ok
+
+
+def test_a_blob_that_rounding_decides_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A difference of two large numbers: any engine that sums in another order gives another one."""
+    b = NetBuilder("unstable")
+    b.fc(b.input("data", (1, 2)), 1, name="fc", bias_term=False)
+    net = b.build()
+    net.weights["fc"] = [np.array([[1e6, -1e6]], np.float32)]
+    wrong(monkeypatch, "onnxruntime", lambda blobs: blobs.update(fc=blobs["fc"] + np.float32(0.05)))
+    report = verify(net, inputs={"data": np.array([[1, 1]], np.float32)})
+    assert not report.ok
+    assert report.rounding > report.tolerance
+    assert "rounding decides this blob" in report.verdict
 
 
 def test_a_difference_of_the_folded_form_only(monkeypatch: pytest.MonkeyPatch) -> None:

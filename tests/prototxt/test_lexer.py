@@ -52,6 +52,7 @@ def test_line_ends_and_comments(end: str) -> None:
         (b"\x89HDF\r\n\x1a\n", "binary file"),
         (b"\x1f\x8b\x08abc", "binary file"),
         (b"PK\x03\x04", "binary file"),
+        (b"\n  <!DOCTYPE html>\n<html lang='en'>", "web page"),
         (b"\0" * 100, "binary file"),
     ],
 )
