@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .backends import BACKENDS, OF_ONNX
 from .backends.setting import Setting
-from .convert.cut import measures, without_postprocess
+from .convert.cut import measures, without_measures, without_postprocess
 from .errors import ProtogenError, did_you_mean
 from .progress import track
 
@@ -146,6 +146,8 @@ def verify(
     net = with_random_weights(net, seed)
     if not options.get("postprocess", True):
         net = without_postprocess(net, seed)
+    if any(op.passes_first for op in net.ops):  # trained with a sample of the regions: other rows than the model's
+        net = without_measures(net, seed)
     predictions = [blob for blob in measures(net)[1] if blob not in net.inputs]  # outputs where there are no measures
     report = Report(TOLERANCES[half] if tolerance is None else tolerance, list(dict.fromkeys([*net.outputs, *predictions])))
     setting = Setting(device=device, seed=seed, onnx={"opset": opset, **options})
@@ -173,9 +175,9 @@ def _rounding(blob: str, trial: _Trial, reference: Blobs, device: str) -> float:
 
     setting = replace(trial.setting, device=device, fold=False, dtype="float64")
     rng = np.random.default_rng(0)
-    labels = _label_inputs(trial.net)
+    fixed = _examples(trial.net, rng)
     nudged = {
-        name: value if name in labels else value * (1 + NUDGE * rng.standard_normal(value.shape, np.float32))
+        name: value if name in fixed else value * (1 + NUDGE * rng.standard_normal(value.shape, np.float32))
         for name, value in trial.feed.items()
     }
     exact = [BACKENDS["torch"](trial.net, feed, setting)[blob] for feed in (trial.feed, nudged)]
@@ -258,7 +260,7 @@ def _row(comparison: str, blob: str, actual: np.ndarray, expected: np.ndarray, t
 
 
 def random_inputs(net: Net, seed: int, given: Mapping[str, np.ndarray], preprocess: Preprocess | None = None) -> Blobs:
-    """A value for every input: the one given, small whole numbers for labels, else standard normal ones.
+    """A value for every input: the one given, what `LayerType.example` has (labels, boxes), else standard normal ones.
 
     With `preprocess`, the image is one that becomes such values.
 
@@ -274,20 +276,26 @@ def random_inputs(net: Net, seed: int, given: Mapping[str, np.ndarray], preproce
         shape = preprocess.shape_of(net.shapes[name]) if preprocess and name == image else net.shapes[name]
         if tuple(np.shape(value)) != shape:
             raise ProtogenError(f"input {name!r} has the shape {shape}, the value given {tuple(np.shape(value))}")
-    labels = _label_inputs(net)
     rng = np.random.default_rng(seed)
+    examples = _examples(net, rng)
     feed: Blobs = {}
     for name in net.inputs:
-        shape = net.shapes[name]
-        drawn = rng.integers(0, 2, shape) if name in labels else rng.standard_normal(shape)
+        drawn = examples[name] if name in examples else rng.standard_normal(net.shapes[name])
         if preprocess and name == image:
             drawn = preprocess.undo(drawn)
         feed[name] = np.asarray(given.get(name, drawn), dtype=np.float32)
     return feed
 
 
-def _label_inputs(net: Net) -> set[str]:
-    return {op.layer.bottoms[i] for op in net.ops for i in op.index_bottoms if i < len(op.layer.bottoms)}
+def _examples(net: Net, rng: np.random.Generator) -> Blobs:
+    """Values for inputs that layers read as something else than images: labels, boxes, sizes."""
+    found: Blobs = {}
+    for op in net.ops:
+        for i, blob in enumerate(op.layer.bottoms):
+            value = op.example(i, rng) if blob in net.inputs else None
+            if value is not None:
+                found.setdefault(blob, value)
+    return found
 
 
 def with_random_weights(net: Net, seed: int = 0) -> Net:

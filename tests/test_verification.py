@@ -216,6 +216,45 @@ def test_labels_are_small_whole_numbers() -> None:
     assert verify(b.build(), backends=["torch"]).ok
 
 
+def test_regions_and_image_sizes_mean_something() -> None:
+    """With normal numbers for these, no proposal would be large enough, and no region would lie in the map."""
+    net = protogen.loads("""
+        layer { name: "in" type: "Input" top: "map" input_param { shape { dim: 2 dim: 6 dim: 5 dim: 7 } } }
+        layer { name: "rois" type: "Input" top: "rois" top: "im_info"
+                input_param { shape { dim: 9 dim: 5 } shape { dim: 2 dim: 3 } } }
+        layer { name: "move" type: "Convolution" bottom: "map" top: "move" convolution_param { num_output: 12 kernel_size: 1 } }
+        layer { name: "proposal" type: "Proposal" bottom: "map" bottom: "move" bottom: "im_info" top: "proposals"
+                proposal_param { feat_stride: 16 min_size: 4 ratio: 1 scale: 2 scale: 4 scale: 8 } }
+        layer { name: "pool" type: "ROIPooling" bottom: "map" bottom: "rois" top: "pool"
+                roi_pooling_param { pooled_h: 2 pooled_w: 2 spatial_scale: 0.0625 } }""")
+    feed = random_inputs(net, 0, {})
+    np.testing.assert_array_equal(feed["im_info"], [[80, 112, 1]] * 2)
+    image, x1, y1, x2, y2 = feed["rois"].T
+    assert set(image) == {0, 1}
+    assert (x1 >= 0).all() and (x1 <= x2).all() and (x2 <= 112).all() and (y1 <= y2).all() and (y2 <= 80).all()
+    report = verify(net)
+    assert report.ok, report.verdict
+    assert next(row for row in report.rows if row.blob == "proposals").shape[0] > 10
+
+
+def test_a_training_net_is_compared_as_it_is_in_inference() -> None:
+    """Where regions are sampled to train with, PyTorch in phase TRAIN has other rows than the model."""
+    net = protogen.loads("""
+        layer { name: "in" type: "Input" top: "map" top: "rois" top: "gt_boxes"
+                input_param { shape { dim: 1 dim: 4 dim: 9 dim: 9 } shape { dim: 5 dim: 5 } shape { dim: 2 dim: 5 } } }
+        layer { name: "targets" type: "Python" bottom: "rois" bottom: "gt_boxes"
+                top: "sampled" top: "labels" top: "to" top: "w" top: "v"
+                python_param { module: "rpn.proposal_target_layer" layer: "ProposalTargetLayer" param_str: "'num_classes': 3" } }
+        layer { name: "pool" type: "ROIPooling" bottom: "map" bottom: "sampled" top: "pool"
+                roi_pooling_param { pooled_h: 2 pooled_w: 2 spatial_scale: 0.0625 } }
+        layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc" inner_product_param { num_output: 3 } }
+        layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "labels" top: "loss" }
+        layer { name: "quiet" type: "Silence" bottom: "to" bottom: "w" bottom: "v" }""", phase="TRAIN")  # fmt: skip
+    report = verify(net)
+    assert report.ok, report.verdict
+    assert {row.blob: row.shape for row in report.rows}["fc"] == (5, 3)
+
+
 def test_blobs_without_fillers_are_not_zero() -> None:
     """Deploy files name no fillers; with Caffe's default, 0, every form would give the same zeros."""
     net = protogen.loads("""

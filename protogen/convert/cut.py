@@ -1,7 +1,8 @@
 """Cut layers off the end of a net: those that only measure it, and those that turn predictions into detections.
 
-Post: layers that a rule names are gone from the net's end; what they read are outputs under their own names. What only they
-needed is gone, too: labels among the inputs, say. The net given is untouched.
+Post: layers that a rule names are gone from the net's end, with those that only stand between them; what they read are outputs
+under their own names. What only they needed is gone, too: labels among the inputs, say. One in the middle that passes its first
+bottom on (`LayerType.passes_first`) is gone if all else it makes is; its readers read that bottom. The net given is untouched.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def without_postprocess(net: Net, seed: int = 0) -> Net:
 def without_measures(net: Net, seed: int = 0) -> Net:
     """`net` without the losses and accuracies at its end, which only serve training: what is left of a train/val net to deploy.
 
-    Outputs are the predictions they read, not the labels. A net of nothing else comes back as it is.
+    Outputs are the predictions they read, not the labels. Layers that sample regions to train with let all of them pass: these
+    are outputs, too. A net of nothing else comes back as it is.
 
     Args:
         net, seed: as for `without_postprocess`.
@@ -90,17 +92,49 @@ def _without(net: Net, seed: int, rule: Rule, only_learned: bool = False) -> Net
 
 def _split(nodes: list[Node], rule: Rule) -> tuple[list[Node], list[Value]]:
     """Nodes that stay, and the values that those cut off read."""
+    derived = _derived(nodes, rule)
     kept: list[Node] = []
     loose: list[Value] = []
-    read: set[int] = set()
+    read: set[int] = set()  # by nodes that stay
+    spare: set[int] = set()  # read by others, or by sinks, which keep nothing alive
+    passed: dict[int, Value] = {}  # what stands for the first top of a node that passes its first bottom on
     for node in reversed(nodes):
-        if rule(node.op) and not any(id(value) in read for value in node.outputs):
+        still_read = [id(value) in read for value in node.outputs]
+        named = rule(node.op)
+        between = any(id(value) in derived for value in node.inputs) and all(id(value) in spare for value in node.outputs)
+        if node.outputs and (named or between) and not any(still_read):
             loose += node.inputs
+            spare.update(id(value) for value in node.inputs)
+        elif named and node.op.passes_first and not any(still_read[1:]):
+            loose += node.inputs if len(node.outputs) > 1 else []
+            spare.update(id(value) for value in node.inputs[1:])
+            passed[id(node.outputs[0])] = node.inputs[0]
+            read.add(id(node.inputs[0]))
         else:
             kept.append(node)
-            read.update(id(value) for value in node.inputs)
+            (read if node.outputs else spare).update(id(value) for value in node.inputs)
+
+    def behind(value: Value) -> Value:
+        while id(value) in passed:
+            value = passed[id(value)]
+        return value
+
+    if passed:
+        kept = [replace(node, inputs=[behind(value) for value in node.inputs]) for node in kept]
     made = {id(value) for node in kept for value in node.outputs}
-    return kept[::-1], [value for value in loose if id(value) in made]
+    return kept[::-1], [value for value in map(behind, loose) if id(value) in made]
+
+
+def _derived(nodes: list[Node], rule: Rule) -> set[int]:
+    """Values (by `id`) that come from a layer that `rule` names, at whatever distance; not those that it only passes on."""
+    derived: set[int] = set()
+    for node in nodes:
+        named, reads = rule(node.op), [id(value) in derived for value in node.inputs]
+        if named and node.op.passes_first and not reads[0]:
+            derived.update(map(id, node.outputs[1:]))
+        elif named or any(reads):
+            derived.update(map(id, node.outputs))
+    return derived
 
 
 def _learned(nodes: list[Node]) -> set[int]:

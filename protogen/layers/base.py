@@ -77,6 +77,8 @@ class LayerType:
     has_gradient: ClassVar[bool] = True
     is_postprocess: ClassVar[bool] = False  # turns a net's predictions into detections; `to_onnx(postprocess=False)` cuts it off
     onnx_note: ClassVar[str] = ""  # why there is no ONNX form, for types that need none
+    # In inference its first top is its first bottom, and its other tops only serve training; for types with an `onnx_note`.
+    passes_first: ClassVar[bool] = False
     # Bottoms that carry labels or indices: random inputs for them are small whole numbers.
     index_bottoms: ClassVar[tuple[int, ...]] = ()
     # Axis of the tops whose size only the data tell; `tops` states Caffe's placeholder.
@@ -152,6 +154,13 @@ class LayerType:
         """
         why = self.onnx_note or "no standard ONNX form is known"
         raise ProtogenError(f"{self.label}: not convertible to ONNX: {why}")
+
+    def example(self, index: int, rng: np.random.Generator) -> np.ndarray | None:
+        """A value that the bottom of this index could have, drawn for `verify`; None where normal random numbers will do.
+
+        By default that is so for all but `index_bottoms`, which get small whole numbers.
+        """
+        return rng.integers(0, 2, self.bottoms[index]) if index in self.index_bottoms else None
 
     # ---- for folding (see convert/fold.py); weights are float32 arrays in the order of `blobs`
 

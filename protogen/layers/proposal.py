@@ -12,6 +12,7 @@ from .boxes import LOWEST
 from .python import arguments, register_python
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from ..convert.onnx_graph import OnnxGraph, Size
@@ -54,7 +55,7 @@ class Proposal(LayerType):
         self.check(stride > 0, f"feat_stride must be positive, not {stride}")
         self.check(all(value > 0 for value in (base, *ratios, *scales)), "base_size, ratios and scales must be positive")
         self.stride = stride
-        self.anchors = list(_anchors(base, ratios, scales, rounded))
+        self.anchors = list(anchor_corners(base, ratios, scales, rounded))
         scores, offsets, info = self.bottoms
         a = len(self.anchors)
         for what, shape, channels in (("scores", scores, 2 * a), ("offsets", offsets, 4 * a)):
@@ -64,6 +65,16 @@ class Proposal(LayerType):
         self.facts = math.prod(info[1:])  # per image
         self.check(len(info) > 1 and self.facts >= 3, f"im_info must hold height, width and scale of each image, not {info}")
         self.check(info[0] == scores[0], f"im_info {info} and scores {scores} differ in their batch")
+
+    def example(self, index: int, rng: np.random.Generator) -> np.ndarray | None:
+        """`im_info` of images as large as the maps say, not scaled; see `LayerType.example`."""
+        import numpy as np
+
+        if index != 2:
+            return None
+        info = np.ones((self.bottoms[2][0], self.facts), np.float32)
+        info[:, :2] = [side * self.stride for side in self.bottoms[0][2:]]
+        return info.reshape(self.bottoms[2])
 
     def cells(self, rows: Any, columns: Any) -> list[Any]:
         """x1, y1, x2, y2 of the anchors around every cell, each (H * W * A, 1), float32.
@@ -214,7 +225,9 @@ class PythonProposal(Proposal):
         return graph.reshape(scores, [-1, 1, 1, 1])
 
 
-def _anchors(base: int, ratios: Sequence[float], scales: Sequence[float], rounded: Callable[[float], float]) -> list[list[float]]:
+def anchor_corners(
+    base: int, ratios: Sequence[float], scales: Sequence[float], rounded: Callable[[float], float]
+) -> list[list[float]]:
     """Boxes around the middle of a cell of `base` pixels: for each ratio (height over width), each scale."""
     center = 0.5 * (base - 1)
     boxes = []

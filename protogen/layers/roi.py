@@ -9,6 +9,7 @@ from .base import LayerType, register
 from .boxes import onnx_away
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from ..convert.onnx_graph import OnnxGraph, Size
@@ -36,6 +37,8 @@ class RegionPooling(LayerType):
     """
 
     n_bottoms = (2, 2)
+    pooled: tuple[int, int]
+    scale: float
 
     def check_regions(self) -> None:
         """Check both bottoms' shapes."""
@@ -45,6 +48,18 @@ class RegionPooling(LayerType):
         for dim in regions[1:]:
             values *= dim
         self.check(len(regions) > 1 and values == 5, f"regions must have 5 values each (image, x1, y1, x2, y2), not {regions}")
+
+    def example(self, index: int, rng: np.random.Generator) -> np.ndarray | None:
+        """Regions that lie within the map; see `LayerType.example`."""
+        import numpy as np
+
+        if index != 1:
+            return None
+        (images, _, height, width), shape = self.bottoms
+        size = np.array([width, height]) / self.scale
+        corners = np.sort(rng.random((shape[0], 2, 2)) * size, 1)  # x1, y1 and x2, y2
+        image = rng.integers(0, images, (shape[0], 1))
+        return np.concatenate([image, corners.reshape(-1, 4)], 1).reshape(shape)
 
     def bounds(self, regions: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """First row, row behind the last (R, pooled height), first column, column behind the last (R, pooled width)."""
@@ -67,7 +82,7 @@ class ROIPooling(RegionPooling):
         both = list(p.pooled_size)
         self.pooled = (both[0], both[-1]) if both else (p.pooled_h, p.pooled_w)
         self.check(min(self.pooled) > 0, f"pooled_h and pooled_w must be positive, not {self.pooled[0]}, {self.pooled[1]}")
-        self.scale: float = p.spatial_scale
+        self.scale = p.spatial_scale
         self.check_regions()
         self.tops = [(self.bottoms[1][0], self.bottoms[0][1], *self.pooled)]
 
@@ -85,6 +100,18 @@ class ROIPooling(RegionPooling):
         place = (image[:, None, None, None] * channels + channel) * (height * width) + index
         y = x.reshape(-1)[place.masked_fill(empty, 0)]
         return torch.where(empty, torch.zeros_like(y), y)
+
+    def example(self, index: int, rng: np.random.Generator) -> np.ndarray | None:
+        """Regions that lie within the map; see `LayerType.example`."""
+        import numpy as np
+
+        if index != 1:
+            return None
+        (images, _, height, width), shape = self.bottoms
+        size = np.array([width, height]) / self.scale
+        corners = np.sort(rng.random((shape[0], 2, 2)) * size, 1)  # x1, y1 and x2, y2
+        image = rng.integers(0, images, (shape[0], 1))
+        return np.concatenate([image, corners.reshape(-1, 4)], 1).reshape(shape)
 
     def bounds(self, regions: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         import torch
@@ -207,7 +234,7 @@ class PSROIPooling(RegionPooling):
         self.dim, self.group = p.output_dim, p.group_size
         self.check(self.dim > 0, f"output_dim must be positive, not {self.dim}")
         self.check(self.group > 0, f"group_size must be positive, not {self.group}")
-        self.scale: float = p.spatial_scale
+        self.scale = p.spatial_scale
         self.check_regions()
         wanted, channels = self.dim * self.group**2, self.bottoms[0][1]
         self.check(channels == wanted, f"needs {wanted} channels (output_dim * group_size^2), has {channels}")
@@ -234,6 +261,18 @@ class PSROIPooling(RegionPooling):
         area = (bottom - top).clamp(min=0).unsqueeze(2) * (right - left).clamp(min=0).unsqueeze(1)
         mean = total / area.clamp(min=1).unsqueeze(3)
         return torch.where(area.unsqueeze(3) > 0, mean, torch.zeros_like(mean)).permute(0, 3, 1, 2).to(x.dtype)
+
+    def example(self, index: int, rng: np.random.Generator) -> np.ndarray | None:
+        """Regions that lie within the map; see `LayerType.example`."""
+        import numpy as np
+
+        if index != 1:
+            return None
+        (images, _, height, width), shape = self.bottoms
+        size = np.array([width, height]) / self.scale
+        corners = np.sort(rng.random((shape[0], 2, 2)) * size, 1)  # x1, y1 and x2, y2
+        image = rng.integers(0, images, (shape[0], 1))
+        return np.concatenate([image, corners.reshape(-1, 4)], 1).reshape(shape)
 
     def bounds(self, regions: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         import torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import protogen
 from protogen import ConversionError, ProtogenWarning
 from protogen.convert.cut import inference_part, measures, without_measures
+from protogen.layers.base import _REGISTRY
 
 TRAIN_VAL = """
 name: "train val"
@@ -77,6 +79,80 @@ def test_a_measure_that_is_read_stays() -> None:
     assert measures(net)[0] == ["side/loss", "accuracy"]
     with pytest.raises(ConversionError, match=r"'loss'.*not convertible to ONNX: a loss is for training only"):
         net.to_onnx()
+
+
+SAMPLER = """
+layer { name: "in" type: "Input" top: "x" top: "y" input_param { shape { dim: 6 dim: 3 } } }
+layer { name: "fc" type: "InnerProduct" bottom: "x" top: "fc"
+        inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
+layer { name: "draw" type: "Drawn" bottom: "fc" bottom: "y" top: "some" top: "targets" }
+layer { name: "draw again" type: "Drawn" bottom: "some" bottom: "targets" top: "fewer" top: "fewer targets" }
+layer { name: "out" type: "InnerProduct" bottom: "fewer" top: "out"
+        inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
+layer { name: "unused" type: "Silence" bottom: "fewer targets" }
+"""
+COST = 'layer { name: "cost" type: "EuclideanLoss" bottom: "out" bottom: "fewer targets" top: "cost" }'
+
+
+@pytest.fixture
+def drawn() -> Iterator[None]:
+    """A layer type that draws every second row, and targets for them."""
+
+    @protogen.register("Drawn")
+    class Drawn(protogen.LayerType):
+        n_bottoms = n_tops = (2, 2)
+        onnx_note = "drawing is for training"
+        passes_first = True
+
+        def setup(self) -> None:
+            self.tops = [(shape[0] // 2, *shape[1:]) for shape in self.bottoms]
+
+    yield
+    del _REGISTRY["Drawn"]
+
+
+@pytest.mark.usefixtures("drawn")
+def test_a_layer_that_draws_some_rows_to_train_with_lets_all_pass() -> None:
+    net = protogen.loads(SAMPLER + COST).fill(3)
+    assert net.shapes["out"] == (1, 3)
+    with pytest.warns(ProtogenWarning, match="left out of the ONNX model.*'draw', 'draw again', 'cost'$"):
+        model = net.to_onnx()
+    x = np.random.default_rng(0).standard_normal((6, 3), dtype=np.float32)
+    made = run(model, x)
+    assert set(made) == {"fc", "out"}, "what it draws from is an output too"
+    first, second = (net.weights[name][0] for name in ("fc", "out"))
+    np.testing.assert_allclose(made["out"], x @ first.T @ second.T, rtol=1e-4, atol=1e-5)
+    assert without_measures(net).inputs == ["x"]
+    assert without_measures(net).shapes["out"] == (6, 3)
+
+
+@pytest.mark.usefixtures("drawn")
+def test_it_stays_where_more_than_its_first_top_is_needed() -> None:
+    more = 'layer { name: "double" type: "Power" bottom: "targets" top: "double" power_param { scale: 2 } }'
+    net = protogen.loads(SAMPLER + COST + more)
+    assert measures(net)[0] == ["draw again", "cost"]
+    with pytest.raises(ConversionError, match=r"'draw'.*not convertible to ONNX: drawing is for training"):
+        net.to_onnx()
+
+
+def test_what_only_stands_between_measures_goes_with_them() -> None:
+    """Losses of each item choose which count, as in online hard example mining."""
+    net = protogen.loads("""
+        layer { name: "in" type: "Input" top: "x" top: "label" top: "weight"
+                input_param { shape { dim: 4 dim: 3 } shape { dim: 4 dim: 1 } shape { dim: 4 dim: 1 } } }
+        layer { name: "fc" type: "InnerProduct" bottom: "x" top: "fc"
+                inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
+        layer { name: "box" type: "InnerProduct" bottom: "x" top: "box" inner_product_param { num_output: 5 } }
+        layer { name: "each" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "sum" top: "prob" top: "each"
+                loss_weight: 0 loss_weight: 0 loss_weight: 0 }
+        layer { name: "double" type: "Power" bottom: "each" top: "double" power_param { scale: 2 } }
+        layer { name: "mine" type: "BoxAnnotatorOHEM" bottom: "box" bottom: "double" bottom: "label" bottom: "weight"
+                top: "kept" top: "weights" box_annotator_ohem_param { roi_per_img: 2 } }
+        layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "kept" top: "loss" loss_param { ignore_label: -1 } }
+        layer { name: "unused" type: "Silence" bottom: "sum" bottom: "prob" bottom: "weights" }""")
+    assert measures(net)[0] == ["each", "double", "mine", "loss"]
+    rest = without_measures(net)
+    assert (rest.inputs, set(rest.outputs)) == (["x"], {"fc", "box"})
 
 
 def test_without_weights_all_that_is_read_counts() -> None:

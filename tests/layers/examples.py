@@ -35,6 +35,16 @@ SMALL: dict[str, tuple[str, list[tuple[int, ...]]]] = {
         'bottom: "a" bottom: "b" bottom: "c" bottom: "d" top: "y" multibox_loss_param { num_classes: 3 }',
         [(1, 24), (1, 18), (1, 2, 24), (1, 1, 2, 8)],
     ),
+    "RegionLoss": (
+        f'bottom: "a" bottom: "b" top: "y" region_loss_param {{ num_class: 3 num: 2 {"biases: 1.5 " * 10} }}',
+        [MAP, (1, 1, 3, 5)],
+    ),
+    "Yolov3": (
+        'bottom: "a" bottom: "b" top: "y" yolov3_param { num_class: 3 num: 2 biases: 40 biases: 60 biases: 90 biases: 80 '
+        'mask: 0 mask: 1 }', [MAP, (1, 1, 3, 5)],
+    ),
+    "YoloSeg": ('bottom: "a" bottom: "b" bottom: "c" top: "y"', [IMAGE, IMAGE, (2, 4)]),
+    "AssistedExcitation": ('bottom: "a" bottom: "b" bottom: "c" top: "y"', [IMAGE, (2, 1, 3, 5), (2, 6, 6)]),
     "BoxAnnotatorOHEM": (
         'bottom: "a" bottom: "b" bottom: "c" bottom: "d" top: "y" top: "z" box_annotator_ohem_param { roi_per_img: 2 }',
         [(4, 5, 1, 1), (4, 1, 1, 1), (4, 1, 1, 1), (4, 8, 1, 1)],
@@ -43,12 +53,23 @@ SMALL: dict[str, tuple[str, list[tuple[int, ...]]]] = {
     "SmoothL1LossOHEM": ('bottom: "a" bottom: "b" top: "y"', [(2, 3, 4, 4), (2, 3, 4, 4)]),
     "SoftmaxWithLossOHEM": ('bottom: "a" bottom: "b" top: "y"', [(2, 3, 4, 4), (2, 1, 4, 4)]),
     "Python (pyloss.EuclideanLossLayer)": ('bottom: "a" bottom: "b" top: "y"', [IMAGE, IMAGE]),
+    "Python (rpn.anchor_target_layer.AnchorTargetLayer)": (
+        'bottom: "a" bottom: "b" bottom: "c" top: "w" top: "x" top: "y" top: "z"', [(1, 18, 4, 5), (3, 5), (1, 3)],
+    ),
+    "Python (rpn.proposal_target_layer.ProposalTargetLayer)": (
+        'bottom: "a" bottom: "b" top: "v" top: "w" top: "x" top: "y" top: "z"', [(6, 5), (3, 5)],
+    ),
     "Python (rpn.proposal_layer.ProposalLayer)": (
         'bottom: "a" bottom: "b" bottom: "c" top: "y"', [(1, 18, 4, 5), (1, 36, 4, 5), (1, 3)],
     ),
     "Python (spatial_dropout.SpatialDropoutLayer)": ('bottom: "a" top: "y"', [IMAGE]),
 }  # fmt: skip
-PARAM_STR = {"ProposalLayer": "'feat_stride': 16", "SpatialDropoutLayer": "{'phase': 'TEST', 'p': '0.1'}"}
+PARAM_STR = {
+    "AnchorTargetLayer": "'feat_stride': 16",
+    "ProposalLayer": "'feat_stride': 16",
+    "ProposalTargetLayer": "'num_classes': 3",
+    "SpatialDropoutLayer": "{'phase': 'TEST', 'p': '0.1'}",
+}
 
 
 @lru_cache(maxsize=1)
