@@ -1,8 +1,15 @@
-"""OpenCV's dnn module as a backend of `protogen.verify`."""
+"""OpenCV's dnn module as a backend of `protogen.verify`, in a process of its own: a model that it crashes on is told as such."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ProtogenError
@@ -16,54 +23,78 @@ if TYPE_CHECKING:
 
 MADE_FOR = 5
 """OpenCV's major version that the ONNX forms are chosen for; version 4 runs most nets without detection layers."""
+_PROGRAM = "from protogen.backends.opencv import _child; _child()"
+_REFUSED = 3  # exit code of the child when OpenCV said no
 
 
 def run_opencv(net: Net, feed: Blobs, setting: Setting) -> Blobs:
     """Every blob by OpenCV, on the CPU; folded, only the outputs.
 
     Raises:
-        ProtogenError: OpenCV is missing, or it refuses the model (with OpenCV's own message).
+        ProtogenError: OpenCV is missing, or it refuses the model or crashes (with OpenCV's own message).
         ConversionError: the net has no such ONNX form.
     """
-    cv2 = _opencv()
     with model_file(net, feed, setting) as model:
-        try:
-            values = run_model(model.path, model.feed, model.outputs)
-        except cv2.error as error:
-            raise ProtogenError(_refusal(cv2.__version__, error)) from error
+        values = run_model(model.path, model.feed, model.outputs)
     return {blob: _shaped(value, net.shapes[blob]) for blob, value in zip(model.blobs, values)}
 
 
-def run_model(model: str | bytes, feed: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
-    """Values of the outputs of an ONNX model, as a user of OpenCV gets them.
+def run_model(path: str, feed: Blobs, outputs: list[str], seconds: float | None = None) -> list[np.ndarray]:
+    """Values of the outputs of an ONNX file, as a user of OpenCV gets them.
 
     Args:
-        model: path of a file, or the serialized model.
+        path: the file.
         feed: values by input name.
         outputs: their names.
+        seconds: how long OpenCV may take, None for as long as it likes.
 
     Raises:
-        cv2.error: OpenCV cannot read or run it.
+        ProtogenError: OpenCV is missing, cannot read or run the file, crashes, or takes too long.
     """
+    import numpy as np
+
+    if importlib.util.find_spec("cv2") is None:
+        raise ProtogenError(f"backend 'opencv' needs OpenCV {MADE_FOR}: pip install 'protogen[opencv]'")
+    with TemporaryDirectory() as folder:
+        arrays: dict[str, Any] = {f"_{i}": value for i, value in enumerate(feed.values())}
+        np.savez(Path(folder, "feed.npz"), **arrays)
+        request = json.dumps([os.fspath(path), folder, list(feed), outputs])
+        _run_child(request, seconds)
+        with np.load(Path(folder, "values.npz")) as values:
+            return [values[f"_{i}"] for i in range(len(outputs))]
+
+
+def _run_child(request: str, seconds: float | None) -> None:
+    package = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])}
+    command = [sys.executable, "-c", _PROGRAM]
+    try:
+        done = subprocess.run(command, input=request, capture_output=True, text=True, timeout=seconds, env=environment)
+    except subprocess.TimeoutExpired:
+        raise ProtogenError(f"OpenCV did not run this net's ONNX form within {seconds:g} s") from None
+    if done.returncode == _REFUSED:
+        raise ProtogenError(done.stdout.strip())
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [""]
+        raise ProtogenError(f"OpenCV crashed on this net's ONNX form (exit code {done.returncode}) {lines[-1]}".rstrip())
+
+
+def _child() -> None:
+    """What the other process does: the request comes on stdin; values go to a file, OpenCV's refusal to stdout."""
     import cv2
     import numpy as np
 
-    level = cv2.utils.logging.setLogLevel(0)  # what goes wrong is raised; the log on stderr would say it twice
+    path, folder, inputs, outputs = json.load(sys.stdin)
     try:
-        net = cv2.dnn.readNetFromONNX(model if isinstance(model, str) else np.frombuffer(model, np.uint8))
-        for name, value in feed.items():
-            net.setInput(value, name)
-        return list(net.forward(outputs))
-    finally:
-        cv2.utils.logging.setLogLevel(level)
-
-
-def _opencv() -> Any:
-    try:
-        import cv2
-    except ImportError as error:
-        raise ProtogenError(f"backend 'opencv' needs OpenCV {MADE_FOR}: pip install 'protogen[opencv]'") from error
-    return cv2
+        net = cv2.dnn.readNetFromONNX(path)
+        with np.load(Path(folder, "feed.npz")) as feed:
+            for i, name in enumerate(inputs):
+                net.setInput(feed[f"_{i}"], name)
+        values = list(net.forward(outputs))
+    except cv2.error as error:
+        print(_refusal(cv2.__version__, error))
+        sys.exit(_REFUSED)
+    np.savez(Path(folder, "values.npz"), **{f"_{i}": value for i, value in enumerate(values)})
 
 
 def _refusal(version: str, error: Exception) -> str:

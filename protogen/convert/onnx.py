@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -132,6 +133,7 @@ class Emitter:
 
         wanted = list(self.net.shapes) if self.options.all_blobs else outputs
         outputs = self._name_outputs([blob for blob in wanted if not self.last_maker[blob].is_input])
+        arrays = self._used_initializers()
         blobs = {name: blob for blob, name in self.overwritten.items()}  # what an output of another name stands for
         info = {
             name: helper.make_tensor_value_info(self.names.get(name, name), TensorProto.FLOAT, dims, blobs.get(name, ""))
@@ -144,7 +146,6 @@ class Emitter:
             [info[blob] for blob in outputs],
             value_info=[proto for name, proto in info.items() if name not in outputs and name not in self.net.inputs],
         )
-        arrays = self._used_initializers()
         if self.options.fp16:
             arrays = self._halved(graph, arrays)
         _rename(graph.node, self.names)
@@ -247,8 +248,14 @@ class Emitter:
         return result
 
     def _used_initializers(self) -> dict[str, np.ndarray]:
-        used = {name for node in self.graph.nodes for name in node.input}
-        return {name: array for name, array in self.graph.initializers.items() if name in used}
+        """Initializers that nodes read; weights used in one other shape only go by their own name."""
+        graph = self.graph
+        used = {name for node in graph.nodes for name in node.input}
+        shown = {view: name for view, name in graph.views.items() if view in used and name not in used}
+        times = Counter(shown.values())
+        own = {view: name for view, name in shown.items() if times[name] == 1}
+        _rename(graph.nodes, own)
+        return {own.get(name, name): array for name, array in graph.initializers.items() if name in used}
 
 
 def _is_idle(op: LayerType) -> bool:

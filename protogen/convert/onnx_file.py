@@ -138,7 +138,7 @@ def half_of(array: np.ndarray) -> np.ndarray | None:
     """
     import numpy as np
 
-    if array.dtype != np.float32 or array.ndim < 2 or array.nbytes < _EXTERNAL_FROM:
+    if array.dtype != np.float32 or array.size == max(array.shape, default=1) or array.nbytes < _EXTERNAL_FROM:
         return None
     half = np.empty(array.shape, np.float16)
     limits = np.finfo(np.float16)

@@ -97,6 +97,7 @@ class OnnxGraph:
         dynamic_size: whether height and width of the inputs are open: what is emitted must not depend on them.
         layer: name of the layer that is emitting; nodes and values are named after it.
         initializers: constants and weights by name.
+        views: names of weights in another shape, with those of the weights.
     """
 
     def __init__(self, opset: int, dynamic_batch: bool = False, dynamic_size: bool = False) -> None:
@@ -104,6 +105,7 @@ class OnnxGraph:
         self.layer = ""
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, np.ndarray] = {}
+        self.views: dict[str, str] = {}
         self._names: set[str] = set()
         self._constants: dict[tuple[Any, ...], str] = {}
 
@@ -222,7 +224,15 @@ class OnnxGraph:
     # ---- ops whose form depends on the opset, and small combinations
 
     def reshape(self, x: str, shape: Sequence[Size]) -> str:
-        """Reshape; 0 copies the axis of `x`, -1 is inferred (one at most, otherwise a single open size is)."""
+        """Reshape; 0 copies the axis of `x`, -1 is inferred (one at most, otherwise a single open size is).
+
+        Weights are stored in that shape at once: OpenCV 5 crashes on a PRelu whose slopes a node makes.
+        """
+        numbers = [size for size in shape if isinstance(size, int) and size]
+        if x in self.initializers and len(numbers) == len(shape):
+            view = self.initializer(x, self.initializers[x].reshape(numbers))
+            self.views[view] = x
+            return view
         if -1 not in shape and sum(isinstance(size, Value) for size in shape) == 1:
             shape = [-1 if isinstance(size, Value) else size for size in shape]
         return self.add("Reshape", x, self.ints(*shape))
