@@ -20,15 +20,11 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import re
-import subprocess
-import sys
 import tempfile
 import warnings
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -38,15 +34,12 @@ from protogen.prototxt.message import Message
 from protogen.prototxt.reader import kind_of, read_definition, read_source
 from protogen.prototxt.writer import write
 from tests.corpus import CORPUS, ORACLE, facts, fill_as_seeded, oracle_id, samples, seeded
+from tests.corpus_shapes import assumed_shapes
 
 COLUMNS = ("read", "shapes", "PyTorch", "ONNX", "numbers")
-KNOWN = {"im_info": (1, 3), "gt_boxes": (4, 5), "rois": (4, 5), "labels": (4,), "bbox_targets": (4, 84)}
-KNOWN |= {f"bbox_{side}_weights": (4, 84) for side in ("inside", "outside")}
 TOLERANCE = 1e-3  # of a blob's largest value, as ../shared/oracle/README.md has it
 NUDGE = 1e-6  # of each pixel: about what rounding in the first layers amounts to
 OPENCV_SECONDS = 300
-# Layers that take their shapes from files that are not in the collection.
-DATA = re.compile("Data|Input|Python")
 Blobs = dict[str, np.ndarray]
 Shapes = dict[str, tuple[int, ...]]
 
@@ -186,22 +179,6 @@ def build(row: Row, text: str, source: str, definition: Message) -> protogen.Net
     return net
 
 
-def assumed_shapes(definition: Message) -> Iterator[Shapes]:
-    """Shapes for the tops of layers that read files, likely ones first: an image and one label, a map of labels, or boxes."""
-    layers = [layer for layer in definition.layer if not layer.bottom and DATA.search(layer.type)]
-    for channels, side in product((3, 1, 2), (0, 1, 8)):
-        shapes: Shapes = {}
-        for layer in layers:
-            transform = layer.transform_param
-            size = transform.crop_size or max((resize.height for resize in transform.resize_param), default=0) or 224
-            label = {0: (1,), 1: (1, 1, size, size), 8: (1, 1, 1, 8)}[side]
-            for i, top in enumerate(layer.top):
-                image = (1, 2 if "pair" in top else channels, size, size)
-                shapes[top] = KNOWN.get(top) or (image if i == 0 or top in ("depth", "hha") else label)
-        if shapes:
-            yield shapes
-
-
 def convert(row: Row, net: protogen.Net, opencv: bool) -> None:
     """PyTorch, ONNX, and the numbers of both and of OpenCV."""
     measured = (ORACLE / "nets" / f"{oracle_id(row.path)}.npz").exists()
@@ -230,7 +207,7 @@ def convert(row: Row, net: protogen.Net, opencv: bool) -> None:
         in_runtime = run_onnxruntime(model, feed, outputs)
         compare(row, net, feed, {"PyTorch": in_torch, "ONNX Runtime": in_runtime}, expected)
         if opencv:
-            compare_opencv(row, folder, feed, outputs, expected)
+            compare_opencv(row, net, model, feed, outputs, expected)
 
 
 def compare(row: Row, net: protogen.Net, feed: Blobs, results: dict[str, Blobs], expected: Blobs) -> None:
@@ -239,55 +216,42 @@ def compare(row: Row, net: protogen.Net, feed: Blobs, results: dict[str, Blobs],
     row.states["numbers"] = "ok"
     if not wrong:
         return
-    ours, exact = results["PyTorch"], run_torch(net, feed, "float64")
     beyond = {blob for blobs in results.values() for blob in blobs if blob in expected and not near(blobs[blob], expected[blob])}
-    first = next(blob for blob in ours if blob in beyond)  # in the order of the net: what follows only shows the same
+    first = next(blob for blob in results["PyTorch"] if blob in beyond)  # in the order of the net: the rest follows from it
+    row.short("numbers", "unstable" if rounding_decides(net, feed, first, expected) else "no", wrong[0])
+
+
+def rounding_decides(net: protogen.Net, feed: Blobs, blob: str, expected: Blobs) -> bool:
+    """Whether a blob is what it is by rounding: see "unstable" at the top."""
     rng = np.random.default_rng(0)
     images = {name: value * (1 + NUDGE * rng.standard_normal(value.shape)) for name, value in feed.items() if value.ndim == 4}
-    nudged = run_torch(net, {**feed, **images}, "float64")
-    unstable = any(not near(blobs[first], exact[first], TOLERANCE / 2) for blobs in (ours, nudged))
-    caffes = not near(expected[first], exact[first], error(ours[first], exact[first]))
-    row.short("numbers", "unstable" if unstable or caffes else "no", wrong[0])
+    ours, exact = (run_torch(net, feed, dtype)[blob] for dtype in ("float32", "float64"))
+    nudged = run_torch(net, {**feed, **images}, "float64")[blob]
+    moved = any(not near(value, exact, TOLERANCE / 2) for value in (ours, nudged))
+    return moved or not near(expected[blob], exact, error(ours, exact))
 
 
-def compare_opencv(row: Row, folder: str, feed: Blobs, outputs: list[str], expected: Blobs) -> None:
-    """The column "OpenCV"; in a process of its own, which may crash."""
-    np.savez(Path(folder) / "feed.npz", **{f"in{i}": value for i, value in enumerate(feed.values())})
-    command = "import sys; from tests.corpus_report import opencv_process as run; run(*sys.argv[1:])"
-    given = [sys.executable, "-c", command, folder, "\n".join(feed), "\n".join(outputs)]
-    try:
-        done = subprocess.run(given, capture_output=True, text=True, timeout=OPENCV_SECONDS, cwd=Path(__file__).parents[1])
-    except subprocess.TimeoutExpired:
-        row.short("OpenCV", "no", f"not done within {OPENCV_SECONDS} s")
-        return
-    if done.returncode:
-        row.short("OpenCV", "no", done.stdout.strip() or f"ended with {done.returncode}: {done.stderr.strip()[-160:]}")
-        return
-    with np.load(Path(folder) / "out.npz") as data:
-        blobs = {name: seeded().sample(name, data[f"out{i}"]) for i, name in enumerate(outputs)}
-    difference = first_difference(blobs, expected)
-    row.states["OpenCV"] = "ok"
-    if difference and row.states["numbers"] != "ok":
-        row.states["OpenCV"] = "runs"
-    elif difference:
-        row.short("OpenCV", "wrong", difference)
-
-
-def opencv_process(folder: str, inputs: str, outputs: str) -> None:
-    """Run `net.onnx` of a folder on `feed.npz`, write `out.npz`; OpenCV's message goes to stdout."""
-    import cv2
-
+def compare_opencv(row: Row, net: protogen.Net, model: str, feed: Blobs, outputs: list[str], expected: Blobs) -> None:
+    """The column "OpenCV"."""
     from protogen.backends.opencv import run_model
 
-    cv2.setNumThreads(1)
-    with np.load(Path(folder) / "feed.npz") as data:
-        feed = {name: data[f"in{i}"] for i, name in enumerate(inputs.split("\n"))}
     try:
-        values = run_model(str(Path(folder) / "net.onnx"), feed, outputs.split("\n"))
-    except cv2.error as error:
-        print(error)
-        sys.exit(1)
-    np.savez(Path(folder) / "out.npz", **{f"out{i}": value for i, value in enumerate(values)})
+        values = run_model(model, feed, outputs, OPENCV_SECONDS)
+    except protogen.ProtogenError as refusal:
+        row.short("OpenCV", "no", refusal)
+        return
+    blobs = {name: seeded().sample(name, value) for name, value in zip(outputs, values)}
+    difference = first_difference(blobs, expected)
+    row.states["OpenCV"] = "ok"
+    if not difference:
+        return
+    beyond = next(name for name in expected if name in blobs and not near(blobs[name], expected[name]))
+    if row.states["numbers"] == "ok" and not rounding_decides(net, feed, beyond, expected):
+        row.short("OpenCV", "wrong", difference)
+    else:
+        row.states["OpenCV"] = "runs"
+        if row.states["numbers"] == "ok":
+            row.short("OpenCV", "runs", difference)
 
 
 # ---- values
