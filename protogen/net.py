@@ -199,6 +199,7 @@ class Net:
         )  # fmt: skip
         if self._weights is not None:
             twin.weights.update({name: blobs for name, blobs in self._weights.items() if name in twin.weights.shapes})
+            twin.weights.source = self._weights.source
         return twin
 
     def require_shapes(self) -> None:

@@ -46,7 +46,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass
 class Row:
-    """One file: what it is ("net", "solver", ...), the state of each column, and reasons for anything short of full."""
+    """One file: what it is ("net", "solver", "template" whose placeholders a script fills in, ...), each column, and reasons."""
 
     path: str
     kind: str = "net"
@@ -132,8 +132,10 @@ def examine(path: str, opencv: bool = False) -> Row:
     except protogen.ProtogenError as error:
         if path.endswith((".caffemodel", ".h5")):
             row.kind = "weights"
-            return row
-        row.short("read", "no", error)
+        elif "a placeholder?" in str(error):
+            row.kind = "template"
+        else:
+            row.short("read", "no", error)
         return row
     written = write(definition)
     row.states["read"] = "ok"

@@ -59,8 +59,7 @@ def convert(
         net = load_net(prototxt, weights, phase, inputs, strict)
         if weights is None and chosen != ".prototxt" and net.param_shapes:
             click.echo("Note: no weights given; random ones from the layers' fillers are used", err=True)
-        files = [path for path in (prototxt, weights) if path not in (None, "-")]
-        options = Options(dynamic_batch, fold, seed, {"opset": opset, "sources": files, **onnx_settings(**onnx_only)})
+        options = Options(dynamic_batch, fold, seed, {"opset": opset, **onnx_settings(**onnx_only)})
         if output == "-":
             write_binary(lambda path: write(net, path, options, chosen))
         else:

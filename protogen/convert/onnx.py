@@ -60,6 +60,7 @@ def emit(net: Net, options: OnnxOptions | None = None) -> OnnxModel:
         ConversionError: layers without an ONNX form (all of them named), or options that do not fit the net.
     """
     options = options or OnnxOptions()
+    sources = [net.source, net.weights.source]
     net = original = inference_part(net, options.postprocess, options.seed)
     if options.fold and net.phase == "TEST":
         from .fold import folded
@@ -70,7 +71,7 @@ def emit(net: Net, options: OnnxOptions | None = None) -> OnnxModel:
     if options.dynamic_size:
         require_size_free(net, emitter)
     model = emitter.model(original.outputs)  # folded, they may be made in another order
-    describe(model.skeleton, original, options)
+    describe(model.skeleton, original, options, sources)
     model.check()
     return model
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,16 +17,21 @@ if TYPE_CHECKING:
 _PIECE = 1 << 20
 
 
-def describe(model: onnx.ModelProto, net: Net, options: OnnxOptions) -> None:
+def describe(model: onnx.ModelProto, net: Net, options: OnnxOptions, sources: Sequence[str]) -> None:
     """Fill in producer, doc string and metadata; the same net, files and options give the same bytes.
 
     Metadata: `protogen.version`; `source.<n>.name` and `source.<n>.sha256` of each file the net came from (no folders: a model
     should not tell whose machine it was made on); `preprocessing`, what the model does to its image before the net sees it.
+
+    Args:
+        model: the model, without its weights.
+        net: what it was made of.
+        options: how it was made.
+        sources: names of the files that net and weights were read from; those that are no files ("<text>") are left out.
     """
     from .. import __version__
 
     model.producer_name, model.producer_version = "protogen", __version__
-    sources = options.sources if options.sources is not None else [net.source]
     files = [Path(name) for name in sources if name and os.path.isfile(name)]
     origin = _text(Path(net.source).name)
     model.doc_string = f"Caffe net {_text(net.name)!r}" + (f" from {origin}" if origin else "")

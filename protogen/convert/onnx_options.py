@@ -140,7 +140,6 @@ class OnnxOptions:
             runtimes do once, when they load it), so that it runs on every engine.
         external_data: write weights to `<path>.data` beside the model; beyond 2 GB they always go there.
         all_blobs: make every blob an output, as `verify` wants it.
-        sources: files that the net and its weights came from, for the model's metadata; by default the net's own file.
     """
 
     opset: int = 17
@@ -154,7 +153,6 @@ class OnnxOptions:
     rename: Mapping[str, str] = field(default_factory=dict)
     fp16: bool = False
     all_blobs: bool = False
-    sources: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
         if self.opset not in OPSETS:

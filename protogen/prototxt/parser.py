@@ -252,7 +252,8 @@ def _refusal(field: Field, text: str) -> str:
         return f"field {field.name!r} has no value {excerpt(text)}{hint}"
     if field.range is not None and _integer(text) is not None:
         return f"field {field.name!r}: {text} is out of range ({field.range[0]} to {field.range[1]})"
-    return f"field {field.name!r} takes {_kind(field)}, not {excerpt(text)}"
+    hint = " (a placeholder? then this is a template, which a script fills in)" if text.isidentifier() else ""
+    return f"field {field.name!r} takes {_kind(field)}, not {excerpt(text)}{hint}"
 
 
 def _kind(field: Field) -> str:

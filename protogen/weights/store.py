@@ -53,6 +53,10 @@ class LoadReport:
 class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
     """`{layer: [array, ...]}`; setting checks number and shapes against the net, blobs shared by name are one array.
 
+    Attributes:
+        shapes: of each layer's blobs.
+        source: the file loaded last, "" if none was.
+
     >>> import numpy as np, protogen
     >>> net = protogen.loads('''layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }
     ...     layer { name: "fc" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 3 } }''')
@@ -67,6 +71,7 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
         self._owner = net.shared_blobs
         self._net_name, self._ops = net.name, net.ops
         self._arrays: Arrays = {}
+        self.source = ""
 
     def __getitem__(self, layer: str) -> list[np.ndarray]:
         self._require(layer)
@@ -189,6 +194,7 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
             unused = [entry.name for entry in found if entry.blobs and entry.name not in self.shapes]
         report = LoadReport(unused=unused)
         self._arrays.update(self._taken(entries, report, source))
+        self.source = source
         report.without_weights = [layer for layer in self.shapes if not self._complete(layer)]
         if not report.loaded:
             raise WeightsError(

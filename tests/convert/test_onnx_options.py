@@ -253,7 +253,7 @@ def metadata(model: onnx.ModelProto) -> dict[str, str]:
 def test_metadata_tells_where_a_model_came_from(files: Path) -> None:
     net = protogen.load(files / "net.prototxt", files / "net.caffemodel")
     sources = [str(files / name) for name in ("net.prototxt", "net.caffemodel")]
-    model = net.to_onnx(sources=sources, preprocess=Preprocess((104, 117, 123), 0.017, True, True), rename={"data": "rgb"})
+    model = net.to_onnx(preprocess=Preprocess((104, 117, 123), 0.017, True, True), rename={"data": "rgb"})
     stated = metadata(model)
     for i, path in enumerate(sources, 1):
         assert stated[f"source.{i}.name"] == Path(path).name
@@ -267,9 +267,10 @@ def test_metadata_tells_where_a_model_came_from(files: Path) -> None:
     assert str(files) not in str(model)
 
 
-def test_the_nets_own_file_is_the_default_source(files: Path) -> None:
+def test_without_weights_of_a_file_only_the_net_is_named(files: Path) -> None:
     stated = metadata(protogen.load(files / "net.prototxt").to_onnx())
     assert stated["source.1.name"] == "net.prototxt"
+    assert "source.2.name" not in stated
     assert set(metadata(classifier().to_onnx())) == {"protogen.version"}
 
 

@@ -106,7 +106,7 @@ def test_messages_know_their_place() -> None:
         ("layer { convolution_param { num_output: 1_0 } }", (1, 41), "takes a uint32, not '1_0'"),
         ("layer { convolution_param { num_output: 08 } }", (1, 41), "takes a uint32, not '08'"),
         (f"layer {{ convolution_param {{ num_output: {'9' * 99} }} }}", (1, 41), "takes a uint32"),
-        ("layer { convolution_param { num_output: many } }", (1, 41), "takes a uint32, not 'many'"),
+        ("layer { convolution_param { num_output: many } }", (1, 41), "takes a uint32, not 'many' (a placeholder?"),
         ("layer { power_param { scale: 1.2.3 } }", (1, 30), "takes a float, not '1.2.3'"),
         ("layer { power_param { scale: 1_0.5 } }", (1, 30), "takes a float"),
         ("layer { power_param { scale: 0x1F } }", (1, 30), "takes a float"),
