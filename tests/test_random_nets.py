@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 import protogen
 from protogen.convert.fold import folded
+from protogen.backends.model_file import onnx_blobs
 from protogen.convert.onnx import to_onnx
 from protogen.prototxt.reader import read_definition
-from protogen.verification import onnx_blobs
 from tests.random_nets import LEAST, LONGEST_OFFER, MOST, RandomNet, random_net
 
 GRAPHS = int(os.environ.get("PROTOGEN_GRAPHS", "2000"))
@@ -111,7 +111,8 @@ def by_onnxruntime(net: protogen.Net, values: Blobs, all_blobs: bool = False) ->
     if not model.graph.output:  # nothing but inputs that nobody reads
         return {}
     session = onnxruntime.InferenceSession(model.SerializeToString(), SESSION, providers=["CPUExecutionProvider"])
-    return dict(zip(onnx_blobs(model), session.run(None, {value.name: values[value.name] for value in session.get_inputs()})))
+    results = session.run(None, {value.name: values[value.name] for value in session.get_inputs()})
+    return dict(zip(onnx_blobs(model.graph), results))
 
 
 def as_blobs(names: Sequence[str], made: torch.Tensor | tuple[torch.Tensor, ...]) -> Blobs:

@@ -10,6 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import onnx
+
     from ..net import Net
     from .setting import Blobs, Setting
 
@@ -54,5 +56,10 @@ def model_file(net: Net, feed: Blobs, setting: Setting) -> Iterator[ModelFile]:
             str(path),
             {name: feed[blob] for blob, name in values.items()},
             [value.name for value in graph.output],
-            [value.doc_string or old.get(value.name, value.name) for value in graph.output],
+            [old.get(blob, blob) for blob in onnx_blobs(graph)],
         )
+
+
+def onnx_blobs(graph: onnx.GraphProto) -> list[str]:
+    """The blobs behind a model's outputs: an input that is overwritten in place is an output of another name."""
+    return [value.doc_string or value.name for value in graph.output]

@@ -504,6 +504,7 @@ class YoloSeg(Loss):
         )
         fits = positive[:1] == x[:1] and count(positive) == x[0] * x[1]
         self.check(fits, f"needs the sum of each class's labels {x[:2]}, not {positive}")
+        self.object_scale: float = self.param.object_scale
 
     def forward(  # type: ignore[override]
         self, x: Tensor, label: Tensor, positive: Tensor, *, blobs: Sequence[Tensor], training: bool
@@ -514,7 +515,7 @@ class YoloSeg(Loss):
         goal = label.detach().reshape(x.shape).to(x.dtype)
         sums = positive.detach().to(x.dtype).reshape(images, channels, 1, 1).sum(0)
         weight = torch.where(goal > 0.5, 2 - sums / (images * height * width - sums), 1)
-        delta = self.param.object_scale * weight * (x.detach().sigmoid() - goal)
+        delta = self.object_scale * weight * (x.detach().sigmoid() - goal)
         return straight_through(delta.square().sum() / images, (x * delta).sum() / images)
 
 
