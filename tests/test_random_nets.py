@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 import protogen
-from protogen.convert.fold import folded
 from protogen.backends.model_file import onnx_blobs
+from protogen.convert.fold import folded
 from protogen.convert.onnx import to_onnx
 from protogen.prototxt.reader import read_definition
 from tests.random_nets import LEAST, LONGEST_OFFER, MOST, RandomNet, random_net
