@@ -24,8 +24,8 @@ class Analysis:
         sources: the input layers among `ops`.
     """
 
-    def __init__(self, phase: str, input_shapes: Mapping[str, Shape]) -> None:
-        self.phase, self.input_shapes = phase, input_shapes
+    def __init__(self, phase: str, input_shapes: Mapping[str, Shape], inactive: Mapping[str, str] | None = None) -> None:
+        self.phase, self.input_shapes, self._inactive = phase, input_shapes, inactive or {}
         self.layers: list[Layer] = []
         self.ops: list[LayerType | None] = []
         self._like: dict[Any, LayerType] = {}
@@ -55,7 +55,7 @@ class Analysis:
 
     def copy(self) -> Analysis:
         """A copy that further `add`s to either one leave the other alone."""
-        twin = Analysis(self.phase, self.input_shapes)
+        twin = Analysis(self.phase, self.input_shapes, self._inactive)
         twin.layers, twin.ops, twin.sources = list(self.layers), list(self.ops), list(self.sources)
         twin.shapes, twin.makers = dict(self.shapes), dict(self.makers)
         twin.learnable, twin._unread = dict(self.learnable), dict(self._unread)
@@ -148,11 +148,17 @@ class Analysis:
         if bottom in later:
             return (f"its bottom {bottom!r} is made only further on, by layer {later[bottom].name!r}; "
                     "layers must come after the layers they read from (is this a cycle?)")  # fmt: skip
+        if bottom in self._inactive:
+            return f"no layer before it makes its bottom {bottom!r} in phase {self.phase}; {self._inactive[bottom]}"
         return f"no layer before it makes its bottom {bottom!r}{did_you_mean(bottom, self.shapes)}"
 
 
-def analyse(layers: Sequence[Layer], phase: str, input_shapes: Mapping[str, Shape]) -> Analysis:
+def analyse(
+    layers: Sequence[Layer], phase: str, input_shapes: Mapping[str, Shape], inactive: Mapping[str, str] | None = None
+) -> Analysis:
     """Set up `layers` in order and infer every blob's shape; unknown types leave unknown shapes behind them.
+
+    `inactive` tells of blobs that layers outside this phase would make.
 
     Raises:
         NetError, LayerError: the layers do not fit together.
@@ -160,7 +166,7 @@ def analyse(layers: Sequence[Layer], phase: str, input_shapes: Mapping[str, Shap
     if any(definition_for(layer) is None for layer in layers):
         load_entry_points()
     later = {top: layer for layer in layers for top in layer.tops}
-    analysis = Analysis(phase, input_shapes)
+    analysis = Analysis(phase, input_shapes, inactive)
     for layer in layers:
         analysis.add(layer, later)
     return analysis

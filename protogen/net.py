@@ -11,7 +11,7 @@ from .errors import NetError, did_you_mean
 from .layer import Layer
 from .layers.base import LayerType, Shape, definition_for, unknown_type_hint
 from .prototxt.message import Message
-from .prototxt.phase import State, active
+from .prototxt.phase import State, active, wanted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +67,7 @@ class Net:
         self._groups = dict(groups or {})
         self._input_shapes = {name: tuple(int(dim) for dim in shape) for name, shape in (inputs or {}).items()}
         self._weights: WeightStore | None = None
-        self.analysis = analysis or analyse(self._active_layers(), phase, self._input_shapes)
+        self.analysis = analysis or analyse(self._active_layers(), phase, self._input_shapes, self._inactive_tops())
         self.layers: list[Layer] = self.analysis.layers
         self._check_inputs()
 
@@ -77,6 +77,15 @@ class Net:
             for message in self.definition.layer
             if active(message, self.state)
         ]
+
+    def _inactive_tops(self) -> dict[str, str]:
+        """Blobs of layers that take no part in this state, with what their rules ask for."""
+        return {
+            top: f"layer {message.name!r} does in {wanted(message)}"
+            for message in self.definition.layer
+            if not active(message, self.state)
+            for top in message.top
+        }
 
     # ---- what it is
 

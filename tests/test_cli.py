@@ -234,6 +234,27 @@ def test_summary_for_machines(run, small: Path) -> None:
     assert found["rows"][1]["shapes"] == [[1, 4, 6, 6]]
 
 
+STAGED = """
+layer { name: "a" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } include { phase: TEST stage: "val" } }
+layer { name: "b" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 } } include { phase: TRAIN min_level: 2 } }
+layer { name: "fc" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 5 } }
+"""
+
+
+def test_stages_and_levels(run, tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(STAGED)
+    assert "15 parameters" in run("summary", path, "--stage", "val").out
+    assert "20 parameters" in run("summary", path, "--phase", "train", "--level", 2).out
+    result = run("summary", path)
+    assert result.code == 1
+    assert "makes its bottom 'x' in phase TEST; layer 'b' does in phase TRAIN with level 2 or more" in result.err
+    assert run("verify", path, "--stage", "val").code == 0
+    made = tmp_path / "net.onnx"
+    assert run("convert", path, "-o", made, "--stage", "val").code == 0
+    assert run("diff", path, path, "--stage", "val").code == 0
+
+
 def test_summary_with_input_shape_and_phase(run, small: Path, tmp_path: Path) -> None:
     assert "2x4x14x22" in run("summary", small, "--input", "data=2,3,16,24").out
     assert "2x4x14x22" in run("summary", small, "--input", "data=2x3x16x24").out

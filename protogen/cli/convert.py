@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from .onnx_options import onnx_options, onnx_settings
-from .options import DYNAMIC_BATCH, INPUT, OPSET, PHASE, SEED, STRICT, load_net, wrong_use
+from .options import DYNAMIC_BATCH, OPSET, SEED, Reading, reads_net, wrong_use
 from .output import progress, write_binary
 
 ENDINGS = ("onnx", "pt2", "pth", "prototxt", "caffemodel", "h5")
@@ -27,13 +26,11 @@ ENDINGS = ("onnx", "pt2", "pth", "prototxt", "caffemodel", "h5")
 @DYNAMIC_BATCH
 @onnx_options
 @click.option("--fold/--no-fold", default=None, help="Fold BatchNorm and Scale into convolutions (default for .onnx and .pt2).")
-@PHASE
-@INPUT
-@STRICT
+@reads_net()
 @SEED
 def convert(
     prototxt: str, weights: str | None, output: str, ending: str | None, opset: int, dynamic_batch: bool,
-    fold: bool | None, phase: str, inputs: Sequence[str], strict: bool, seed: int, **onnx_only: Any,
+    fold: bool | None, seed: int, reading: Reading, **onnx_only: Any,
 ) -> None:  # fmt: skip
     """Convert PROTOTXT with the weights of WEIGHTS to ONNX, PyTorch or Caffe.
 
@@ -56,7 +53,7 @@ def convert(
         raise wrong_use(f"{output}: no format for the ending {chosen!r}; known: {', '.join(FORMATS)}, or give --to")
     _check_onnx_only(chosen, output, onnx_only)
     with progress():
-        net = load_net(prototxt, weights, phase, inputs, strict)
+        net = reading.load(prototxt, weights)
         if weights is None and chosen != ".prototxt" and net.param_shapes:
             click.echo("Note: no weights given; random ones from the layers' fillers are used", err=True)
         options = Options(dynamic_batch, fold, seed, {"opset": opset, **onnx_settings(**onnx_only)})

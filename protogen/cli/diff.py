@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
 import click
 
 from ..errors import ProtogenError
-from .options import INPUT, PHASE, STRICT, load_net
+from .options import Reading, reads_net
 
 
 class Trouble(click.ClickException):
@@ -22,10 +21,8 @@ class Trouble(click.ClickException):
 @click.argument("b")
 @click.option("--weights", nargs=2, metavar="A B", help="The nets' weights, to be compared too.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-@PHASE
-@INPUT
-@STRICT
-def diff(a: str, b: str, weights: tuple[str, str] | None, as_json: bool, phase: str, inputs: Sequence[str], strict: bool) -> None:
+@reads_net()
+def diff(a: str, b: str, weights: tuple[str, str] | None, as_json: bool, reading: Reading) -> None:
     """Compare the nets of prototxt A and B: layers added, gone and changed, wiring, weights.
 
     Ends with 0 if they are equal, 1 if they differ, 2 on errors, as diff does.
@@ -37,7 +34,7 @@ def diff(a: str, b: str, weights: tuple[str, str] | None, as_json: bool, phase: 
     from ..report.diff import diff as compare
 
     try:
-        nets = [load_net(path, file, phase, inputs, strict) for path, file in zip((a, b), weights or (None, None))]
+        nets = [reading.load(path, file) for path, file in zip((a, b), weights or (None, None))]
         found = compare(*nets)
     except ProtogenError as error:
         raise Trouble(str(error)) from error

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import click
 
-from .options import INPUT, STRICT, load_net, wrong_use
+from .options import Reading, reads_net, wrong_use
 from .output import progress
 
 
@@ -18,9 +16,8 @@ from .output import progress
     help="The new prototxt; the .caffemodel goes beside it under the same name. Or the .caffemodel(.h5), or their common stem.",
 )  # fmt: skip
 @click.option("--weights-out", metavar="FILE", help="Another place for the new weights.")
-@INPUT
-@STRICT
-def fold(prototxt: str, weights: str, output: str, weights_out: str | None, inputs: Sequence[str], strict: bool) -> None:
+@reads_net(phase=False)
+def fold(prototxt: str, weights: str, output: str, weights_out: str | None, reading: Reading) -> None:
     """Fold BatchNorm, Scale and Bias of PROTOTXT and WEIGHTS into the layers before them ("merge_bn").
 
     The new pair of files gives the same outputs in inference. Dropout and other layers that do nothing there go too.
@@ -36,7 +33,7 @@ def fold(prototxt: str, weights: str, output: str, weights_out: str | None, inpu
         raise wrong_use("two files are written: give -o FILE, not standard output")
     targets = pair_paths(output, weights_out)
     with progress():
-        net = load_net(prototxt, weights, "test", inputs, strict)
+        net = reading.load(prototxt, weights)
         net.weights.require_complete()
         result = folded(net)
         save_pair(result, *targets)

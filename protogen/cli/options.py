@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from ..net import Net
+
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
 class Size(click.ParamType):
@@ -42,27 +46,63 @@ class Numbers(click.ParamType):
 
 
 OUTPUT = click.option("-o", "--output", default="-", metavar="FILE", help="File to write; standard output without it.")
-PHASE = click.option(
-    "--phase", type=click.Choice(["test", "train"], case_sensitive=False), default="test", show_default=True,
-    help="Which layers are active (include/exclude rules).",
-)  # fmt: skip
 INPUT = click.option(
     "--input", "inputs", multiple=True, metavar="NAME=N,C,H,W",
     help="Shape of an input, in place of the file's or where it gives none; repeatable.",
 )  # fmt: skip
-STRICT = click.option("--strict", is_flag=True, help="Refuse fields that the schema does not know.")
 SEED = click.option("--seed", default=0, show_default=True, help="For random weights and inputs.")
+_PHASE = click.option(
+    "--phase", type=click.Choice(["test", "train"], case_sensitive=False), default="test", show_default=True,
+    help="Which layers are active (include/exclude rules).",
+)  # fmt: skip
+_LEVEL = click.option("--level", default=0, show_default=True, help="The level that include/exclude rules compare with.")
+_STAGE = click.option("--stage", "stages", multiple=True, metavar="NAME", help="A stage that rules ask for; repeatable.")
+STRICT = click.option("--strict", is_flag=True, help="Refuse fields that the schema does not know.")
 OPSET = click.option(
     "--opset", type=click.IntRange(11, 21), default=17, show_default=True, help="Version of ONNX's operator set.",
 )  # fmt: skip
 DYNAMIC_BATCH = click.option("--dynamic-batch", is_flag=True, help="Leave the batch size open.")
 
 
-def load_net(prototxt: str, weights: str | None, phase: str, inputs: Sequence[str], strict: bool) -> Net:
-    """The net that the shared options describe."""
-    from ..prototxt.reader import load
+@dataclass(frozen=True)
+class Reading:
+    """How a command should read a prototxt: which layers are active, input shapes, whether unknown fields are refused."""
 
-    return load(prototxt, weights, phase.upper(), {name: _shape(name, text) for name, text in pairs(inputs)}, strict=strict)
+    phase: str = "test"
+    level: int = 0
+    stages: Sequence[str] = ()
+    inputs: Sequence[str] = ()
+    strict: bool = False
+
+    def load(self, prototxt: str, weights: str | None = None) -> Net:
+        """The net of a prototxt and, if any, its weights."""
+        from ..prototxt.reader import load
+
+        shapes = {name: _shape(name, text) for name, text in pairs(self.inputs)}
+        phase = self.phase.upper()
+        return load(prototxt, weights, phase, shapes, level=self.level, stages=self.stages, strict=self.strict)
+
+
+def reads_net(phase: bool = True, inputs: Decorator = INPUT) -> Decorator:
+    """Decorator: the options of `Reading`, which the command gets as its parameter `reading`.
+
+    Args:
+        phase: whether --phase is among them; without it, it is TEST.
+        inputs: the option --input, where it means more than shapes.
+    """
+
+    def add(command: Callable[..., None]) -> Callable[..., None]:
+        def collected(*args: Any, level: int, stages: Sequence[str], inputs: Sequence[str], strict: bool, **rest: Any) -> None:
+            reading = Reading(rest.pop("phase", "test"), level, stages, inputs, strict)
+            command(*args, reading=reading, **rest)
+
+        made: Callable[..., None] = wraps(command)(collected)
+        options: list[Decorator] = [STRICT, inputs, _STAGE, _LEVEL, *([_PHASE] if phase else [])]
+        for option in options:
+            made = option(made)
+        return made
+
+    return add
 
 
 def pairs(inputs: Sequence[str]) -> list[tuple[str, str]]:

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import click
 
-from .options import INPUT, PHASE, STRICT, load_net
+from .options import Reading, reads_net
 from .output import print_table
 
 
 @click.command()
 @click.argument("prototxt")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-@PHASE
-@INPUT
-@STRICT
-def summary(prototxt: str, as_json: bool, phase: str, inputs: Sequence[str], strict: bool) -> None:
+@reads_net()
+def summary(prototxt: str, as_json: bool, reading: Reading) -> None:
     """Show the layers of PROTOTXT ("-": standard input) with output shapes, parameters and MACs.
 
     \b
     protogen summary deploy.prototxt
     protogen summary train_val.prototxt --phase train --input data=32,3,224,224
     """
-    net = load_net(prototxt, None, phase, inputs, strict)
+    net = reading.load(prototxt)
     result = net.summary()
     if as_json:
         import json

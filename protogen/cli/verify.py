@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import click
 
 from ..errors import ProtogenError
 from .onnx_options import onnx_options, onnx_settings
-from .options import DYNAMIC_BATCH, OPSET, SEED, STRICT, load_net, pairs
+from .options import DYNAMIC_BATCH, OPSET, SEED, Reading, pairs, reads_net
 from .output import print_table, progress
+
+INPUT = click.option(
+    "--input", "inputs", multiple=True, metavar="NAME=...", help="A shape (data=1,3,224,224) or values (data=x.npy); repeatable.",
+)  # fmt: skip
 
 
 @click.command()
@@ -30,18 +35,15 @@ from .output import print_table, progress
     help="In half precision, PyTorch is compared with PyTorch in float32.",
 )  # fmt: skip
 @click.option("--tolerance", type=float, help="Largest error, relative to a blob's largest value.  [default: 1e-5 in float32]")
-@click.option(
-    "--input", "inputs", multiple=True, metavar="NAME=...", help="A shape (data=1,3,224,224) or values (data=x.npy); repeatable.",
-)  # fmt: skip
 @click.option("--all", "show_all", is_flag=True, help="List every blob, not only outputs and those that differ.")
 @OPSET
 @DYNAMIC_BATCH
 @onnx_options
-@STRICT
+@reads_net(phase=False, inputs=INPUT)
 @SEED
 def verify(
     prototxt: str, weights: str | None, extra: Sequence[str], device: str, dtype: str, tolerance: float | None,
-    inputs: Sequence[str], show_all: bool, opset: int, dynamic_batch: bool, strict: bool, seed: int, **onnx_only: Any,
+    show_all: bool, opset: int, dynamic_batch: bool, seed: int, reading: Reading, **onnx_only: Any,
 ) -> None:  # fmt: skip
     """Run PROTOTXT through PyTorch and ONNX Runtime, and compare every blob.
 
@@ -57,13 +59,13 @@ def verify(
     """
     from ..verification import verify as run
 
-    values = {name: path for name, path in pairs(inputs) if path.endswith(".npy")}
-    shapes = [f"{name}={text}" for name, text in pairs(inputs) if name not in values]
+    values = {name: path for name, path in pairs(reading.inputs) if path.endswith(".npy")}
+    shapes = [f"{name}={text}" for name, text in pairs(reading.inputs) if name not in values]
     options = {"opset": opset, "dynamic_batch": dynamic_batch, **onnx_settings(**onnx_only)}
     with progress():
         arrays = {name: _array(path) for name, path in values.items()}
         shapes += [f"{name}={','.join(map(str, _blob_shape(array, options)))}" for name, array in arrays.items()]
-        net = load_net(prototxt, weights, "test", shapes, strict)
+        net = replace(reading, inputs=shapes).load(prototxt, weights)
         backends = dict.fromkeys(("torch", "onnxruntime", *extra))
         report = run(net, list(backends), device, tolerance=tolerance, dtype=dtype, inputs=arrays, seed=seed, **options)
     print_table(_table(report, show_all))

@@ -52,3 +52,22 @@ def _meets(state: State, rule: Message) -> bool:
     if any(stage not in state.stages for stage in rule.stage):
         return False
     return not any(stage in state.stages for stage in rule.not_stage)
+
+
+def wanted(layer: Message) -> str:
+    """In words, the state that an inactive layer's rules ask for.
+
+    >>> wanted(Message.of("LayerParameter", include=[{"phase": "TEST", "stage": ["val", "deep"]}, {"min_level": 2}]))
+    "phase TEST with stage 'val', stage 'deep'; or level 2 or more"
+    """
+    if layer.get("exclude", []):
+        return "a state that its exclude rules leave out"
+    return "; or ".join(map(_in_words, layer.include))
+
+
+def _in_words(rule: Message) -> str:
+    conditions = [f"stage {stage!r}" for stage in rule.stage] + [f"no stage {stage!r}" for stage in rule.not_stage]
+    conditions += [f"level {rule.min_level} or more"] if "min_level" in rule else []
+    conditions += [f"level {rule.max_level} or less"] if "max_level" in rule else []
+    phase = f"phase {rule.phase}" if "phase" in rule else ""
+    return " with ".join(filter(None, [phase, ", ".join(conditions)])) or "any state"
