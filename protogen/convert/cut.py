@@ -92,37 +92,60 @@ def _without(net: Net, seed: int, rule: Rule, only_learned: bool = False) -> Net
 
 def _split(nodes: list[Node], rule: Rule) -> tuple[list[Node], list[Value]]:
     """Nodes that stay, and the values that those cut off read."""
-    derived = _derived(nodes, rule)
-    kept: list[Node] = []
-    loose: list[Value] = []
-    read: set[int] = set()  # by nodes that stay
-    spare: set[int] = set()  # read by others, or by sinks, which keep nothing alive
-    passed: dict[int, Value] = {}  # what stands for the first top of a node that passes its first bottom on
+    cut = _Cut(_derived(nodes, rule))
     for node in reversed(nodes):
-        still_read = [id(value) in read for value in node.outputs]
-        named = rule(node.op)
-        between = any(id(value) in derived for value in node.inputs) and all(id(value) in spare for value in node.outputs)
-        if node.outputs and (named or between) and not any(still_read):
-            loose += node.inputs
-            spare.update(id(value) for value in node.inputs)
-        elif named and node.op.passes_first and not any(still_read[1:]):
-            loose += node.inputs if len(node.outputs) > 1 else []
-            spare.update(id(value) for value in node.inputs[1:])
-            passed[id(node.outputs[0])] = node.inputs[0]
-            read.add(id(node.inputs[0]))
-        else:
-            kept.append(node)
-            (read if node.outputs else spare).update(id(value) for value in node.inputs)
-
-    def behind(value: Value) -> Value:
-        while id(value) in passed:
-            value = passed[id(value)]
-        return value
-
-    if passed:
-        kept = [replace(node, inputs=[behind(value) for value in node.inputs]) for node in kept]
+        cut.decide(node, rule(node.op))
+    kept = [replace(node, inputs=[cut.behind(value) for value in node.inputs]) if cut.passed else node for node in cut.kept[::-1]]
     made = {id(value) for node in kept for value in node.outputs}
-    return kept[::-1], [value for value in map(behind, loose) if id(value) in made]
+    return kept, [value for value in map(cut.behind, cut.loose) if id(value) in made]
+
+
+class _Cut:
+    """Decides node by node, the last first, what is cut off. Values go by `id`.
+
+    Attributes:
+        kept: nodes that stay, the last first.
+        loose: values that nodes cut off read.
+        read: values that nodes read that stay.
+        spare: values read by nodes cut off, or by sinks, which keep nothing alive.
+        passed: what stands for the first output of a node that passes its first input on.
+    """
+
+    def __init__(self, derived: set[int]) -> None:
+        self.derived = derived
+        self.kept: list[Node] = []
+        self.loose: list[Value] = []
+        self.read: set[int] = set()
+        self.spare: set[int] = set()
+        self.passed: dict[int, Value] = {}
+
+    def decide(self, node: Node, named: bool) -> None:
+        """Keep a node, cut it off, or let its first input pass; `named` if the rule names it."""
+        still_read = [id(value) in self.read for value in node.outputs]
+        if node.outputs and not any(still_read) and (named or self._stands_between(node)):
+            self.loose += node.inputs
+            self._spare(node.inputs)
+        elif named and node.op.passes_first and not any(still_read[1:]):
+            self.loose += node.inputs if len(node.outputs) > 1 else []
+            self._spare(node.inputs[1:])
+            self.passed[id(node.outputs[0])] = node.inputs[0]
+            self.read.add(id(node.inputs[0]))
+        else:
+            self.kept.append(node)
+            (self.read if node.outputs else self.spare).update(map(id, node.inputs))
+
+    def _stands_between(self, node: Node) -> bool:
+        """Whether all that a node makes goes from nodes that are named to nodes cut off."""
+        return any(id(value) in self.derived for value in node.inputs) and all(id(value) in self.spare for value in node.outputs)
+
+    def _spare(self, values: list[Value]) -> None:
+        self.spare.update(map(id, values))
+
+    def behind(self, value: Value) -> Value:
+        """The value that stands for another one once nodes in the middle let it pass."""
+        while id(value) in self.passed:
+            value = self.passed[id(value)]
+        return value
 
 
 def _derived(nodes: list[Node], rule: Rule) -> set[int]:
