@@ -30,7 +30,8 @@ class Net:
     Args:
         definition: the NetParameter, in today's dialect (`load` and `loads` bring older ones up to it).
         phase: "TEST" or "TRAIN": which layers are active, and how they behave.
-        level, stages: the rest of Caffe's NetState, for `include`/`exclude` rules.
+        level, stages: the rest of Caffe's NetState, for `include`/`exclude` rules. As in Caffe, stages that the definition's own
+            `state` names count too, while its phase and level do not.
         inputs: shapes of inputs by blob name, in place of those the definition gives, or where it gives none.
         source: name of the file in error messages.
         groups: names of builder blocks by layer name.
@@ -62,7 +63,7 @@ class Net:
         analysis: Analysis | None = None,
     ) -> None:
         self.definition = definition
-        self.state = State(phase, level, frozenset(stages))
+        self.state = State(phase, level, frozenset(stages) | frozenset(definition.state.stage))
         self.source = source
         self._groups = dict(groups or {})
         self._input_shapes = {name: tuple(int(dim) for dim in shape) for name, shape in (inputs or {}).items()}

@@ -57,7 +57,10 @@ _PHASE = click.option(
 )  # fmt: skip
 _LEVEL = click.option("--level", default=0, show_default=True, help="The level that include/exclude rules compare with.")
 _STAGE = click.option("--stage", "stages", multiple=True, metavar="NAME", help="A stage that rules ask for; repeatable.")
-STRICT = click.option("--strict", is_flag=True, help="Refuse fields that the schema does not know.")
+STRICT = click.option(
+    "--strict/--no-strict", default=None,
+    help="Refuse fields that the schema does not know, or keep them all; by default only what looks misspelt is refused.",
+)  # fmt: skip
 OPSET = click.option(
     "--opset", type=click.IntRange(11, 21), default=17, show_default=True, help="Version of ONNX's operator set.",
 )  # fmt: skip
@@ -72,7 +75,7 @@ class Reading:
     level: int = 0
     stages: Sequence[str] = ()
     inputs: Sequence[str] = ()
-    strict: bool = False
+    strict: bool | None = None
 
     def load(self, prototxt: str, weights: str | None = None) -> Net:
         """The net of a prototxt and, if any, its weights."""
@@ -92,7 +95,7 @@ def reads_net(phase: bool = True, inputs: Decorator = INPUT) -> Decorator:
     """
 
     def add(command: Callable[..., None]) -> Callable[..., None]:
-        def collected(*args: Any, level: int, stages: Sequence[str], inputs: Sequence[str], strict: bool, **rest: Any) -> None:
+        def collected(*args: Any, level: int, stages: Sequence[str], inputs: Sequence[str], strict: bool | None, **rest: Any) -> None:
             reading = Reading(rest.pop("phase", "test"), level, stages, inputs, strict)
             command(*args, reading=reading, **rest)
 

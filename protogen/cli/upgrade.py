@@ -12,7 +12,7 @@ from .output import write_text
 @click.argument("prototxt")
 @OUTPUT
 @STRICT
-def upgrade(prototxt: str, output: str, strict: bool) -> None:
+def upgrade(prototxt: str, output: str, strict: bool | None) -> None:
     """Rewrite PROTOTXT ("-": standard input), a net or a solver, in today's dialect.
 
     As Caffe's upgrade_net_proto_text does: V0 and V1 layers become layer { }, input fields an Input layer; both phases are

@@ -64,7 +64,12 @@ def measures(net: Net) -> tuple[list[str], list[str]]:
     """Names of the layers that `without_measures` leaves out as such, and of the blobs that they read."""
     kept, loose = _split(values_of(net), _measures)
     left = {id(node.op) for node in kept}
-    return [op.layer.name for op in net.ops if id(op) not in left], [value.blob for value in loose]
+    return [_called(op.layer) for op in net.ops if id(op) not in left], [value.blob for value in loose]
+
+
+def _called(layer: Layer) -> str:
+    """A layer's name or, where it has none, its type and place."""
+    return layer.name or layer.type + (f" in line {layer.message.origin[0]}" if layer.message.origin else "")
 
 
 def _measures(op: LayerType) -> bool:

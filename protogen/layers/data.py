@@ -66,11 +66,22 @@ class ImageSource(Source):
         self.feed({})
 
     def feed(self, given: Mapping[str, Shape]) -> None:
-        """As for any source; there are as many labels as images, also if only the images' shape is given."""
+        """As for any source; where only the images' shape is given, the labels' follows from it."""
         super().feed(given)
-        images, labelled = self.tops[0], self.layer.type in ("Data", "ImageData", "WindowData")
-        if images and labelled and len(self.tops) > 1 and self.layer.tops[1] not in given:
-            self.tops[1] = images[:1]
+        if self.tops[0] and len(self.tops) > 1 and self.layer.tops[1] not in given:
+            self.tops[1] = self._labels(self.tops[0]) or self.tops[1]
+
+    def _labels(self, images: Shape) -> Shape | None:
+        """One for each image, or for each pixel; boxes as Caffe states them at first, or as YOLO's forks pad them."""
+        kind = self.layer.type
+        if kind in ("Data", "ImageData", "WindowData"):
+            return images[:1]
+        if kind in ("ImageSegData", "ImageLabelmapData") and len(images) == 4:
+            return (images[0], 1, *images[2:])
+        if kind == "AnnotatedData":
+            padded = self.layer.message.annotated_data_param.get("yolo_data_type", 0) == 1
+            return (images[0], 1, 300, 5) if padded else (1, 1, 1, 8)
+        return None
 
 
 @register("MemoryData")

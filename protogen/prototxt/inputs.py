@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ..errors import ProtogenWarning
 from .message import Message
 
 if TYPE_CHECKING:
     from ..layer import Layer
 
 
-def with_input_shapes(definition: Message, layers: Iterable[Layer], shapes: Mapping[str, Sequence[int]]) -> Message:
+def with_input_shapes(definition: Message, layers: Sequence[Layer], shapes: Mapping[str, Sequence[int]]) -> Message:
     """The definition with `shapes` in the `input_param` of its Input layers; itself if none is there.
 
-    Shapes of data layers (Data, HDF5Data, ...) depend on their data: these layers stay as they are.
+    Shapes of data layers (Data, HDF5Data, ...) depend on their data: these layers stay as they are, and a warning says so.
 
     Args:
         definition: a NetParameter; not changed.
@@ -26,6 +28,11 @@ def with_input_shapes(definition: Message, layers: Iterable[Layer], shapes: Mapp
         for layer in layers
         if layer.type == "Input" and any(top in shapes for top in layer.tops)
     }
+    unwritten = [layer for layer in layers if layer.type != "Input" and not layer.bottoms and set(layer.tops) & set(shapes)]
+    if unwritten:
+        names = ", ".join(f"{layer.name!r} ({layer.type})" for layer in unwritten)
+        text = f"the shapes given are not written: the data of layer {names} decide; only layers of type Input state theirs"
+        warnings.warn(text, ProtogenWarning, stacklevel=3)
     if not changed:
         return definition
     twin = Message(definition.descriptor, definition.origin)

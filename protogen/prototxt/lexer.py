@@ -115,6 +115,8 @@ def decode(data: bytes, name: str) -> str:
             return data.decode(encoding, "replace")
     if b"\0" in data or data[:1] in b"\x89\x1f" or data[:2] == b"PK":
         raise ProtogenError(f"{name}: this is a binary file, not a prototxt; weights (.caffemodel) go beside the net's prototxt")
+    if data.startswith(b"version https://git-lfs"):
+        raise ProtogenError(f"{name}: is a Git LFS pointer, not the prototxt itself: fetch it with 'git lfs pull'")
     if data.lstrip()[:16].lower().startswith((b"<!doctype", b"<html")):
         raise ProtogenError(
             f"{name}: is a web page, not a prototxt: the download went wrong (GitHub has a button for the raw file)"

@@ -21,15 +21,15 @@ _CLOSING = {"{": "}", "<": ">"}
 _OPTIONAL_TAIL = re.compile(r"[0-9]+|_[a-z0-9]{1,2}")
 
 
-def parse(text: str, type_name: str = "NetParameter", source: str = "<text>", strict: bool = False) -> Message:
+def parse(text: str, type_name: str = "NetParameter", source: str = "<text>", strict: bool | None = None) -> Message:
     """Parse a prototxt.
 
     Args:
         text: the prototxt.
         type_name: the message the text holds: "NetParameter", "SolverParameter", ...
         source: name of the text in error messages, usually a path.
-        strict: refuse every unknown field; otherwise one inside a layer is a `ProtogenWarning` and kept, unless it
-            looks like a slip of a known name.
+        strict: refuse every unknown field (True), or none (False): it is then a `ProtogenWarning`, and kept. By default (None)
+            one inside a layer is kept, unless it looks like a slip of a known name.
 
     Raises:
         ParseError: bad syntax, an unknown field, a value of the wrong type or out of range.
@@ -41,7 +41,7 @@ def parse(text: str, type_name: str = "NetParameter", source: str = "<text>", st
 
 
 class _Parser:
-    def __init__(self, source: Source, strict: bool) -> None:
+    def __init__(self, source: Source, strict: bool | None) -> None:
         self.source, self.strict = source, strict
         self._next = source.tokens().__next__
         self.kind, self.text, self.offset = self._next()
@@ -144,6 +144,9 @@ class _Parser:
             raise self.error(f"field {field.name!r} takes {_kind(field)}, found {describe(self.kind, self.text)}{hint}")
         text = sign + self.text
         value = _convert(field, text)
+        if value is None and field.name == "engine" and text.isidentifier() and not self.strict:
+            self.warn(f"unknown engine {excerpt(text)}; it makes no difference here", offset)
+            value = text
         if value is None:
             raise self.error(_refusal(field, text), offset)
         self.advance()
@@ -200,10 +203,14 @@ class _Parser:
 
     def report_unknown(self, type: MessageType, name: str, offset: int) -> None:
         text = f"unknown field {excerpt(name)} in {type.name}"
-        if self.strict or self.depth == 0 or _is_slip(name, type):
-            raise self.error(text + did_you_mean(name, type.fields), offset)
+        if self.strict or (self.strict is None and (self.depth == 0 or _is_slip(name, type))):
+            hint = "" if self.strict else " (a fork's own field? --no-strict, or strict=False, reads on)"
+            raise self.error(text + did_you_mean(name, type.fields) + hint, offset)
+        self.warn(f"{text}; it is kept as written", offset)
+
+    def warn(self, text: str, offset: int) -> None:
         line, column = self.source.position(offset)
-        warnings.warn(f"{self.source.name}:{line}:{column}: {text}; it is kept as written", ProtogenWarning, stacklevel=2)
+        warnings.warn(f"{self.source.name}:{line}:{column}: {text}", ProtogenWarning, stacklevel=3)
 
     def unknown_value(self) -> Any:
         if self.kind == "string":

@@ -33,7 +33,7 @@ def load(
     *,
     level: int = 0,
     stages: Iterable[str] = (),
-    strict: bool = False,
+    strict: bool | None = None,
 ) -> Net:
     """Read a net from a prototxt file ("-": standard input), and its weights if a file of them is given.
 
@@ -42,7 +42,8 @@ def load(
         weights: a `.caffemodel`, a `.caffemodel.h5`, or a state dict (`.pth`, `.safetensors`) of the net's PyTorch form.
         phase: "TEST" or "TRAIN"; with `level` and `stages`, selects layers by their include/exclude rules.
         inputs: shapes of inputs by blob name: {"data": (1, 3, 224, 224)}.
-        strict: refuse fields the schema lacks instead of warning.
+        strict: refuse fields the schema lacks (True), or warn of them and keep them (False). By default those inside a layer are
+            kept, except what looks like a misspelt field.
 
     Raises:
         ParseError: the text is not a prototxt; the message has file:line:column.
@@ -72,7 +73,7 @@ def loads(
     *,
     level: int = 0,
     stages: Iterable[str] = (),
-    strict: bool = False,
+    strict: bool | None = None,
     source: str = "<text>",
 ) -> Net:
     """Read a net from a string; arguments and errors as for `load`, `source` names the text in messages.
@@ -88,7 +89,7 @@ def loads(
     return net
 
 
-def read_definition(text: str, source: str = "<text>", strict: bool = False) -> Message:
+def read_definition(text: str, source: str = "<text>", strict: bool | None = None) -> Message:
     """The NetParameter of a text, in today's dialect.
 
     Raises:
@@ -109,7 +110,7 @@ def read_definition(text: str, source: str = "<text>", strict: bool = False) -> 
     return definition
 
 
-def read_solver(text: str, source: str = "<text>", strict: bool = False) -> Message:
+def read_solver(text: str, source: str = "<text>", strict: bool | None = None) -> Message:
     """The SolverParameter of a text, in today's dialect.
 
     Raises:

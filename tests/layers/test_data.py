@@ -261,3 +261,17 @@ def test_there_are_as_many_labels_as_images_in_memory() -> None:
     )
     assert protogen.loads(text % "").shapes["label"] == (4,)
     assert protogen.loads(text % "", inputs={"data": (2, 3, 8, 8)}).shapes["label"] == (2,)
+
+
+@pytest.mark.parametrize(
+    ("layer", "label"),
+    [
+        ('type: "ImageLabelmapData"', (2, 1, 8, 9)),
+        ('type: "ImageSegData"', (2, 1, 8, 9)),
+        ('type: "AnnotatedData"', (1, 1, 1, 8)),
+        ('type: "AnnotatedData" annotated_data_param { yolo_data_type: 1 }', (2, 1, 300, 5)),
+    ],
+)
+def test_labels_that_are_maps_or_boxes(layer: str, label: tuple[int, ...]) -> None:
+    net = protogen.loads(f'layer {{ name: "d" top: "x" top: "y" {layer} }}', inputs={"x": (2, 3, 8, 9)})
+    assert net.shapes == {"x": (2, 3, 8, 9), "y": label}

@@ -43,7 +43,8 @@ def test_only_the_active_phase_is_reshaped() -> None:
     assert protogen.loads(text, phase="TRAIN").shapes["data"] == (64, 2)
 
 
-def test_data_layers_stay() -> None:
-    text = 'layer { name: "d" type: "Data" top: "data" data_param { source: "x" batch_size: 4 } }\n'
-    net = protogen.loads(text, inputs={"data": (4, 3, 8, 8)})
-    assert "input_param" not in net.to_prototxt()
+def test_data_layers_stay_and_a_warning_says_so() -> None:
+    text = 'layer { name: "d" type: "Data" top: "x" } layer { name: "r" type: "ReLU" bottom: "x" top: "y" }'
+    net = protogen.loads(text, inputs={"x": (1, 3, 8, 8)})
+    with pytest.warns(protogen.ProtogenWarning, match=r"the shapes given are not written: the data of layer 'd' \(Data\) decide"):
+        assert "input_param" not in net.to_prototxt()

@@ -52,6 +52,7 @@ def test_line_ends_and_comments(end: str) -> None:
         (b"\x89HDF\r\n\x1a\n", "binary file"),
         (b"\x1f\x8b\x08abc", "binary file"),
         (b"PK\x03\x04", "binary file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", "Git LFS pointer"),
         (b"\n  <!DOCTYPE html>\n<html lang='en'>", "web page"),
         (b"\0" * 100, "binary file"),
     ],

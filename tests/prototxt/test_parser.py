@@ -242,3 +242,22 @@ def test_changed_characters_read_or_are_an_error(changes: list[tuple[int, str]])
 @settings(max_examples=150, deadline=None)
 def test_any_text_reads_or_is_an_error(text: str) -> None:
     assert "\n" not in outcome(text)
+
+
+def test_how_strictly_unknown_fields_are_taken() -> None:
+    slip, foreign, top = "layer { pooling_param { global_pool: true } }", "layer { pooling_param { wavelet: 3 } }", "colour: 3"
+    for text, strict in ((slip, None), (slip, True), (foreign, True), (top, None), (top, True)):
+        with pytest.raises(ParseError, match="unknown field") as error:
+            parse(text, strict=strict)
+        assert ("--no-strict" in str(error.value)) == (strict is None)
+    for text, strict in ((slip, False), (foreign, False), (foreign, None), (top, False)):
+        with pytest.warns(ProtogenWarning, match="it is kept as written"):
+            assert write(parse(text, strict=strict)).count(":") == 1
+
+
+def test_an_engine_of_a_fork_makes_no_difference() -> None:
+    text = "layer { convolution_param { engine: OPENCL } }"
+    with pytest.warns(ProtogenWarning, match="unknown engine 'OPENCL'"):
+        assert "engine: OPENCL" in write(parse(text))
+    with pytest.raises(ParseError, match="has no value 'OPENCL'"):
+        parse(text, strict=True)

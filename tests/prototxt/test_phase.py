@@ -76,3 +76,16 @@ def test_a_net_holds_the_active_layers() -> None:
 
 def test_both_phases_are_written_back() -> None:
     assert loads(loads(STAGED).to_prototxt(), phase="TRAIN").layer("drop").type == "Dropout"
+
+
+def test_stages_of_the_definition_count_too() -> None:
+    """Caffe adds those it is given to the file's; the file's phase and level it overrides (Net::Net in caffe/net.cpp)."""
+    net = loads("""
+        state { phase: TRAIN level: 5 stage: "val" }
+        layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 1 } } }
+        layer { name: "a" type: "ReLU" bottom: "x" top: "a" include { stage: "val" stage: "deep" } }
+        layer { name: "b" type: "ReLU" bottom: "x" top: "b" include { stage: "val" } }
+        layer { name: "c" type: "ReLU" bottom: "x" top: "c" include { phase: TRAIN } }
+        layer { name: "d" type: "ReLU" bottom: "x" top: "d" include { min_level: 1 } }""", stages=["deep"])  # fmt: skip
+    assert net.outputs == ["a", "b"]
+    assert net.at("TRAIN").outputs == ["a", "b", "c"]
