@@ -234,6 +234,26 @@ def test_summary_for_machines(run, small: Path) -> None:
     assert found["rows"][1]["shapes"] == [[1, 4, 6, 6]]
 
 
+def test_verify_takes_weights_as_convert_does(run, small: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "w.caffemodel"
+    protogen.load(small).fill(1).save_caffemodel(weights)
+    assert run("verify", small, weights).code == run("verify", small, "--weights", weights).code == 0
+    result = run("verify", small, weights, "--weights", weights)
+    assert (result.code, "give WEIGHTS once" in result.err) == (2, True)
+
+
+def test_values_that_are_no_numbers_or_lie_about_their_number(run, small: Path, tmp_path: Path) -> None:
+    text, lie = tmp_path / "text.npy", tmp_path / "lie.npy"
+    np.save(text, np.array(["a"]))
+    np.save(lie, np.zeros((1, 3)))
+    sound = lie.read_bytes()
+    assert "text.npy: holds <U1 values; real numbers are needed" in run("verify", small, "--input", f"data={text}").err
+    for header in (b"(1, 999999999), }", b"(1, 3             "):
+        lie.write_bytes(sound.replace(b"(1, 3), }" + b" " * (len(header) - 9), header))
+        assert lie.read_bytes() != sound
+        assert "lie.npy: not a readable .npy file" in run("verify", small, "--input", f"data={lie}").err
+
+
 STAGED = """
 layer { name: "a" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } include { phase: TEST stage: "val" } }
 layer { name: "b" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 } } include { phase: TRAIN min_level: 2 } }

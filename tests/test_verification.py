@@ -375,3 +375,21 @@ def test_preprocessing_undone() -> None:
     assert image.shape == BGR.shape_of(blob.shape) == (2, 4, 5, 3)
     np.testing.assert_allclose(BGR.apply(image), blob, atol=1e-5)
     assert image[0, 0, 0, 2] == pytest.approx(blob[0, 0, 0, 0] / 0.017 + 104), "red, the image's last channel, is the net's first"
+
+
+def test_detections_are_left_out_in_half_precision() -> None:
+    """Scores that nearly tie change places; what comes before the detections is compared."""
+    net = protogen.loads(SSD + 'layer { name: "more" type: "Power" bottom: "detection_out" top: "more" }')
+    for options in ({"fp16": True}, {"dtype": "bfloat16"}):
+        report = verify(net, **options)
+        assert report.ok, report.verdict
+        assert report.left_out == ["detection_out", "more"]
+        assert not {"detection_out", "more"} & {row.blob for row in report.rows}
+        assert "not compared, as half precision reorders rows: detection_out, more" in report.verdict
+    assert "detection_out" in {row.blob for row in verify(net).rows}
+
+
+@pytest.mark.parametrize("bad", [np.full((2, 3, 12, 12), np.nan), np.full((2, 3, 12, 12), "a")])
+def test_inputs_that_are_no_numbers(bad: np.ndarray) -> None:
+    with pytest.raises(ProtogenError, match="input 'data': the value given must be finite real numbers"):
+        verify(small_net(), inputs={"data": bad})

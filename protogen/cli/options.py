@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -95,9 +95,10 @@ def reads_net(phase: bool = True, inputs: Decorator = INPUT) -> Decorator:
     """
 
     def add(command: Callable[..., None]) -> Callable[..., None]:
-        def collected(*args: Any, level: int, stages: Sequence[str], inputs: Sequence[str], strict: bool | None, **rest: Any) -> None:
-            reading = Reading(rest.pop("phase", "test"), level, stages, inputs, strict)
-            command(*args, reading=reading, **rest)
+        def collected(*args: Any, **given: Any) -> None:
+            names = {field.name for field in fields(Reading)}
+            reading = Reading(**{name: given.pop(name) for name in names & set(given)})
+            command(*args, reading=reading, **given)
 
         made: Callable[..., None] = wraps(command)(collected)
         options: list[Decorator] = [STRICT, inputs, _STAGE, _LEVEL, *([_PHASE] if phase else [])]

@@ -11,7 +11,7 @@ import click
 
 from ..errors import ProtogenError
 from .onnx_options import onnx_options, onnx_settings
-from .options import DYNAMIC_BATCH, OPSET, SEED, Reading, pairs, reads_net
+from .options import DYNAMIC_BATCH, OPSET, SEED, Reading, pairs, reads_net, wrong_use
 from .output import print_table, progress
 
 INPUT = click.option(
@@ -21,7 +21,8 @@ INPUT = click.option(
 
 @click.command()
 @click.argument("prototxt")
-@click.option("--weights", metavar="FILE", help="A .caffemodel(.h5), .pth or .safetensors; without it, random weights.")
+@click.argument("weights", required=False)
+@click.option("--weights", "weights_option", metavar="FILE", help="Another way to give WEIGHTS.")
 @click.option(
     "--backend",
     "extra",
@@ -42,30 +43,33 @@ INPUT = click.option(
 @reads_net(phase=False, inputs=INPUT)
 @SEED
 def verify(
-    prototxt: str, weights: str | None, extra: Sequence[str], device: str, dtype: str, tolerance: float | None,
-    show_all: bool, opset: int, dynamic_batch: bool, seed: int, reading: Reading, **onnx_only: Any,
+    prototxt: str, weights: str | None, weights_option: str | None, extra: Sequence[str], device: str, dtype: str,
+    tolerance: float | None, show_all: bool, opset: int, dynamic_batch: bool, seed: int, reading: Reading, **onnx_only: Any,
 ) -> None:  # fmt: skip
     """Run PROTOTXT through PyTorch and ONNX Runtime, and compare every blob.
 
-    Ends with 0 if all agree, with 1 if not, naming the first blob that differs. The options of convert's ONNX models are
-    options here, too: such a model is then what is compared; with an open batch or size, also at a larger one.
+    WEIGHTS is a .caffemodel, .caffemodel.h5, .pth or .safetensors; without it, weights are random. Ends with 0 if all agree, with
+    1 if not, naming the first blob that differs. The options of convert's ONNX models are options here, too: such a model is
+    then what is compared; with an open batch or size, also at a larger one.
 
     \b
-    protogen verify deploy.prototxt --weights model.caffemodel
+    protogen verify deploy.prototxt model.caffemodel
     protogen verify deploy.prototxt --input data=x.npy --device cuda
-    protogen verify deploy.prototxt --weights model.caffemodel --backend opencv
-    protogen verify deploy.prototxt --weights model.caffemodel --mean 104,117,123 --swap-rb --nhwc --fp16
-    protogen verify fcn.prototxt --weights fcn.caffemodel --dynamic-size --opset 13
+    protogen verify deploy.prototxt model.caffemodel --backend opencv
+    protogen verify deploy.prototxt model.caffemodel --mean 104,117,123 --swap-rb --nhwc --fp16
+    protogen verify fcn.prototxt fcn.caffemodel --dynamic-size --opset 13
     """
     from ..verification import verify as run
 
+    if weights and weights_option:
+        raise wrong_use("give WEIGHTS once")
     values = {name: path for name, path in pairs(reading.inputs) if path.endswith(".npy")}
     shapes = [f"{name}={text}" for name, text in pairs(reading.inputs) if name not in values]
     options = {"opset": opset, "dynamic_batch": dynamic_batch, **onnx_settings(**onnx_only)}
     with progress():
         arrays = {name: _array(path) for name, path in values.items()}
         shapes += [f"{name}={','.join(map(str, _blob_shape(array, options)))}" for name, array in arrays.items()]
-        net = replace(reading, inputs=shapes).load(prototxt, weights)
+        net = replace(reading, inputs=shapes).load(prototxt, weights or weights_option)
         backends = dict.fromkeys(("torch", "onnxruntime", *extra))
         report = run(net, list(backends), device, tolerance=tolerance, dtype=dtype, inputs=arrays, seed=seed, **options)
     print_table(_table(report, show_all))
@@ -78,9 +82,12 @@ def _array(path: str) -> Any:
     import numpy as np
 
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a header that lies about the size is found out
+    except Exception as error:  # numpy reads the header as Python: its errors come in all kinds
         raise ProtogenError(f"{path}: not a readable .npy file: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise ProtogenError(f"{path}: holds {array.dtype} values; real numbers are needed")
+    return array
 
 
 def _blob_shape(array: Any, options: dict[str, Any]) -> tuple[int, ...]:
