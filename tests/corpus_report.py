@@ -209,7 +209,7 @@ def convert(row: Row, net: protogen.Net, opencv: bool) -> None:
         in_runtime = run_onnxruntime(model, feed, outputs)
         compare(row, net, feed, {"PyTorch": in_torch, "ONNX Runtime": in_runtime}, expected)
         if opencv:
-            compare_opencv(row, net, model, feed, in_torch, expected)
+            compare_opencv(row, net, model, feed, {name: in_torch[name] for name in outputs}, expected)
 
 
 def compare(row: Row, net: protogen.Net, feed: Blobs, results: dict[str, Blobs], expected: Blobs) -> None:
@@ -238,13 +238,12 @@ def compare_opencv(row: Row, net: protogen.Net, model: str, feed: Blobs, ours: B
     """The column "OpenCV"."""
     from protogen.backends.opencv import run_model
 
-    outputs = [name for name in net.outputs if name in expected]
     try:
-        values = run_model(model, feed, outputs, OPENCV_SECONDS)
+        values = run_model(model, feed, list(ours), OPENCV_SECONDS)
     except protogen.ProtogenError as refusal:
         row.short("OpenCV", "no", refusal)
         return
-    blobs = {name: seeded().sample(name, value) for name, value in zip(outputs, values)}
+    blobs = {name: seeded().sample(name, value) for name, value in zip(ours, values)}
     difference = first_difference(blobs, expected)
     row.states["OpenCV"] = "ok"
     if not difference:
