@@ -43,6 +43,12 @@ class WeightsError(ProtogenError):
     """A weights file that is damaged, or weights that do not fit the net."""
 
 
+class MissingWeightsError(WeightsError, KeyError):
+    """A layer that a net lacks, or that has no weights; a KeyError too, so that a mapping's `get` gives its default."""
+
+    __str__ = Exception.__str__  # KeyError's would quote the text
+
+
 class ProtogenWarning(UserWarning):
     """Something odd in a file that was read anyway."""
 

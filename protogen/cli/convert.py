@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from .onnx_options import onnx_options, onnx_settings
 from .options import DYNAMIC_BATCH, OPSET, SEED, Reading, reads_net, wrong_use
 from .output import progress, write_binary
+
+if TYPE_CHECKING:
+    from ..net import Net
 
 ENDINGS = ("onnx", "pt2", "pth", "prototxt", "caffemodel", "h5")
 
@@ -35,7 +39,8 @@ def convert(
     """Convert PROTOTXT with the weights of WEIGHTS to ONNX, PyTorch or Caffe.
 
     WEIGHTS is a .caffemodel or .caffemodel.h5, or a PyTorch state dict (.pth, .safetensors) of the net that convert or
-    to_torch made: so weights trained in PyTorch go back to Caffe. Without WEIGHTS, the layers' fillers draw random ones.
+    to_torch made: so weights trained in PyTorch go back to Caffe. Without WEIGHTS, the layers' fillers make them: random ones,
+    or zeros where a layer names no filler.
 
     \b
     protogen convert deploy.prototxt model.caffemodel -o model.onnx
@@ -51,11 +56,11 @@ def convert(
     chosen = f".{ending}" if ending else Path(output).suffix.lower()
     if chosen not in FORMATS:
         raise wrong_use(f"{output}: no format for the ending {chosen!r}; known: {', '.join(FORMATS)}, or give --to")
-    _check_onnx_only(chosen, output, onnx_only)
+    _refuse_idle_options(chosen, output, {**onnx_only, "dynamic_batch": dynamic_batch, "opset": _given("opset")})
     with progress():
         net = reading.load(prototxt, weights)
         if weights is None and chosen != ".prototxt" and net.param_shapes:
-            click.echo("Note: no weights given; random ones from the layers' fillers are used", err=True)
+            click.echo(f"Note: no weights given; {_fillers_make(net)}", err=True)
         options = Options(dynamic_batch, fold, seed, {"opset": opset, **onnx_settings(**onnx_only)})
         if output == "-":
             write_binary(lambda path: write(net, path, options, chosen))
@@ -63,9 +68,24 @@ def convert(
             write(net, output, options, chosen)
 
 
-def _check_onnx_only(ending: str, output: str, given: dict[str, Any]) -> None:
+def _fillers_make(net: Net) -> str:
+    from ..weights.store import some
+
+    zeros = net.weights.zero_filled
+    if not zeros:
+        return "random ones from the layers' fillers are used"
+    return f"those of the layers' fillers are used: all zeros in {some(zeros)}"
+
+
+def _given(option: str) -> bool:
+    """Whether the user gave an option, if only its default."""
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
+
+
+def _refuse_idle_options(ending: str, output: str, given: dict[str, Any]) -> None:
     """Refuse options that would do nothing."""
     for name, value in given.items():
-        if value and value != () and (ending != ".onnx" or (name == "external_data" and output == "-")):
+        endings = (".onnx", ".pt2") if name == "dynamic_batch" else (".onnx",)
+        if value and (ending not in endings or (name == "external_data" and output == "-")):
             flag = "--rename" if name == "renames" else "--" + name.replace("_", "-")
-            raise wrong_use(f"{flag} goes with an .onnx file")
+            raise wrong_use(f"{flag} goes with an {' or '.join(endings)} file")

@@ -45,5 +45,7 @@ def diff(a: str, b: str, weights: tuple[str, str] | None, as_json: bool, reading
     else:
         for line in found.lines():
             click.echo(line)
+        if not found.equal:
+            click.echo(found.summary())
     if not found.equal:
         sys.exit(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from .options import Reading, reads_net, wrong_use
@@ -32,6 +34,10 @@ def fold(prototxt: str, weights: str, output: str, weights_out: str | None, read
     if output == "-":
         raise wrong_use("two files are written: give -o FILE, not standard output")
     targets = pair_paths(output, weights_out)
+    for target in targets:
+        for given in (prototxt, weights):
+            if os.path.isfile(target) and os.path.isfile(given) and os.path.samefile(target, given):
+                raise wrong_use(f"{target} would overwrite the input {given}: give another name to write to")
     with progress():
         net = reading.load(prototxt, weights)
         net.weights.require_complete()

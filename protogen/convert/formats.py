@@ -39,7 +39,7 @@ def save_onnx(net: Net, path: Path, options: Options) -> None:
     fold = options.fold is not False
     settings = OnnxOptions(dynamic_batch=options.dynamic_batch, fold=fold, seed=options.seed, **options.onnx)
     model = emit(net, settings)
-    tell_left_out(net)
+    tell_left_out(net, settings)
     model.save(path, settings.external_data)
 
 

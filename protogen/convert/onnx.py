@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConversionError, ProtogenError, ProtogenWarning, did_you_mean
-from .cut import inference_part, measures
+from .cut import inference_part, measures, without_measures, without_postprocess
 from .onnx_file import OnnxModel, half_of
 from .onnx_graph import OnnxGraph
 from .onnx_metadata import describe
 from .onnx_options import OnnxOptions
 from .onnx_shapes import dimensions, require_size_free
+from .onnx_tidy import merge_reshapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,19 +39,29 @@ def to_onnx(net: Net, path: str | Path | None = None, **options: Any) -> onnx.Mo
     """See `Net.to_onnx`; `options` are the attributes of `OnnxOptions`."""
     settings = OnnxOptions(**options)
     model = emit(net, settings)
-    tell_left_out(net)
+    tell_left_out(net, settings)
     if path is None:
         return model.proto()
     written = model.save(path, settings.external_data)
     return written if settings.external_data or model.nbytes > MAX_RETURNED_BYTES else model.proto()
 
 
-def tell_left_out(net: Net) -> None:
-    """Warn of layers that the ONNX model of a net lacks because they only serve training."""
+def tell_left_out(net: Net, options: OnnxOptions) -> None:
+    """Warn of layers that the ONNX model lacks for they only serve training, and of a `postprocess=False` without effect."""
     names, _ = measures(net)
     if names:
         listed = ", ".join(map(repr, names))
         warnings.warn(f"left out of the ONNX model, for they only serve training: {listed}", ProtogenWarning, stacklevel=4)
+    if not options.postprocess and not _cut_off(net, options.seed):
+        warnings.warn("nothing was cut off: the net does not end in detection layers", ProtogenWarning, stacklevel=4)
+
+
+def _cut_off(net: Net, seed: int) -> bool:
+    """Whether detection layers at the net's end are cut off; those in the middle stay."""
+    if not any(op.is_postprocess for op in net.ops):
+        return False
+    rest = without_measures(net, seed)
+    return without_postprocess(rest, seed) is not rest
 
 
 def emit(net: Net, options: OnnxOptions | None = None) -> OnnxModel:
@@ -60,7 +71,7 @@ def emit(net: Net, options: OnnxOptions | None = None) -> OnnxModel:
         ConversionError: layers without an ONNX form (all of them named), or options that do not fit the net.
     """
     options = options or OnnxOptions()
-    sources = [net.source, net.weights.source]
+    sources, missing = [net.source, net.weights.source], net.weights.missing
     net = original = inference_part(net, options.postprocess, options.seed)
     if options.fold and net.phase == "TEST":
         from .fold import folded
@@ -71,7 +82,7 @@ def emit(net: Net, options: OnnxOptions | None = None) -> OnnxModel:
     if options.dynamic_size:
         require_size_free(net, emitter)
     model = emitter.model(original.outputs)  # folded, they may be made in another order
-    describe(model.skeleton, original, options, sources)
+    describe(model.skeleton, original, options, sources, [layer for layer in missing if layer in original.param_shapes])
     model.check()
     return model
 
@@ -134,6 +145,8 @@ class Emitter:
 
         wanted = list(self.net.shapes) if self.options.all_blobs else outputs
         outputs = self._name_outputs([blob for blob in wanted if not self.last_maker[blob].is_input])
+        for name in merge_reshapes(self.graph, outputs):
+            self.value_shapes.pop(name, None)
         arrays = self._used_initializers()
         blobs = {name: blob for blob, name in self.overwritten.items()}  # what an output of another name stands for
         info = {

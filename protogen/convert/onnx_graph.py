@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +97,7 @@ class OnnxGraph:
         dynamic_size: whether height and width of the inputs are open: what is emitted must not depend on them.
         layer: name of the layer that is emitting; nodes and values are named after it.
         initializers: constants and weights by name.
+        constants: names of those that layers made (`<layer>/...`); the others hold weights (`<layer>.<blob>`).
         views: names of weights in another shape, with those of the weights.
     """
 
@@ -105,6 +106,7 @@ class OnnxGraph:
         self.layer = ""
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, np.ndarray] = {}
+        self.constants: set[str] = set()
         self.views: dict[str, str] = {}
         self._names: set[str] = set()
         self._constants: dict[tuple[Any, ...], str] = {}
@@ -129,16 +131,16 @@ class OnnxGraph:
     def add(self, op_type: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
         """Append a node and return its output's name, or a list of names if `outputs` is not 1.
 
-        Attributes that are None are left out; an empty input name ("") skips an optional input. Constants are joined at once: a
-        Concat of prior boxes, say, becomes an initializer.
+        Attributes that are None are left out; an empty input name ("") skips an optional input. What is made of nothing but
+        constants is a constant, too, where `computed` knows the op: prior boxes joined, say. Weights stay what they are.
         """
         from onnx import helper
 
-        if op_type == "Concat" and all(name in self.initializers for name in inputs):
-            import numpy as np
-
-            joined = np.concatenate([self.initializers[name] for name in inputs], attributes["axis"])
-            return self.initializer(f"{self.layer}/constant", joined)
+        if inputs and self.constants.issuperset(inputs):
+            made = computed(op_type, [self.initializers[name] for name in inputs], attributes)
+            if made is not None:
+                known = [self.constant(array, array.dtype.name) for array in made]
+                return known[0] if outputs == 1 else known
         given = {key: value for key, value in attributes.items() if value is not None}
         names = [self.unique(f"{self.layer}/{op_type}:{i}" if outputs > 1 else f"{self.layer}/{op_type}") for i in range(outputs)]
         inputs = inputs[: max((i + 1 for i, name in enumerate(inputs) if name), default=0)]
@@ -181,8 +183,13 @@ class OnnxGraph:
 
     def initializer(self, name: str, array: np.ndarray) -> str:
         """Keep an array under `name` (made unique) and return that name; not copied."""
+        return self._keep(name, array, is_constant=name.startswith(f"{self.layer}/"))
+
+    def _keep(self, name: str, array: np.ndarray, is_constant: bool) -> str:
         name = self.unique(name)
         self.initializers[name] = array
+        if is_constant:
+            self.constants.add(name)
         return name
 
     def refuse(self, why: str) -> ConversionError:
@@ -230,7 +237,7 @@ class OnnxGraph:
         """
         numbers = [size for size in shape if isinstance(size, int) and size]
         if x in self.initializers and len(numbers) == len(shape):
-            view = self.initializer(x, self.initializers[x].reshape(numbers))
+            view = self._keep(x, self.initializers[x].reshape(numbers), x in self.constants)
             self.views[view] = x
             return view
         if -1 not in shape and sum(isinstance(size, Value) for size in shape) == 1:
@@ -297,3 +304,37 @@ class OnnxGraph:
         if scale is not None:
             x = self.add("Mul", x, scale)
         return x if shift is None else self.add("Add", x, shift)
+
+
+def computed(op_type: str, inputs: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> list[np.ndarray] | None:
+    """What an op makes of known arrays, bit for bit what it would make when the model runs; None for ops that are left to that.
+
+    Powers and exponentials are: their last bits differ from one library to the next.
+
+    >>> import numpy as np
+    >>> computed("Split", [np.arange(6), np.array([2, 4])], {"axis": 0})
+    [array([0, 1]), array([2, 3, 4, 5])]
+    """
+    import numpy as np
+
+    x, *rest = inputs
+    if op_type in ("Add", "Sub", "Mul", "Div"):
+        if op_type == "Div" and x.dtype.kind != "f":
+            return None  # ONNX cuts what is behind the point, numpy does not
+        functions = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}
+        with np.errstate(all="ignore"):
+            return [functions[op_type](x, *rest)]
+    if op_type == "Concat":
+        return [np.concatenate(inputs, attributes["axis"])]
+    if op_type == "Transpose":
+        return [x.transpose(attributes["perm"])]
+    if op_type == "Split":
+        sizes = rest[0] if rest else attributes["split"]
+        return np.split(x, np.cumsum(sizes)[:-1], attributes["axis"])
+    if op_type == "Slice":
+        starts, ends, axes, *steps = rest
+        cuts = [slice(None)] * x.ndim
+        for axis, *cut in zip(axes, starts, ends, *steps):
+            cuts[axis] = slice(*cut)
+        return [x[tuple(cuts)]]
+    return None

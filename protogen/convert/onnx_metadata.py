@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 _PIECE = 1 << 20
 
 
-def describe(model: onnx.ModelProto, net: Net, options: OnnxOptions, sources: Sequence[str]) -> None:
+def describe(model: onnx.ModelProto, net: Net, options: OnnxOptions, sources: Sequence[str], filled: Sequence[str] = ()) -> None:
     """Fill in producer, doc string and metadata; the same net, files and options give the same bytes.
 
     Metadata: `protogen.version`; `source.<n>.name` and `source.<n>.sha256` of each file the net came from (no folders: a model
-    should not tell whose machine it was made on); `preprocessing`, what the model does to its image before the net sees it.
+    should not tell whose machine it was made on); `weights.filled`, the layers whose weights came from fillers, with commas
+    between; `preprocessing`, what the model does to its image before the net sees it.
 
     Args:
         model: the model, without its weights.
         net: what it was made of.
         options: how it was made.
         sources: names of the files that net and weights were read from; those that are no files ("<text>") are left out.
+        filled: names of layers whose weights, or some of them, came from fillers.
     """
     from .. import __version__
 
@@ -39,6 +41,8 @@ def describe(model: onnx.ModelProto, net: Net, options: OnnxOptions, sources: Se
     for i, file in enumerate(files, 1):
         properties[f"source.{i}.name"] = _text(file.name)
         properties[f"source.{i}.sha256"] = sha256(file)
+    if filled:
+        properties["weights.filled"] = _text(",".join(filled))
     if options.preprocess is not None:
         image = options.preprocess.image_of(net)
         properties["preprocessing"] = _text(options.preprocess.describe(options.rename.get(image, image)))

@@ -161,7 +161,7 @@ class DetectionOutput(LayerType):
         move, grow = graph.split(offset, [2, 2], 3)
         two = graph.scalar(2.0)
         center = graph.add("Add", graph.add("Mul", move, size), graph.add("Div", graph.add("Add", low, high), two))
-        half = graph.add("Div", graph.add("Mul", graph.add("Exp", grow), size), two)
+        half = graph.add("Mul", graph.add("Exp", grow), graph.add("Div", size, two))
         return graph.add("Concat", graph.add("Sub", center, half), graph.add("Add", center, half), axis=3)
 
     def _onnx_places(self, graph: OnnxGraph, x: str, order: str, priors: Size) -> str:

@@ -168,7 +168,7 @@ class Proposal(LayerType):
         sizes, centers = (graph.add("Concat", *map(graph.constant, pair), axis=1) for pair in (extent, middle))
         move, grow = graph.split(offsets, [2, 2], 2)
         center = graph.affine(move, sizes, centers)
-        half = graph.add("Mul", graph.scalar(0.5), graph.add("Mul", graph.add("Exp", grow), sizes))
+        half = graph.add("Mul", graph.add("Exp", grow), graph.add("Mul", graph.scalar(0.5), sizes))
         return graph.add("Concat", graph.add("Sub", center, half), graph.add("Add", center, half), axis=2)
 
     def _onnx_small(self, graph: OnnxGraph, boxes: str, info: str) -> str:

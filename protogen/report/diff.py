@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..layer import Layer
+    from ..weights.store import WeightStore
 from ..net import Net
 
 _APART = ("name", "type", "bottom", "top")  # fields compared on their own
@@ -122,6 +123,20 @@ class NetDiff:
         for blob in self.weights:
             yield f"~ weights {blob}"
 
+    def summary(self) -> str:
+        """All findings counted, in one line.
+
+        >>> NetDiff(added=[("pool", "Pooling")], weights=[WeightDiff("fc", 0, (2,), (3,), None)]).summary()
+        '1 layer added, 0 gone, 0 changed; weights differ in 1 blob of 1 layer'
+        """
+        parts = [f"{_number(self.added, 'layer')} added, {len(self.gone)} gone, {len(self.changed)} changed"]
+        if self.net:
+            parts.append(f"the net's {', '.join(change.what for change in self.net)} changed")
+        if self.weights:
+            layers = {blob.layer for blob in self.weights}
+            parts.append(f"weights differ in {_number(self.weights, 'blob')} of {_number(layers, 'layer')}")
+        return "; ".join(parts)
+
     def __str__(self) -> str:
         return "\n".join(self.lines())
 
@@ -210,8 +225,10 @@ def _values(a: Any, b: Any, path: str) -> Iterator[Change]:
         yield Change(path, a, b)
 
 
-def _weights(a: Mapping[str, list[np.ndarray]], b: Mapping[str, list[np.ndarray]]) -> Iterator[WeightDiff]:
+def _weights(a: WeightStore, b: WeightStore) -> Iterator[WeightDiff]:
     for layer in dict.fromkeys((*a, *b)):
+        if layer not in a.shapes or layer not in b.shapes:
+            continue  # added, gone or changed: said already
         one, other = a.get(layer, []), b.get(layer, [])
         for i in range(max(len(one), len(other))):
             blobs = [blobs[i] if i < len(blobs) else None for blobs in (one, other)]
@@ -238,6 +255,10 @@ def _largest_difference(a: np.ndarray, b: np.ndarray) -> float | None:
             differing = np.abs(one.astype(np.float64) - other)[~((one == other) | (np.isnan(one) & np.isnan(other)))]
         largest = float(np.maximum(-1.0 if largest is None else largest, differing.max()))
     return largest
+
+
+def _number(things: Sized, what: str) -> str:
+    return f"{len(things)} {what}{'s' if len(things) != 1 else ''}"
 
 
 def _shown(value: Any) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ProtogenError, ProtogenWarning, WeightsError, did_you_mean
+from ..errors import MissingWeightsError, ProtogenError, ProtogenWarning, WeightsError, did_you_mean, nearest
 from .blobs import LayerBlobs
 from .fillers import fill
 
@@ -77,7 +77,7 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
         self._require(layer)
         blobs = [self._blob(layer, i) for i in range(len(self.shapes[layer]))]
         if any(blob is None for blob in blobs):
-            raise KeyError(layer)
+            raise MissingWeightsError(f"layer {layer!r} has no weights; load or set them, or let net.fill() draw them")
         return [blob for blob in blobs if blob is not None]
 
     def __setitem__(self, layer: str, blobs: Sequence[np.ndarray]) -> None:
@@ -105,6 +105,22 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
         """(layer, index) of the blob that holds a blob's values: its own, or that of the layer it shares them from."""
         return self._owner.get((layer, index), (layer, index))
 
+    @property
+    def missing(self) -> list[str]:
+        """Layers of the net without weights, or with some of their blobs only: what they lack, `filled` takes from fillers."""
+        return [layer for layer in self.shapes if not self._complete(layer)]
+
+    @property
+    def zero_filled(self) -> list[str]:
+        """Layers of `missing` whose fillers leave nothing but zeros (Caffe's filler where none is named), statistics aside."""
+        return [layer for layer in self.missing if self._is_zero_filled(layer)]
+
+    def _is_zero_filled(self, layer: str) -> bool:
+        trained = [self.owner(layer, i) for i, spec in enumerate(self._specs[layer]) if spec.trainable]
+        fillers = [self._specs[name][i].filler for name, i in trained]
+        untouched = not any(key in self._arrays for key in trained)
+        return bool(trained) and untouched and all(filler.type == "constant" and filler.value == 0 for filler in fillers)
+
     def _blob(self, layer: str, index: int) -> np.ndarray | None:
         array = self._arrays.get(self.owner(layer, index))
         return None if array is None else array.reshape(self.shapes[layer][index])
@@ -114,7 +130,7 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
 
     def _require(self, layer: str) -> None:
         if layer not in self.shapes:
-            raise WeightsError(f"no layer {layer!r} with weights{did_you_mean(layer, self.shapes)}")
+            raise MissingWeightsError(f"no layer {layer!r} with weights{did_you_mean(layer, self.shapes)}")
 
     def _fitted(self, layer: str, blobs: Sequence[np.ndarray | None]) -> Arrays:
         """A layer's blobs in the net's shapes, by owner; None stands for one that another layer holds."""
@@ -175,7 +191,7 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
                 `Net.to_torch` makes, saved by `torch.save` (`.pth`, `.pt`) or as `.safetensors`. The content tells which.
 
         Returns:
-            Layers filled, layers without weights (a warning names them too), and what the net has no place for.
+            Layers filled, layers without weights, and what the net has no place for; a warning names each of the latter two.
 
         Raises:
             WeightsError: the file is damaged or of another kind, no name of it is the net's, or the number or shapes of
@@ -185,27 +201,44 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
 
         source = str(path)
         entries: list[LayerBlobs]
+        spare: list[LayerBlobs] = []
         unused: list[str]
         if state_dict.is_state_dict(path):
             entries, unused = state_dict.match(state_dict.read(path), self._ops, self._owner, source)
         else:
             found = read_weights(path)
             entries = [entry for entry in found if entry.name in self.shapes]
-            unused = [entry.name for entry in found if entry.blobs and entry.name not in self.shapes]
+            spare = [entry for entry in found if entry.blobs and entry.name not in self.shapes]
+            unused = [entry.name for entry in spare]
         report = LoadReport(unused=unused)
         self._arrays.update(self._taken(entries, report, source))
         self.source = source
-        report.without_weights = [layer for layer in self.shapes if not self._complete(layer)]
+        report.without_weights = self.missing
         if not report.loaded:
             raise WeightsError(
                 f"{source}: no layer of it has a name of this net's layers (it has {some(unused) or 'no weights'}); "
                 "is it another net's?"
             )
         if report.without_weights:
-            self._warn(f"{source}: layers without weights: {some(report.without_weights)}")
-        if state_dict.is_state_dict(path) and unused:
+            zeros = self.zero_filled
+            values = "they keep their fillers' values" + (f", all zeros in {some(zeros)}" if zeros else "")
+            self._warn(f"{source}: layers without weights: {some(report.without_weights)}; {values}")
+        if spare:
+            hint = self._renamed(spare, report.without_weights)
+            self._warn(f"{source}: weights of layers that the net does not have: {some(unused)}{hint}")
+        elif unused:
             self._warn(f"{source}: keys that the net has no place for: {some(unused)}")
         return report
+
+    def _renamed(self, spare: Sequence[LayerBlobs], without_weights: Sequence[str]) -> str:
+        """A hint at a layer of the file that may be one of the net's under another name, "" if none has fitting shapes."""
+        for entry in spare:
+            given = [None if blob is None else _core(blob.shape) for blob in entry.blobs]
+            fitting = [layer for layer in without_weights if given == [_core(shape) for shape in self.shapes[layer]]]
+            if fitting:
+                layer = nearest(entry.name, fitting, cutoff=0)
+                return f"; {entry.name!r} has the shapes of the net's {layer!r}: was that layer renamed?"
+        return ""
 
     def _warn(self, message: str) -> None:
         warnings.warn(message, ProtogenWarning, stacklevel=4)
@@ -233,9 +266,8 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
 
     def require_complete(self) -> None:
         """Raise a `WeightsError` that names the layers without weights, if there are any."""
-        missing = [layer for layer in self.shapes if not self._complete(layer)]
-        if missing:
-            raise WeightsError(f"layers without weights: {some(missing)}; load or set them, or let net.fill() draw them")
+        if self.missing:
+            raise WeightsError(f"layers without weights: {some(self.missing)}; load or set them, or let net.fill() draw them")
 
     def save_caffemodel(self, path: str | Path, hdf5: bool | None = None) -> None:
         """See `Net.save_caffemodel`.

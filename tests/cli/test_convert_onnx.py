@@ -86,12 +86,20 @@ def test_the_same_command_gives_the_same_bytes() -> None:
         (["--rename", "a=b", "--to", "pt2"], 2, "--rename goes with an .onnx file"),
         (["--no-postprocess", "--to", "caffemodel"], 2, "--no-postprocess goes with an .onnx file"),
         (["--scale", "2", "--to", "h5"], 2, "--scale goes with an .onnx file"),
+        (["--opset", "17", "--to", "pt2"], 2, "--opset goes with an .onnx file"),
+        (["--dynamic-batch", "--to", "pth"], 2, "--dynamic-batch goes with an .onnx or .pt2 file"),
     ],
 )
 def test_what_is_refused(files: Path, options: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("convert", "net.prototxt", "net.caffemodel", "-o", "net.onnx", *options) == code
     assert message in capsys.readouterr().err
     assert not (files / "net.onnx").exists()
+
+
+@pytest.mark.usefixtures("files")
+def test_nothing_cut_off_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    convert("--no-postprocess")
+    assert capsys.readouterr().err == "Warning: nothing was cut off: the net does not end in detection layers\n"
 
 
 @pytest.mark.usefixtures("files")

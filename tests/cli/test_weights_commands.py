@@ -74,8 +74,15 @@ def test_partly_trained_weights_are_no_caffemodel(files: Path, capsys: pytest.Ca
 
 def test_random_weights_are_told(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("convert", files / "net.prototxt", "-o", files / "b.caffemodel", "--seed", 7) == 0
-    assert "no weights given" in capsys.readouterr().err
+    assert capsys.readouterr().err == "Note: no weights given; random ones from the layers' fillers are used\n"
     assert (files / "b.caffemodel").read_bytes() == (files / "net.caffemodel").read_bytes()
+
+
+def test_zeros_without_fillers_are_told(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bare = TEXT.replace('num_output: 5 weight_filler { type: "xavier" }', "num_output: 5")
+    (files / "bare.prototxt").write_text(bare)
+    assert run("convert", files / "bare.prototxt", "-o", files / "b.pth") == 0
+    assert capsys.readouterr().err == "Note: no weights given; those of the layers' fillers are used: all zeros in 'fc'\n"
 
 
 def test_a_file_that_is_no_weights(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,6 +129,30 @@ def test_fold_needs_all_weights_and_files(files: Path, capsys: pytest.CaptureFix
     assert not list(files.glob("f*"))
 
 
+@pytest.mark.parametrize(
+    ("target", "options"),
+    [
+        ("net.prototxt", ["-o", "net.prototxt"]),
+        ("net.prototxt", ["-o", "net"]),
+        ("net.prototxt", ["-o", "net.caffemodel"]),
+        ("net.caffemodel", ["-o", "f.prototxt", "--weights-out", "./net.caffemodel"]),
+        ("link.prototxt", ["-o", "link.prototxt"]),
+        ("g.caffemodel", ["-o", "g"]),
+    ],
+)
+def test_fold_keeps_its_inputs(
+    files: Path, monkeypatch: pytest.MonkeyPatch, target: str, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(files)
+    Path("link.prototxt").symlink_to("net.prototxt")
+    Path("g.caffemodel").hardlink_to("net.caffemodel")
+    before = {file.name: file.read_bytes() for file in files.iterdir()}
+    assert run("fold", "net.prototxt", "net.caffemodel", *options) == 2
+    message = capsys.readouterr().err
+    assert target in message and "would overwrite the input net." in message and message.count("\n") == 1
+    assert {file.name: file.read_bytes() for file in files.iterdir()} == before
+
+
 @pytest.mark.parametrize("name", ["v0", "v1", "batchnorm_old"])
 def test_upgrade(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("upgrade", LEGACY / f"{name}.prototxt", "-o", tmp_path / "new.prototxt") == 0
@@ -161,6 +192,16 @@ def test_diff_of_weights(files: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert run("diff", *both, "--weights", files / "net.caffemodel", files / "other.caffemodel", "--json") == 1
     found = json.loads(capsys.readouterr().out)
     assert found["weights"] == [{"layer": "fc", "blob": 1, "before": [5], "after": [5], "max_abs": 0.5}]
+
+
+def test_diff_of_a_net_and_its_folded_form(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net, folded = (files / "net.prototxt", files / "net.caffemodel"), (files / "f.prototxt", files / "f.caffemodel")
+    assert run("fold", *net, "-o", files / "f") == 0
+    capsys.readouterr()
+    assert run("diff", net[0], folded[0], "--weights", net[1], folded[1]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["- layer 'bn' (BatchNorm)", "- layer 'scale' (Scale)"]
+    assert lines[-1] == "0 layers added, 2 gone, 1 changed; weights differ in 2 blobs of 1 layer"
 
 
 def test_reshaping_is_one_flag(files: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import onnxruntime
 import pytest
 
 import protogen
-from protogen import ConversionError, NetBuilder
+from protogen import ConversionError, NetBuilder, ProtogenWarning
 from protogen.convert.onnx import to_onnx
 from protogen.convert.onnx_options import Preprocess
 from tests.corpus import CORPUS, needs_corpus
@@ -99,12 +100,16 @@ def test_a_head_that_others_read_is_an_output_too() -> None:
 
 def test_postprocessing_in_the_middle_stays() -> None:
     net = protogen.loads(SSD + 'layer { name: "more" type: "Power" bottom: "detection_out" top: "more" }').fill()
-    assert names(net.to_onnx(postprocess=False))[1] == ["more"]
+    with pytest.warns(ProtogenWarning, match="nothing was cut off"):
+        model = net.to_onnx(postprocess=False)
+    assert names(model)[1] == ["more"]
 
 
 def test_a_net_without_detections_stays_as_it_is() -> None:
     net = classifier()
-    assert net.to_onnx(postprocess=False) == net.to_onnx()
+    with pytest.warns(ProtogenWarning, match="nothing was cut off: the net does not end in detection layers"):
+        model = net.to_onnx(postprocess=False)
+    assert model == net.to_onnx()
 
 
 def test_nothing_but_detection_layers() -> None:
@@ -277,23 +282,46 @@ def test_without_weights_of_a_file_only_the_net_is_named(files: Path) -> None:
 def test_the_same_input_gives_the_same_bytes(files: Path) -> None:
     for name in ("a.onnx", "b.onnx"):
         net = protogen.load(files / "net.prototxt", files / "net.caffemodel")
-        net.to_onnx(files / name, preprocess=Preprocess(1.0), postprocess=False)
+        net.to_onnx(files / name, preprocess=Preprocess(1.0))
     assert (files / "a.onnx").read_bytes() == (files / "b.onnx").read_bytes()
+
+
+def test_metadata_names_layers_whose_weights_came_from_fillers() -> None:
+    net = protogen.loads(SSD)
+    assert metadata(net.to_onnx(postprocess=False))["weights.filled"] == "conv,loc,conf"
+    net.weights["loc"] = [np.ones((8, 8, 1, 1)), np.zeros(8)]
+    assert metadata(net.to_onnx())["weights.filled"] == "conv,conf"
+    assert net.to_onnx().SerializeToString() == net.to_onnx().SerializeToString()
+    assert "weights.filled" not in metadata(net.fill().to_onnx())
 
 
 # ---- clean graphs
 
 
-def left_over(model: onnx.ModelProto) -> list[str]:
-    """Nodes that do nothing. An output that is an input or a constant needs one to have a name of its own."""
-    sources = {value.name for value in model.graph.input} | {tensor.name for tensor in model.graph.initializer}
+COMPUTED = {"Add", "Sub", "Mul", "Div", "Concat", "Split", "Slice", "Transpose"}
+
+
+def left_over(model: onnx.ModelProto, net: protogen.Net) -> list[str]:
+    """Nodes that do nothing, that only compute with constants, or that reshape what was just reshaped.
+
+    An output that is an input or a constant needs an Identity to have a name of its own; weights are no constants.
+    """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    sources = {value.name for value in model.graph.input} | constants
     outputs = {value.name for value in model.graph.output}
-    return [
-        f"{node.op_type} {node.name}"
-        for node in model.graph.node
-        if node.op_type in ("Identity", "Dropout")
-        and not (node.op_type == "Identity" and node.input[0] in sources and node.output[0] in outputs)
-    ]
+    constants -= {name for name in constants if name.rpartition(".")[0] in {layer.name for layer in net.layers}}
+    readers = Counter(name for node in model.graph.node for name in node.input)
+    reshaped = {node.output[0] for node in model.graph.node if node.op_type in ("Flatten", "Reshape")}
+    between = {name for name in reshaped - outputs if readers[name] == 1}
+
+    def is_left(node: onnx.NodeProto) -> bool:
+        if node.op_type == "Identity":
+            return not (node.input[0] in sources and node.output[0] in outputs)
+        if node.op_type in ("Flatten", "Reshape"):
+            return node.input[0] in between
+        return node.op_type == "Dropout" or (node.op_type in COMPUTED and constants.issuperset(node.input))
+
+    return [f"{node.op_type} {node.name}" for node in model.graph.node if is_left(node)]
 
 
 @pytest.mark.filterwarnings("ignore:left out of the ONNX model")
@@ -302,11 +330,12 @@ def test_nothing_is_left_over(family: str) -> None:
     for case in cases(family).values():
         if case.phase == "TEST":
             for fold in (True, False):
+                net = protogen.loads(case.prototxt)
                 try:
-                    model = protogen.loads(case.prototxt).to_onnx(fold=fold)
+                    model = net.to_onnx(fold=fold)
                 except ConversionError:
                     continue  # whether a case converts is tested elsewhere
-                assert left_over(model) == [], case.name
+                assert left_over(model, net) == [], case.name
 
 
 def test_prior_boxes_are_joined_beforehand() -> None:
@@ -316,10 +345,23 @@ def test_prior_boxes_are_joined_beforehand() -> None:
     net = protogen.loads(SSD + more).fill()
     model = net.to_onnx()
     assert [node.op_type for node in model.graph.node if "priors/constant" in node.input] == ["Mul"]
+    assert left_over(model, net) == []
     x = image(1, 3, 16, 16)
     made = run(to_onnx(net, fold=False, all_blobs=True), x)
     np.testing.assert_array_equal(made["priors"], np.concatenate([made["prior"], made["other"]], 2))
     np.testing.assert_allclose(run(model, x)["twice"], 2 * made["priors"])
+
+
+@pytest.mark.parametrize("opset", [11, 13, 21])
+@pytest.mark.parametrize("code", ["CENTER_SIZE", "CORNER", "CORNER_SIZE"])
+def test_prior_boxes_are_taken_apart_beforehand(code: str, opset: int) -> None:
+    """All that is computed with them alone is a constant; open sizes leave the same nodes to compute when the model runs."""
+    net = protogen.loads(SSD.replace("CENTER_SIZE", code)).fill()
+    model, x = net.to_onnx(opset=opset), image(1, 3, 16, 16) / 256
+    assert left_over(model, net) == []
+    np.testing.assert_array_equal(
+        run(model, x)["detection_out"], run(net.to_onnx(opset=opset, dynamic_size=True), x)["detection_out"]
+    )
 
 
 @needs_corpus
@@ -330,12 +372,13 @@ def test_prior_boxes_are_joined_beforehand() -> None:
         "KaimingHe+deep-residual-networks/prototxt/ResNet-50-deploy.prototxt",
         "Robert-JunWang+Pelee/model/voc/deploy_merged.prototxt",
         "BVLC+caffe/models/bvlc_googlenet/deploy.prototxt",
+        "chuanqi305+MobileNet-SSD/voc/MobileNetSSD_deploy.prototxt",
     ],
 )
 def test_published_nets_are_clean(path: str) -> None:
     net = protogen.load(CORPUS / path)
     model = net.to_onnx()
-    assert left_over(model) == []
+    assert left_over(model, net) == []
     assert not {"BatchNormalization"} & {node.op_type for node in model.graph.node}
     layers = {layer.name for layer in net.layers}
     weights = [tensor.name for tensor in model.graph.initializer if len(tensor.dims) in (2, 4) and np.prod(tensor.dims) > 64]

@@ -91,6 +91,26 @@ def test_weights() -> None:
     assert "~ weights 'conv' blob 1: (4,) -> (5,)" in str(diff(a, c))
 
 
+def test_weights_of_layers_that_one_net_lacks() -> None:
+    net = protogen.loads(TEXT).fill()
+    folded = protogen.loads(TEXT.replace('layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }', "")).fill()
+    for a, b, sign in ((net, folded, "-"), (folded, net, "+")):
+        found = diff(a, b)
+        assert f"{sign} layer 'bn' (BatchNorm)" in list(found.lines())
+        assert found.weights == []
+    weight, bias = folded.weights["conv"]
+    folded.weights["conv"] = [weight, bias + 1]
+    assert [blob.layer for blob in diff(net, folded).weights] == ["conv"]
+
+
+def test_summary_counts_what_was_found() -> None:
+    a = protogen.loads(TEXT).fill()
+    b = protogen.loads(TEXT.replace('"a"', '"b"').replace('name: "relu" type: "ReLU"', 'name: "tanh" type: "TanH"')).fill(1)
+    assert diff(a, b).summary() == (
+        "1 layer added, 1 gone, 1 changed; the net's name changed; weights differ in 1 blob of 1 layer"
+    )
+
+
 def test_weights_that_are_no_numbers() -> None:
     a, b = protogen.loads(TEXT).fill(), protogen.loads(TEXT).fill()
     for net, value in ((a, np.nan), (b, np.nan)):

@@ -68,17 +68,68 @@ def test_a_blob_that_is_not_shared_must_be_there(tmp_path: Path) -> None:
         protogen.loads(TWO).weights.load(tmp_path / "b.caffemodel.h5")
 
 
-def test_report_of_loading(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", ["caffemodel", "caffemodel.h5"])
+def test_report_of_loading(tmp_path: Path, ending: str) -> None:
     one = [np.ones((4, 4)), np.ones(4)]
-    caffemodel.write(tmp_path / "a.caffemodel", "", [("one", "InnerProduct", [], [], one), ("old", "InnerProduct", [], [], one)])
+    layers = [("one", "InnerProduct", [], [], one), ("old", "InnerProduct", [], [], one), ("none", "ReLU", [], [], [])]
+    path = tmp_path / f"a.{ending}"
+    (hdf5 if ending.endswith("h5") else caffemodel).write(path, "", layers)
     net = protogen.loads(TWO)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        report = net.weights.load(tmp_path / "a.caffemodel")
+        report = net.weights.load(path)
     assert (report.loaded, report.without_weights, report.unused) == (["one"], ["two"], ["old"])
     assert str(report) == "1 layers loaded, 1 without weights ('two'), 1 in the file that the net lacks ('old')"
     texts = [str(warning.message) for warning in caught if warning.category is ProtogenWarning]
-    assert texts == [f"{tmp_path}/a.caffemodel: layers without weights: 'two'"]
+    assert texts == [
+        f"{path}: layers without weights: 'two'; they keep their fillers' values",
+        f"{path}: weights of layers that the net does not have: 'old'; 'old' has the shapes of the net's 'two': "
+        "was that layer renamed?",
+    ]
+
+
+def test_of_layers_of_other_shapes_none_was_renamed(tmp_path: Path) -> None:
+    one, other = [np.ones((4, 4)), np.ones(4)], [np.ones((5, 4)), np.ones(5)]
+    layers = [("one", "InnerProduct", [], [], one), ("old", "InnerProduct", [], [], other)]
+    caffemodel.write(tmp_path / "a.caffemodel", "", layers)
+    with pytest.warns(ProtogenWarning) as caught:
+        protogen.loads(TWO).weights.load(tmp_path / "a.caffemodel")
+    assert str(caught[1].message).endswith("weights of layers that the net does not have: 'old'")
+
+
+def test_layers_that_stay_zero_are_named(tmp_path: Path) -> None:
+    more = """layer { name: "no filler" type: "InnerProduct" bottom: "two" top: "c" inner_product_param { num_output: 4 } }
+        layer { name: "ones" type: "Scale" bottom: "c" top: "d" scale_param { bias_term: true } }
+        layer { name: "statistics" type: "BatchNorm" bottom: "d" top: "e" }
+        layer { name: "bias only" type: "InnerProduct" bottom: "e" top: "f"
+                inner_product_param { num_output: 4 bias_filler { type: "constant" value: 1 } } }"""
+    net = protogen.loads(TWO + more)
+    assert net.weights.zero_filled == ["no filler"]
+    assert not any(blob.any() for blob in net.weights.filled()["no filler"])
+    assert all(any(blob.any() for blob in blobs) for layer, blobs in net.weights.filled().items() if layer != "no filler")
+    two = protogen.loads(TWO).fill()
+    two.save_caffemodel(tmp_path / "a.caffemodel")
+    with pytest.warns(ProtogenWarning, match="they keep their fillers' values, all zeros in 'no filler'$"):
+        net.weights.load(tmp_path / "a.caffemodel")
+    assert net.fill().weights.zero_filled == net.weights.missing == []
+
+
+def test_blobs_shared_from_a_layer_with_weights_are_not_zero() -> None:
+    text = shared("one", "two", 'param { name: "w" }').replace('type: "gaussian"', 'type: "constant"')
+    net = protogen.loads(text.replace('type: "xavier"', 'type: "constant"'))
+    assert net.weights.zero_filled == ["one", "two"]
+    net.weights["one"] = [np.ones((4, 4)), np.zeros(4)]
+    assert (net.weights.missing, net.weights.zero_filled) == (["two"], [])
+
+
+def test_as_a_mapping_it_takes_a_default() -> None:
+    net = protogen.loads(TWO)
+    assert net.weights.get("nowhere") is net.weights.get("one") is net.weights.pop("nowhere", None) is None
+    with pytest.raises(WeightsError, match=r"^no layer 'tow' with weights; did you mean 'two'\?$") as error:
+        net.weights["tow"]
+    assert isinstance(error.value, KeyError)
+    with pytest.raises(WeightsError, match=r"^layer 'one' has no weights; load or set them"):
+        net.weights["one"]
 
 
 def test_every_layer_that_does_not_fit_is_named_and_nothing_is_taken(tmp_path: Path) -> None:
