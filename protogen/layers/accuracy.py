@@ -114,3 +114,37 @@ class SegAccuracy(LayerType):
         recall = (hits / there.clamp(min=1)).sum() / (there > 0).sum().clamp(min=1)
         jaccard = torch.where(union > 0, hits / union.clamp(min=1), 1.0).mean()
         return torch.stack([accuracy, recall, jaccard]).reshape(1, 1, 1, 3).to(scores.dtype)
+
+
+@register("SegmentationEvaluate")
+class SegmentationEvaluate(LayerType):
+    """Intersection over union of each class, (1, 1, 1, C), of the first image: a pixel belongs to all classes above `threshold`.
+
+    Predictions and labels (N, C, H, W), planes of 0 to 1. A class that is never hit has 0. Where the sizes differ Caffe shrinks
+    8-bit images of the predictions by OpenCV, for which there is no PyTorch form (segmentation_evaluate_layer.cpp of
+    eric612/MobileNet-YOLO).
+    """
+
+    param_name = "segmentation_evaluate_param"
+    n_bottoms = (2, 2)
+    has_gradient = False
+    index_bottoms = (1,)
+    onnx_note = "accuracy is for testing while training"
+
+    def setup(self) -> None:
+        found, label = self.bottoms
+        self.check("num_classes" in self.param, "num_classes is missing")
+        self.check(len(found) == len(label) == 4, f"its bottoms have 4 axes (N, C, H, W), not {found} and {label}")
+        self.check(found[1] == label[1], f"predictions {found} and labels {label} must have as many channels")
+        self.threshold: float = self.param.threshold
+        self.tops = [(1, 1, 1, label[1])]
+
+    def module(self) -> torch.nn.Module:
+        found, label = self.bottoms
+        self.check(found[2:] == label[2:], f"predictions {found} and labels {label} of different sizes have no PyTorch form")
+        return super().module()
+
+    def forward(self, found: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        said, true = (x[0].flatten(1) > self.threshold for x in (found, label))
+        hits, either = (said & true).sum(1), (said | true).sum(1)
+        return (hits.float() / either.clamp(min=1)).reshape(1, 1, 1, -1).to(found.dtype)

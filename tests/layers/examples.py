@@ -49,6 +49,9 @@ SMALL: dict[str, tuple[str, list[tuple[int, ...]]]] = {
         'bottom: "a" bottom: "b" bottom: "c" bottom: "d" top: "y" top: "z" box_annotator_ohem_param { roi_per_img: 2 }',
         [(4, 5, 1, 1), (4, 1, 1, 1), (4, 1, 1, 1), (4, 8, 1, 1)],
     ),
+    "SegmentationEvaluate": (
+        'bottom: "a" bottom: "b" top: "y" segmentation_evaluate_param { num_classes: 3 }', [(2, 3, 4, 4), (2, 3, 4, 4)]
+    ),
     "SegAccuracy": ('bottom: "a" bottom: "b" top: "y"', [(2, 3, 4, 4), (2, 1, 4, 4)]),
     "SmoothL1LossOHEM": ('bottom: "a" bottom: "b" top: "y"', [(2, 3, 4, 4), (2, 3, 4, 4)]),
     "SoftmaxWithLossOHEM": ('bottom: "a" bottom: "b" top: "y"', [(2, 3, 4, 4), (2, 1, 4, 4)]),

@@ -1,4 +1,4 @@
-"""Accuracy and SegAccuracy beyond the cases of real Caffe."""
+"""Accuracy, SegAccuracy and SegmentationEvaluate beyond the cases of real Caffe."""
 
 from __future__ import annotations
 
@@ -110,3 +110,31 @@ def test_options_without_a_form_are_not_passed_over() -> None:
     ):
         with pytest.raises(ProtogenError, match="'op'"):
             module(type, *shapes, more=more)
+
+
+EVALUATE = "segmentation_evaluate_param { num_classes: 3 threshold: 0.4 }"
+
+
+def test_planes_of_the_first_image_are_evaluated() -> None:
+    x, y = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)), torch.zeros(2, 3, 4, 5)
+    y[0, 0, :2] = 1
+    y[0, 1, 0, 0] = 1
+    x[0, 1] = 0.4  # not above the threshold: no hit
+    x[1], y[1] = 1, 1
+    result = module("SegmentationEvaluate", x.shape, y.shape, more=EVALUATE)(x, y)
+    said = x[0, 0].numpy() > 0.4
+    assert result.shape == (1, 1, 1, 3)
+    assert result.flatten().tolist() == pytest.approx([said[:2].sum() / (said.sum() + 10 - said[:2].sum()), 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("shapes", "more", "message"),
+    [
+        (((1, 3, 4, 4), (1, 3, 4, 4)), "", "num_classes is missing"),
+        (((1, 3, 4, 4), (1, 2, 4, 4)), EVALUATE, "as many channels"),
+        (((1, 3, 4, 4), (1, 3, 2, 2)), EVALUATE, "of different sizes have no PyTorch form"),
+    ],
+)
+def test_planes_that_cannot_be_evaluated(shapes: tuple[tuple[int, ...], ...], more: str, message: str) -> None:
+    with pytest.raises(ProtogenError, match=message):
+        module("SegmentationEvaluate", *shapes, more=more)
