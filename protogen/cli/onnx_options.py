@@ -25,13 +25,30 @@ class PerChannel(click.ParamType):
             self.fail(f"{value!r} is neither a number nor numbers such as 104,117,123")
 
 
+class Mean(PerChannel):
+    """As `PerChannel`, or the mean image of a training set, whose channels' means are taken."""
+
+    name = "X[,Y,Z]|FILE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """The numbers."""
+        if isinstance(value, tuple) or not value.endswith(".binaryproto"):
+            return super().convert(value, param, ctx)
+        from ..weights import binaryproto
+
+        image = binaryproto.read(value)
+        if image.ndim != 4 or len(image) != 1 or not image.size:
+            self.fail(f"{value}: holds a blob {image.shape}, not a mean image (1, C, H, W)")
+        return tuple(map(float, image[0].mean((1, 2), dtype="float64")))
+
+
 ONNX_OPTIONS = (
     click.option("--dynamic-size", is_flag=True, help="Leave height and width open (nets whose weights do not depend on them)."),
     click.option("--no-postprocess", is_flag=True, help="Cut off detection layers at the end: what they read is the output."),
     click.option("--rename", "--rename-input", "--rename-output", "renames", multiple=True, metavar="OLD=NEW",
                  help="Another name for an input or output; repeatable."),
-    click.option("--mean", type=PerChannel(), help="Let the model subtract this from its image: one number, or one per channel "
-                 "in the net's order (blue, green, red for Caffe's models)."),
+    click.option("--mean", type=Mean(), help="Let the model subtract this from its image: one number, or one per channel "
+                 "in the net's order (blue, green, red for Caffe's models), or the channels' means of a .binaryproto."),
     click.option("--scale", type=PerChannel(), help="Let the model multiply its image by this, after --mean."),
     click.option("--swap-rb", is_flag=True, help="Let the model take RGB images for a net trained on BGR."),
     click.option("--nhwc", is_flag=True, help="Let the model take its image as (N, H, W, C)."),

@@ -65,6 +65,29 @@ def test_metadata_names_both_files() -> None:
     assert stated["preprocessing"] == "data: float32 image, NCHW; minus (127.5)"
 
 
+def write_mean(path: str, values: np.ndarray) -> None:
+    """A .binaryproto, by protobuf's own classes."""
+    message = protogen.schema.message_class("BlobProto")(num=1, channels=3, height=2, width=2, data=values.ravel().tolist())
+    Path(path).write_bytes(message.SerializeToString())
+
+
+@pytest.mark.usefixtures("files")
+def test_a_mean_image_stands_for_its_channels_means() -> None:
+    write_mean("mean.binaryproto", np.array([104, 117, 123, 1], np.float32)[[0] * 4 + [1] * 4 + [2] * 3 + [3]])
+    stated = {entry.key: entry.value for entry in convert("--mean", "mean.binaryproto").metadata_props}
+    assert stated["preprocessing"] == "data: float32 image, NCHW; minus (104, 117, 92.5)"
+    assert run("verify", "net.prototxt", "net.caffemodel", "--mean", "mean.binaryproto") == 0
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("name", ["none.binaryproto", "net.binaryproto"])
+def test_a_mean_that_is_none(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("net.binaryproto").write_bytes(Path("net.caffemodel").read_bytes())
+    assert run("convert", "net.prototxt", "net.caffemodel", "-o", "x.onnx", "--mean", name) == 1
+    assert name in capsys.readouterr().err
+    assert not Path("x.onnx").exists()
+
+
 @pytest.mark.usefixtures("files")
 def test_the_same_command_gives_the_same_bytes() -> None:
     convert("--fp16")
