@@ -11,6 +11,8 @@ from typing import Any
 from .errors import NetError, did_you_mean
 from .layer import Layer
 from .layers.base import LayerType, Shape, definition_for, load_entry_points
+from .prototxt.message import Message
+from .prototxt.phase import wanted
 
 
 class Analysis:
@@ -24,7 +26,7 @@ class Analysis:
         sources: the input layers among `ops`.
     """
 
-    def __init__(self, phase: str, input_shapes: Mapping[str, Shape], inactive: Mapping[str, str] | None = None) -> None:
+    def __init__(self, phase: str, input_shapes: Mapping[str, Shape], inactive: Mapping[str, Message] | None = None) -> None:
         self.phase, self.input_shapes, self._inactive = phase, input_shapes, inactive or {}
         self.layers: list[Layer] = []
         self.ops: list[LayerType | None] = []
@@ -149,16 +151,16 @@ class Analysis:
             return (f"its bottom {bottom!r} is made only further on, by layer {later[bottom].name!r}; "
                     "layers must come after the layers they read from (is this a cycle?)")  # fmt: skip
         if bottom in self._inactive:
-            return f"no layer before it makes its bottom {bottom!r} in phase {self.phase}; {self._inactive[bottom]}"
+            maker = self._inactive[bottom]
+            state = f"layer {maker.name!r} does in {wanted(maker)}"
+            return f"no layer before it makes its bottom {bottom!r} in phase {self.phase}; {state}"
         return f"no layer before it makes its bottom {bottom!r}{did_you_mean(bottom, self.shapes)}"
 
 
-def analyse(
-    layers: Sequence[Layer], phase: str, input_shapes: Mapping[str, Shape], inactive: Mapping[str, str] | None = None
-) -> Analysis:
+def analyse(layers: Sequence[Layer], inactive: Mapping[str, Message], phase: str, input_shapes: Mapping[str, Shape]) -> Analysis:
     """Set up `layers` in order and infer every blob's shape; unknown types leave unknown shapes behind them.
 
-    `inactive` tells of blobs that layers outside this phase would make.
+    `inactive` are layers outside this state, by their tops: messages about a bottom that nothing makes name them.
 
     Raises:
         NetError, LayerError: the layers do not fit together.

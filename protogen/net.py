@@ -11,7 +11,7 @@ from .errors import NetError, did_you_mean
 from .layer import Layer
 from .layers.base import LayerType, Shape, definition_for, unknown_type_hint
 from .prototxt.message import Message
-from .prototxt.phase import State, active, wanted
+from .prototxt.phase import State, active
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,25 +68,20 @@ class Net:
         self._groups = dict(groups or {})
         self._input_shapes = {name: tuple(int(dim) for dim in shape) for name, shape in (inputs or {}).items()}
         self._weights: WeightStore | None = None
-        self.analysis = analysis or analyse(self._active_layers(), phase, self._input_shapes, self._inactive_tops())
+        self.analysis = analysis or analyse(*self._layers_by_state(), phase, self._input_shapes)
         self.layers: list[Layer] = self.analysis.layers
         self._check_inputs()
 
-    def _active_layers(self) -> list[Layer]:
-        return [
-            Layer(message, self._groups.get(message.get("name", ""), ""), self.source)
-            for message in self.definition.layer
-            if active(message, self.state)
-        ]
-
-    def _inactive_tops(self) -> dict[str, str]:
-        """Blobs of layers that take no part in this state, with what their rules ask for."""
-        return {
-            top: f"layer {message.name!r} does in {wanted(message)}"
-            for message in self.definition.layer
-            if not active(message, self.state)
-            for top in message.top
-        }
+    def _layers_by_state(self) -> tuple[list[Layer], dict[str, Message]]:
+        """Layers that take part in the net's state, and those that do not, by their tops."""
+        taking_part: list[Layer] = []
+        inactive: dict[str, Message] = {}
+        for message in self.definition.layer:
+            if active(message, self.state):
+                taking_part.append(Layer(message, self._groups.get(message.get("name", ""), ""), self.source))
+            else:
+                inactive.update(dict.fromkeys(message.get("top", []), message))
+        return taking_part, inactive
 
     # ---- what it is
 
@@ -196,8 +191,13 @@ class Net:
                 return layer
         raise NetError(f"no layer {name!r}{did_you_mean(name, [layer.name for layer in self.layers])}")
 
-    def at(self, phase: str | None = None, inputs: Mapping[str, Sequence[int]] | None = None) -> Net:
-        """The same definition and weights in another phase, or with other input shapes (by blob name; the rest stay).
+    def at(self, phase: str | None = None, inputs: Mapping[str, Sequence[int]] | None = None, weights: bool = True) -> Net:
+        """The same definition and weights in another phase, or with other input shapes.
+
+        Args:
+            phase: "TEST" or "TRAIN"; by default the net's own.
+            inputs: shapes by blob name, such as {"data": (8, 3, 320, 320)}; those of other inputs stay.
+            weights: take the weights along; without, the net has none yet.
 
         Raises:
             NetError, LayerError: as for a new net; a layer may not work with these shapes.
@@ -207,7 +207,7 @@ class Net:
             self.definition, phase=phase or self.phase, level=self.state.level, stages=self.state.stages,
             inputs={**self._input_shapes, **(inputs or {})}, source=self.source, groups=self._groups,
         )  # fmt: skip
-        if self._weights is not None:
+        if weights and self._weights is not None:
             twin.weights.update({name: blobs for name, blobs in self._weights.items() if name in twin.weights.shapes})
             twin.weights.source = self._weights.source
         return twin

@@ -146,13 +146,8 @@ def verify(
     """
     _check_request(net, backends, dtype)
     half = "float16" if options.get("fp16") else dtype
-    net = with_random_weights(net, seed)
-    if not options.get("postprocess", True):
-        net = without_postprocess(net, seed)
-    if any(op.passes_first for op in net.ops):  # trained with a sample of the regions: other rows than the model's
-        net = without_measures(net, seed)
-    predictions = [blob for blob in measures(net)[1] if blob not in net.inputs]  # outputs where there are no measures
-    report = Report(TOLERANCES[half] if tolerance is None else tolerance, list(dict.fromkeys([*net.outputs, *predictions])))
+    net = _as_modelled(with_random_weights(net, seed), options.get("postprocess", True), seed)
+    report = Report(TOLERANCES[half] if tolerance is None else tolerance, _shown(net))
     report.left_out = _picked(net) if half != "float32" else []
     setting = Setting(device=device, seed=seed, onnx={"opset": opset, **options})
     feed = random_inputs(net, seed, inputs or {}, setting.preprocess)
@@ -172,6 +167,19 @@ def verify(
             report.rounding = _rounding(first.blob, trial, references[id(trial.net)], device)
         report.rows += rows
     return report
+
+
+def _as_modelled(net: Net, postprocess: bool, seed: int) -> Net:
+    """The net without what would give its ONNX model other rows: detection layers, if they are cut off there, and layers that
+    sample regions to train with."""
+    if not postprocess:
+        net = without_postprocess(net, seed)
+    return without_measures(net, seed) if any(op.passes_first for op in net.ops) else net
+
+
+def _shown(net: Net) -> list[str]:
+    """The net's outputs, and the predictions that are outputs of its model, where there are no losses."""
+    return list(dict.fromkeys([*net.outputs, *(blob for blob in measures(net)[1] if blob not in net.inputs)]))
 
 
 def _picked(net: Net) -> list[str]:

@@ -22,7 +22,7 @@ class Setting:
     Attributes:
         fold: run the folded form, which has the outputs only.
         device: where PyTorch runs: "cpu", "cuda", "cuda:1". The others run on the CPU.
-        dtype: what PyTorch computes in: "float32", "float16", "bfloat16".
+        dtype: what PyTorch computes in: "float64", "float32", "float16" or "bfloat16".
         seed: for the fillers of layers without weights.
         onnx: options of the ONNX model, as `OnnxOptions` has them.
         made_at: the net, at other input shapes, that the ONNX model is made from, in place of the net itself: only a model

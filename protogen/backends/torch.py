@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def run_torch(net: Net, feed: Blobs, setting: Setting) -> Blobs:
-    """Every blob by PyTorch, in float32 without TF32 or in half precision; folded, only the outputs.
+    """Every blob by PyTorch, computed in `setting.dtype` (float32 without TF32), as float32; folded, only the outputs.
 
     Raises:
         ProtogenError: an unknown device, or one that is not there.

@@ -36,7 +36,7 @@ def without_postprocess(net: Net, seed: int = 0) -> Net:
     Raises:
         ConversionError: nothing but inputs is left.
     """
-    rest = _without(net, seed, lambda op: op.is_postprocess)
+    rest = _without(net, seed, _detects)
     if rest is None:
         raise ConversionError("nothing is left without postprocessing: this net only has detection layers")
     return rest
@@ -65,6 +65,16 @@ def measures(net: Net) -> tuple[list[str], list[str]]:
     kept, loose = _split(values_of(net), _measures)
     left = {id(node.op) for node in kept}
     return [_called(op.layer) for op in net.ops if id(op) not in left], [value.blob for value in loose]
+
+
+def ends_in_detections(net: Net) -> bool:
+    """Whether `without_postprocess` has anything to cut off, once measures are gone."""
+    rest, _ = _split(values_of(net), _measures)
+    return len(_split(rest, _detects)[0]) < len(rest)
+
+
+def _detects(op: LayerType) -> bool:
+    return op.is_postprocess
 
 
 def _called(layer: Layer) -> str:

@@ -64,11 +64,9 @@ def _example_shape(shape: Sequence[int], dynamic_batch: bool) -> tuple[int, ...]
 def _open_batch(net: Net) -> tuple[tuple[dict[int, object], ...]]:
     import torch
 
-    from ..net import Net
-
     larger = {name: (net.shapes[name][0] + 1, *net.shapes[name][1:]) for name in net.inputs if net.shapes[name]}
     try:
-        Net(net.definition, phase=net.phase, level=net.state.level, stages=net.state.stages, inputs=larger)
+        net.at(inputs=larger, weights=False)
     except ProtogenError as error:
         raise ConversionError(f"the batch cannot be left open (--dynamic-batch): with another batch size, {error}") from error
     batch = torch.export.Dim("batch", min=1)

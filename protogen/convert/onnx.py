@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConversionError, ProtogenError, ProtogenWarning, did_you_mean
-from .cut import inference_part, measures, without_measures, without_postprocess
+from .cut import ends_in_detections, inference_part, measures
 from .onnx_file import OnnxModel, half_of
 from .onnx_graph import OnnxGraph
 from .onnx_metadata import describe
@@ -52,16 +52,8 @@ def tell_left_out(net: Net, options: OnnxOptions) -> None:
     if names:
         listed = ", ".join(map(repr, names))
         warnings.warn(f"left out of the ONNX model, for they only serve training: {listed}", ProtogenWarning, stacklevel=4)
-    if not options.postprocess and not _cut_off(net, options.seed):
+    if not options.postprocess and not ends_in_detections(net):
         warnings.warn("nothing was cut off: the net does not end in detection layers", ProtogenWarning, stacklevel=4)
-
-
-def _cut_off(net: Net, seed: int) -> bool:
-    """Whether detection layers at the net's end are cut off; those in the middle stay."""
-    if not any(op.is_postprocess for op in net.ops):
-        return False
-    rest = without_measures(net, seed)
-    return without_postprocess(rest, seed) is not rest
 
 
 def emit(net: Net, options: OnnxOptions | None = None) -> OnnxModel:

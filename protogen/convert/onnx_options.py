@@ -44,7 +44,7 @@ class Preprocess:
     def __post_init__(self) -> None:
         for name in ("mean", "scale"):
             value = getattr(self, name)
-            numbers = tuple(map(float, value)) if isinstance(value, Sequence) else (float(value),)
+            numbers = _numbers(value)
             if not numbers or not all(map(isfinite, numbers)):
                 raise ConversionError(f"preprocessing: {name} takes one number, or one for each channel, not {value!r}")
             object.__setattr__(self, name, numbers)
@@ -54,12 +54,12 @@ class Preprocess:
     @property
     def means(self) -> tuple[float, ...]:
         """`mean` as numbers: one, or one per channel."""
-        return self.mean  # type: ignore[return-value]  # set so by __post_init__
+        return _numbers(self.mean)
 
     @property
     def scales(self) -> tuple[float, ...]:
         """`scale` as numbers: one, or one per channel."""
-        return self.scale  # type: ignore[return-value]
+        return _numbers(self.scale)
 
     def image_of(self, net: Net) -> str:
         """The input that is the image: the only one with 4 axes.
@@ -120,6 +120,10 @@ class Preprocess:
         if any(number != 1 for number in self.scales):
             steps.append(f"times ({', '.join(f'{number:g}' for number in self.scales)})")
         return "; ".join(steps)
+
+
+def _numbers(value: float | Sequence[float]) -> tuple[float, ...]:
+    return tuple(map(float, value)) if isinstance(value, Sequence) else (float(value),)
 
 
 @dataclass(frozen=True)

@@ -139,7 +139,7 @@ def require_size_free(net: Net, emitter: Emitter) -> None:
     first = growth(net)
     for by in (first, *ODD):
         try:
-            twin = _resized(net, enlarged(net, by))
+            twin = net.at(inputs=enlarged(net, by), weights=False)
         except LayerError:
             if by == first:
                 raise
@@ -153,13 +153,6 @@ def require_size_free(net: Net, emitter: Emitter) -> None:
             more = len(different) - _NAMED
             listed = "\n  ".join([*different[:_NAMED], *([f"and {more} more"] if more > 0 else [])])
             raise ConversionError(f"the size cannot be left open (--dynamic-size):\n  {listed}")
-
-
-def _resized(net: Net, shapes: dict[str, Shape]) -> Net:
-    from ..net import Net
-
-    state = net.state
-    return Net(net.definition, phase=net.phase, level=state.level, stages=state.stages, inputs=shapes, source=net.source)
 
 
 def _emitted_like(emitter: Emitter, twin: Net) -> Emitter:

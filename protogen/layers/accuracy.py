@@ -1,4 +1,4 @@
-"""Accuracy: the share of predictions that are right (caffe/layers/accuracy_layer.cpp); SegAccuracy of the segmentation forks."""
+"""How good predictions are: Accuracy (caffe/layers/accuracy_layer.cpp), SegAccuracy and SegmentationEvaluate of forks."""
 
 from __future__ import annotations
 
@@ -14,8 +14,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+class Measure(LayerType):
+    """How good predictions (N, C, ...), the first bottom, are by labels, the second; without gradient or ONNX form."""
+
+    n_bottoms = (2, 2)
+    has_gradient = False
+    index_bottoms = (1,)
+    onnx_note = "accuracy is for testing while training"
+
+
 @register("Accuracy")
-class Accuracy(LayerType):
+class Accuracy(Measure):
     """Share of labels among the `top_k` (1) best classes along `axis` (1); the second top (C,) is that of each class.
 
     Predictions (N, C, ...), labels (N, ...). A class counts as better than the label's also where both score the same.
@@ -23,11 +32,7 @@ class Accuracy(LayerType):
     """
 
     param_name = "accuracy_param"
-    n_bottoms = (2, 2)
     n_tops = (1, 2)
-    has_gradient = False
-    index_bottoms = (1,)
-    onnx_note = "accuracy is for testing while training"
 
     def setup(self) -> None:
         p = self.param
@@ -69,7 +74,7 @@ class Accuracy(LayerType):
 
 
 @register("SegAccuracy")
-class SegAccuracy(LayerType):
+class SegAccuracy(Measure):
     """Pixel accuracy, mean recall over the classes seen, and mean intersection over union, as one blob (1, 1, 1, 3).
 
     Scores (N, C, H, W) and labels (N, 1, H, W); one channel is a yes or no at 0.5. Pixels with an `ignore_label` (several
@@ -79,10 +84,6 @@ class SegAccuracy(LayerType):
     """
 
     param_name = "seg_accuracy_param"
-    n_bottoms = (2, 2)
-    has_gradient = False
-    index_bottoms = (1,)
-    onnx_note = "accuracy is for testing while training"
 
     def setup(self) -> None:
         scores, label = self.bottoms
@@ -117,7 +118,7 @@ class SegAccuracy(LayerType):
 
 
 @register("SegmentationEvaluate")
-class SegmentationEvaluate(LayerType):
+class SegmentationEvaluate(Measure):
     """Intersection over union of each class, (1, 1, 1, C), of the first image: a pixel belongs to all classes above `threshold`.
 
     Predictions and labels (N, C, H, W), planes of 0 to 1. A class that is never hit has 0. Where the sizes differ Caffe shrinks
@@ -126,10 +127,6 @@ class SegmentationEvaluate(LayerType):
     """
 
     param_name = "segmentation_evaluate_param"
-    n_bottoms = (2, 2)
-    has_gradient = False
-    index_bottoms = (1,)
-    onnx_note = "accuracy is for testing while training"
 
     def setup(self) -> None:
         found, label = self.bottoms

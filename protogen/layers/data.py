@@ -63,7 +63,6 @@ class ImageSource(Source):
             return
         grey = transform.force_gray or len(transform.mean_value) == 1 or ("is_color" in param and not param.is_color)
         self.tops[0] = (param.batch_size, 1 if grey else 3, size, size)
-        self.feed({})
 
     def feed(self, given: Mapping[str, Shape]) -> None:
         """As for any source; where only the images' shape is given, the labels' follows from it."""

@@ -101,18 +101,6 @@ class ROIPooling(RegionPooling):
         y = x.reshape(-1)[place.masked_fill(empty, 0)]
         return torch.where(empty, torch.zeros_like(y), y)
 
-    def example(self, index: int, rng: np.random.Generator) -> np.ndarray | None:
-        """Regions that lie within the map; see `LayerType.example`."""
-        import numpy as np
-
-        if index != 1:
-            return None
-        (images, _, height, width), shape = self.bottoms
-        size = np.array([width, height]) / self.scale
-        corners = np.sort(rng.random((shape[0], 2, 2)) * size, 1)  # x1, y1 and x2, y2
-        image = rng.integers(0, images, (shape[0], 1))
-        return np.concatenate([image, corners.reshape(-1, 4)], 1).reshape(shape)
-
     def bounds(self, regions: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         import torch
 
@@ -261,18 +249,6 @@ class PSROIPooling(RegionPooling):
         area = (bottom - top).clamp(min=0).unsqueeze(2) * (right - left).clamp(min=0).unsqueeze(1)
         mean = total / area.clamp(min=1).unsqueeze(3)
         return torch.where(area.unsqueeze(3) > 0, mean, torch.zeros_like(mean)).permute(0, 3, 1, 2).to(x.dtype)
-
-    def example(self, index: int, rng: np.random.Generator) -> np.ndarray | None:
-        """Regions that lie within the map; see `LayerType.example`."""
-        import numpy as np
-
-        if index != 1:
-            return None
-        (images, _, height, width), shape = self.bottoms
-        size = np.array([width, height]) / self.scale
-        corners = np.sort(rng.random((shape[0], 2, 2)) * size, 1)  # x1, y1 and x2, y2
-        image = rng.integers(0, images, (shape[0], 1))
-        return np.concatenate([image, corners.reshape(-1, 4)], 1).reshape(shape)
 
     def bounds(self, regions: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         import torch

@@ -266,8 +266,9 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
 
     def require_complete(self) -> None:
         """Raise a `WeightsError` that names the layers without weights, if there are any."""
-        if self.missing:
-            raise WeightsError(f"layers without weights: {some(self.missing)}; load or set them, or let net.fill() draw them")
+        missing = self.missing
+        if missing:
+            raise WeightsError(f"layers without weights: {some(missing)}; load or set them, or let net.fill() draw them")
 
     def save_caffemodel(self, path: str | Path, hdf5: bool | None = None) -> None:
         """See `Net.save_caffemodel`.

@@ -13,10 +13,8 @@ from protogen.backends import BACKENDS, OF_ONNX, opencv
 from protogen.backends.setting import Setting
 from tests.convert.test_onnx_options import SSD
 
-needs_opencv5 = pytest.mark.skipif(
-    int(getattr(pytest.importorskip("cv2", reason="OpenCV is not installed"), "__version__", "0").partition(".")[0]) < 5,
-    reason="needs OpenCV 5",
-)
+cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+needs_opencv5 = pytest.mark.skipif(int(cv2.__version__.partition(".")[0]) < 5, reason="needs OpenCV 5")
 
 
 def test_a_classifier_in_any_version() -> None:
