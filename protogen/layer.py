@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .prototxt.message import Message
 
+POOLING_METHODS = ("MAX", "AVE", "STOCHASTIC")  # BVLC's; a fork's others give other shapes
+
 
 class Layer:
     """One layer of a net: a view of its LayerParameter message.
@@ -28,9 +30,12 @@ class Layer:
 
     @property
     def full_type(self) -> str:
-        """The type, with the class behind it for a Python layer: "Python (rpn.proposal_layer.ProposalLayer)"."""
-        python = self.message.python_param
-        return f"Python ({python.module}.{python.layer})" if self.type == "Python" else self.type
+        """The type, with what tells layers of one type apart: "Python (rpn.proposal_layer.ProposalLayer)", "Pooling (LOWRES)"."""
+        if self.type == "Python":
+            python = self.message.python_param
+            return f"Python ({python.module}.{python.layer})"
+        method = self.message.pooling_param.pool
+        return f"Pooling ({method})" if self.type == "Pooling" and method not in POOLING_METHODS else self.type
 
     @property
     def label(self) -> str:

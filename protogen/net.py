@@ -34,6 +34,8 @@ class Net:
             `state` names count too, while its phase and level do not.
         inputs: shapes of inputs by blob name, in place of those the definition gives, or where it gives none.
         source: name of the file in error messages.
+        strict: False converts layers as if the fields that protogen does not compute were not there (with a warning); otherwise
+            converting refuses such layers.
         groups: names of builder blocks by layer name.
         analysis: what `analyse` made of the same layers, if the caller has it already.
 
@@ -59,12 +61,14 @@ class Net:
         stages: Iterable[str] = (),
         inputs: Mapping[str, Sequence[int]] | None = None,
         source: str = "",
+        strict: bool | None = None,
         groups: Mapping[str, str] | None = None,
         analysis: Analysis | None = None,
     ) -> None:
         self.definition = definition
         self.state = State(phase, level, frozenset(stages) | frozenset(definition.state.stage))
         self.source = source
+        self.strict = strict
         self._groups = dict(groups or {})
         self._input_shapes = {name: tuple(int(dim) for dim in shape) for name, shape in (inputs or {}).items()}
         self._weights: WeightStore | None = None
@@ -205,7 +209,8 @@ class Net:
         """
         twin = Net(
             self.definition, phase=phase or self.phase, level=self.state.level, stages=self.state.stages,
-            inputs={**self._input_shapes, **(inputs or {})}, source=self.source, groups=self._groups,
+            inputs={**self._input_shapes, **(inputs or {})}, source=self.source, strict=self.strict,
+            groups=self._groups,
         )  # fmt: skip
         if weights and self._weights is not None:
             twin.weights.update({name: blobs for name, blobs in self._weights.items() if name in twin.weights.shapes})

@@ -10,13 +10,20 @@ from .output import print_table
 @click.command()
 @click.option("--markdown", "form", flag_value="markdown", help="As a Markdown table.")
 @click.option("--json", "form", flag_value="json", help="For machines.")
+@click.option("--fields", "form", flag_value="fields", help="What is computed of each type's fields, as Markdown.")
 def layers(form: str | None) -> None:
     """List every layer type with its shape, PyTorch, gradient and ONNX support.
 
     \b
     protogen layers
     protogen layers --markdown
+    protogen layers --fields
     """
+    if form == "fields":
+        from ..report.fields import fields_page
+
+        click.echo(fields_page(), nl=False)
+        return
     from ..report.layers import support_table
 
     support = support_table()

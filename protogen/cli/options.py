@@ -59,7 +59,8 @@ _LEVEL = click.option("--level", default=0, show_default=True, help="The level t
 _STAGE = click.option("--stage", "stages", multiple=True, metavar="NAME", help="A stage that rules ask for; repeatable.")
 STRICT = click.option(
     "--strict/--no-strict", default=None,
-    help="Refuse fields that the schema does not know, or keep them all; by default only what looks misspelt is refused.",
+    help="Refuse fields that the schema does not know, or keep them all; by default what looks misspelt is refused, and fields "
+    "that would change a layer's numbers in a way unknown to protogen stop a conversion. --no-strict converts without them.",
 )  # fmt: skip
 OPSET = click.option(
     "--opset", type=click.IntRange(11, 21), default=17, show_default=True, help="Version of ONNX's operator set.",

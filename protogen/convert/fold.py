@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConversionError
 from ..layers.base import layer_type
+from ..layers.fields import require_computed
 from ..weights.pages import release
 from .graph import Node, Value, rebuild, values_of
 
@@ -28,6 +29,7 @@ def folded(net: Net, seed: int = 0) -> Net:
     """
     if net.phase != "TEST":
         raise ConversionError("only a net in phase TEST can be folded; load it with phase='TEST'")
+    require_computed(net.ops, net.strict)
     nodes = values_of(net, net.weights.filled(seed))
     shared = {layer for key, owner in net.shared_blobs.items() for layer in (key[0], owner[0])}
     nodes = drop_identities(nodes)

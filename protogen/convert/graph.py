@@ -68,7 +68,7 @@ def rebuild(net: Net, nodes: list[Node]) -> Net:
             message.remove(rule)
         definition.append("layer", message)
     shapes = {blob: net.shapes[blob] for node in nodes if node.op.is_input for blob in node.message.top}
-    twin = Net(definition, phase=net.phase, inputs=shapes, source=net.source, groups=net._groups)
+    twin = Net(definition, phase=net.phase, inputs=shapes, source=net.source, strict=net.strict, groups=net._groups)
     twin.weights.update({node.message.name: node.weights for node in nodes if node.weights})
     return twin
 

@@ -50,10 +50,13 @@ class LayerModule(nn.Module):
 class Step:
     """One layer's turn: the submodule to call, the blobs it reads and makes, those no later layer needs."""
 
-    __slots__ = ("bottoms", "dead", "module", "tops")
+    __slots__ = ("bottoms", "cut", "dead", "module", "tops")
 
-    def __init__(self, module: str, bottoms: Sequence[str], tops: Sequence[str], dead: Sequence[str]) -> None:
+    def __init__(
+        self, module: str, bottoms: Sequence[str], tops: Sequence[str], dead: Sequence[str], cut: Sequence[int] = ()
+    ) -> None:
         self.module, self.bottoms, self.tops, self.dead = module, tuple(bottoms), tuple(tops), tuple(dead)
+        self.cut = tuple(cut)  # indices of bottoms that get no gradient (`propagate_down: false`)
 
 
 class NetModule(nn.Module):
@@ -97,7 +100,8 @@ class NetModule(nn.Module):
         self.add_module(name, module)
         if op.blobs or op.layer.name not in self.module_names:
             self.module_names[op.layer.name] = name
-        self._steps.append(Step(name, op.layer.bottoms, op.layer.tops, dead))
+        cut = [i for i, passes in enumerate(op.layer.message.propagate_down) if not passes]
+        self._steps.append(Step(name, op.layer.bottoms, op.layer.tops, dead, cut))
         self._losses.extend(losses)
         if op.blobs or op.layer.name not in self._blobs_of:  # layers may share a name, but only one has blobs
             self._blobs_of[op.layer.name] = [(name, blob.name, blob.shape) for blob in op.blobs]
@@ -148,7 +152,10 @@ class NetModule(nn.Module):
             )
         blobs = dict(zip(self.input_names, inputs))
         for step in self._steps:
-            made = getattr(self, step.module)(*[blobs[name] for name in step.bottoms])
+            bottoms = [blobs[name] for name in step.bottoms]
+            for i in step.cut:
+                bottoms[i] = bottoms[i].detach()
+            made = getattr(self, step.module)(*bottoms)
             if len(step.tops) == 1 and isinstance(made, Tensor):
                 blobs[step.tops[0]] = made
             else:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConversionError, ProtogenError, ProtogenWarning, did_you_mean
+from ..layers.fields import require_computed
 from .cut import ends_in_detections, inference_part, measures
 from .onnx_file import OnnxModel, half_of
 from .onnx_graph import OnnxGraph
@@ -65,6 +66,7 @@ def emit(net: Net, options: OnnxOptions | None = None) -> OnnxModel:
     options = options or OnnxOptions()
     sources, missing = [net.source, net.weights.source], net.weights.missing
     net = original = inference_part(net, options.postprocess, options.seed)
+    require_computed(net.ops, net.strict)
     if options.fold and net.phase == "TEST":
         from .fold import folded
 

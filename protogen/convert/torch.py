@@ -8,6 +8,7 @@ from torch import nn
 
 from ..errors import ConversionError, ProtogenError
 from ..layers.base import LayerType
+from ..layers.fields import require_computed
 from ..weights.pages import copy
 from .modules import NetModule
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 def to_torch(net: Net, fold: bool = False, seed: int = 0) -> NetModule:
     """See `Net.to_torch`."""
+    require_computed(net.ops, net.strict)
     outputs = net.outputs  # a folded net may make them in another order
     if fold:
         from .fold import folded

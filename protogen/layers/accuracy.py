@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .base import LayerType, count, register
+from .fields import Fields
 from .loss import legacy
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Accuracy(Measure):
     """
 
     param_name = "accuracy_param"
+    fields = Fields("top_k axis ignore_label")
     n_tops = (1, 2)
 
     def setup(self) -> None:
@@ -47,10 +49,6 @@ class Accuracy(Measure):
         )
         self.check(self.top_k <= self.classes, f"top_k {self.top_k} is more than the {self.classes} classes")
         self.tops = [(), (self.classes,)][: len(self.layer.tops)]
-
-    def module(self) -> torch.nn.Module:
-        self.check(not self.param.min_is_better, "min_is_better (of happynear's fork) has no PyTorch form")
-        return super().module()
 
     def forward(self, x: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor | list[Tensor]:  # type: ignore[override]
         import torch
@@ -84,6 +82,7 @@ class SegAccuracy(Measure):
     """
 
     param_name = "seg_accuracy_param"
+    fields = Fields("ignore_label", metric="hszhao/PSPNet src/caffe/layers/seg_accuracy_layer.cpp: all three are computed")
 
     def setup(self) -> None:
         scores, label = self.bottoms
@@ -94,10 +93,6 @@ class SegAccuracy(Measure):
         self.classes = max(legacy(scores, 1), 2)
         self.ignored = list(self.param.ignore_label)
         self.tops = [(1, 1, 1, 3)]
-
-    def module(self) -> torch.nn.Module:
-        self.check(bool(self.param.reset), "reset: false (counts over all batches) has no PyTorch form")
-        return super().module()
 
     def forward(self, scores: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
         import torch
@@ -127,6 +122,7 @@ class SegmentationEvaluate(Measure):
     """
 
     param_name = "segmentation_evaluate_param"
+    fields = Fields("num_classes threshold")
 
     def setup(self) -> None:
         found, label = self.bottoms

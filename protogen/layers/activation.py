@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..prototxt.message import to_float32
 from .base import BlobSpec, LayerType, constant_filler, register
+from .fields import Fields
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +30,7 @@ class ReLU(Elementwise):
     """max(x, 0) + negative_slope * min(x, 0)."""
 
     param_name = "relu_param"
+    fields = Fields("negative_slope", engine="BVLC/caffe src/caffe/layer_factory.cpp:197")
 
     def module(self) -> torch.nn.Module:
         from torch import nn
@@ -46,6 +48,7 @@ class ReLU6(Elementwise):
     """min(max(x, 0) + negative_slope * min(x, 0), 6); no gradient from 6 on (relu6_layer.cpp of MobileNet forks)."""
 
     param_name = "relu6_param"
+    fields = Fields("negative_slope", engine="the message is ReLU's: BVLC/caffe src/caffe/layer_factory.cpp:197")
 
     def module(self) -> torch.nn.Module:
         from torch import nn
@@ -69,6 +72,7 @@ class PReLU(Elementwise):
     """max(x, 0) + slope * min(x, 0), one learned slope per channel (axis 1), or one in all with `channel_shared`."""
 
     param_name = "prelu_param"
+    fields = Fields("filler channel_shared")
 
     def setup(self) -> None:
         super().setup()
@@ -91,6 +95,9 @@ class PReLU(Elementwise):
 class Sigmoid(Elementwise):
     """1 / (1 + exp(-x))."""
 
+    param_name = "sigmoid_param"
+    fields = Fields(engine="BVLC/caffe src/caffe/layer_factory.cpp:221")
+
     def module(self) -> torch.nn.Module:
         from torch import nn
 
@@ -103,6 +110,9 @@ class Sigmoid(Elementwise):
 @register("TanH")
 class TanH(Elementwise):
     """Hyperbolic tangent (caffe/layers/tanh_layer.cpp)."""
+
+    param_name = "tanh_param"
+    fields = Fields(engine="BVLC/caffe src/caffe/layer_factory.cpp:269")
 
     def module(self) -> torch.nn.Module:
         from torch import nn
@@ -147,6 +157,7 @@ class Clip(Elementwise):
     """max(min, min(x, max)); the gradient passes at the bounds themselves, too (caffe/layers/clip_layer.cpp)."""
 
     param_name = "clip_param"
+    fields = Fields("min max")
 
     def setup(self) -> None:
         super().setup()
@@ -169,6 +180,7 @@ class ELU(Elementwise):
     """x where x > 0, else alpha * (exp(x) - 1); times `lambda` in NVIDIA's fork (caffe/layers/elu_layer.cpp)."""
 
     param_name = "elu_param"
+    fields = Fields("alpha lambda")
 
     def setup(self) -> None:
         super().setup()
@@ -198,6 +210,7 @@ class SELU(ELU):
     """
 
     param_name = "selu_param"
+    fields = Fields("lambda alpha")
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
         return graph.add("Selu", bottoms[0], alpha=self.alpha, gamma=self.gain)
@@ -208,6 +221,7 @@ class Swish(Elementwise):
     """x / (1 + exp(-beta x)), beta 1 by default (caffe/layers/swish_layer.cpp)."""
 
     param_name = "swish_param"
+    fields = Fields("beta")
 
     def module(self) -> torch.nn.Module:
         from torch import nn
@@ -228,6 +242,7 @@ class Threshold(Elementwise):
     """1 where x > threshold (0 by default), else 0; no gradient (caffe/layers/threshold_layer.cpp)."""
 
     param_name = "threshold_param"
+    fields = Fields("threshold")
     has_gradient = False
 
     def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
@@ -246,6 +261,7 @@ class Power(Elementwise):
     """
 
     param_name = "power_param"
+    fields = Fields("power scale shift")
 
     def setup(self) -> None:
         super().setup()
@@ -292,6 +308,7 @@ class Exp(Elementwise):
     """base ^ (shift + scale * x); by default base -1, which stands for e, scale 1, shift 0 (caffe/layers/exp_layer.cpp)."""
 
     param_name = "exp_param"
+    fields = Fields("base scale shift")
 
     def setup(self) -> None:
         super().setup()
@@ -312,6 +329,7 @@ class Log(Elementwise):
     """log(shift + scale * x) to a base; by default base -1, which stands for e, scale 1, shift 0 (caffe/layers/log_layer.cpp)."""
 
     param_name = "log_param"
+    fields = Fields("base scale shift")
 
     def setup(self) -> None:
         super().setup()
@@ -362,33 +380,51 @@ def _onnx_scaled(graph: OnnxGraph, x: str, scale: float, shift: float = 0.0) -> 
 class Dropout(Elementwise):
     """TRAIN: zero each value with probability `dropout_ratio` and scale the rest by 1 / (1 - ratio); TEST: identity.
 
-    With a fork's `scale_train: false`, TRAIN does not scale and TEST multiplies by 1 - ratio.
+    With a fork's `scale_train: false`, TRAIN does not scale and TEST multiplies by 1 - ratio. With happynear's `sqrt_scale`,
+    TRAIN scales by the root of 1 / (1 - ratio). With SegNet's `sample_weights_test`, TEST does what TRAIN does: it is random, so
+    there is no ONNX form (dropout_layer.cpp of happynear/caffe-windows and of alexgkendall/caffe-segnet).
     """
 
     param_name = "dropout_param"
+    fields = Fields(
+        "dropout_ratio scale_train sqrt_scale sample_weights_test",
+        engine="NVIDIA/caffe src/caffe/layer_factory.cpp: GetDropoutLayer picks cuDNN's",
+        random_seed="NVIDIA/caffe src/caffe/layers/cudnn_dropout_layer.cpp: seeds cuDNN's random numbers",
+    )
 
     def setup(self) -> None:
         super().setup()
-        self.ratio = self.param.dropout_ratio
-        self.scale_train = bool(self.param.get("scale_train", True))
+        p = self.param
+        self.ratio = p.dropout_ratio
+        self.scale_train = bool(p.get("scale_train", True))
+        self.always = bool(p.sample_weights_test)
         self.check(0 <= self.ratio < 1, f"dropout_ratio must be in [0, 1), not {self.ratio:g}")
+        self.check(self.scale_train or not p.sqrt_scale, "scale_train: false leaves nothing to scale for sqrt_scale")
+        # What TRAIN multiplies values by that are kept, relative to 1 / (1 - ratio), and TEST all values.
+        self.train_factor = 1 - self.ratio if not self.scale_train else math.sqrt(1 - self.ratio) if p.sqrt_scale else 1.0
+        self.test_factor = 1.0 if self.scale_train else 1 - self.ratio
 
     def module(self) -> torch.nn.Module:
         from torch import nn
 
-        return nn.Dropout(self.ratio) if self.scale_train else super().module()
+        plain = self.train_factor == self.test_factor == 1 and not self.always
+        return nn.Dropout(self.ratio) if plain else super().module()
 
     def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
         from torch.nn import functional as F
 
-        return F.dropout(x, self.ratio, True) * (1 - self.ratio) if training else x * (1 - self.ratio)
+        if not (training or self.always):
+            return x * self.test_factor
+        return F.dropout(x, self.ratio, True) * self.train_factor
 
     @property
     def is_identity(self) -> bool:
-        return self.scale_train
+        return self.test_factor == 1 and not self.always
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
-        return bottoms[0] if self.scale_train else graph.add("Mul", bottoms[0], graph.scalar(1 - self.ratio))
+        if self.always:
+            raise graph.refuse("it draws random numbers in TEST, too; without sample_weights_test the model gives their mean")
+        return bottoms[0] if self.is_identity else graph.add("Mul", bottoms[0], graph.scalar(self.test_factor))
 
 
 @register("SeLuDropout")
@@ -400,6 +436,7 @@ class SeLuDropout(Elementwise):
     """
 
     param_name = "selu_dropout_param"
+    fields = Fields("dropout_ratio alpha")
 
     def setup(self) -> None:
         super().setup()

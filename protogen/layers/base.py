@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..errors import LayerError, ProtogenError, did_you_mean
 from ..prototxt.message import Message
-from ..schema import declare
+from ..schema import declare, message_type
+from .fields import Fields, unknown_fields
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,6 +71,8 @@ class LayerType:
     param_name: ClassVar[str | None] = None  # the type's field of LayerParameter
     # For a type from outside the package: the fields of `param_name`, with their defaults (see `schema.declare`).
     param_fields: ClassVar[Mapping[str, Any] | None] = None
+    # Fields that the class computes or that change nothing; None: it computes every one of `param_name` that the schema knows.
+    fields: ClassVar[Fields | None] = None
     n_bottoms: ClassVar[tuple[int, int | None]] = (1, 1)  # least and most
     n_tops: ClassVar[tuple[int, int | None]] = (1, 1)
     is_input: ClassVar[bool] = False  # a source whose tops are fed from outside
@@ -93,6 +96,8 @@ class LayerType:
         self.macs = 0
         self._check_arity("bottom", len(self.bottoms), self.n_bottoms)
         self._check_arity("top", len(layer.tops), self.n_tops)
+        flags = len(layer.message.propagate_down)
+        self.check(flags in (0, len(bottoms)), f"{flags} values of propagate_down for {len(bottoms)} bottoms")
         self.setup()
         for shape in filter(None, self.tops):  # a source's may be unknown
             self._check_size("top", shape)
@@ -161,6 +166,22 @@ class LayerType:
         By default that is so for all but `index_bottoms`, which get small whole numbers.
         """
         return rng.integers(0, 2, self.bottoms[index]) if index in self.index_bottoms else None
+
+    def refusals(self) -> list[str]:
+        """Why the layer must not be converted: what its prototxt says that would change its results, unknown to this class."""
+        refusals = [f"{path} is not computed" for path in unknown_fields(self)]
+        if self.layer.message.get("phase", self.phase) != self.phase:  # Net::Init then leaves the layer's own phase as it is
+            refusals.append(f"phase: {self.layer.message.phase} in a net of phase {self.phase} is not computed")
+        return refusals
+
+    @classmethod
+    def known_fields(cls) -> Fields:
+        """Which fields the class computes, and which change nothing."""
+        if cls.fields is not None:
+            return cls.fields
+        if cls.param_name is None:
+            return Fields()
+        return Fields(" ".join(message_type("LayerParameter").fields[cls.param_name].message_type.fields))
 
     # ---- for folding (see convert/fold.py); weights are float32 arrays in the order of `blobs`
 

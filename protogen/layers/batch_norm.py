@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..prototxt.message import Message
-from .base import BlobSpec, LayerType, constant_filler, register
+from .base import BlobSpec, constant_filler, register
+from .fields import Fields
+from .fused_relu import FusedReLU
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +25,7 @@ def batch_statistics(x: Tensor, axes: list[int], view: Sequence[int]) -> tuple[T
 
 
 @register("BatchNorm")
-class BatchNorm(LayerType):
+class BatchNorm(FusedReLU):
     """(x - mean) / sqrt(variance + eps) per channel (axis 1), without scale and shift.
 
     Blobs: running sums of mean (C,) and variance (C,), and the factor (1,) both are divided by; 0 means no statistics
@@ -34,9 +36,16 @@ class BatchNorm(LayerType):
     scale and bias (C,). There the phase alone decides which statistics are used; they are moving averages,
     fraction * stored + (1 - fraction) * new, begun with the first batch; the factor (1) is not divided by; and eps, at
     least 1e-5, is part of the variance that is stored.
+
+    happynear's `disable_mean` leaves the mean in: the variance is then the mean of squares; `disable_variance` does not divide.
+    Neither is then updated (batch_norm_layer.cpp of happynear/caffe-windows). With Intel's `relu: true` a ReLU follows.
     """
 
     param_name = "batch_norm_param"
+    fields = Fields(
+        "use_global_stats moving_average_fraction eps scale_filler bias_filler scale_bias disable_mean disable_variance relu",
+        engine="NVIDIA/caffe src/caffe/layer_factory.cpp: GetBatchNormLayer picks cuDNN's",
+    )
 
     def setup(self) -> None:
         p = self.param
@@ -47,8 +56,22 @@ class BatchNorm(LayerType):
         self.fraction = p.moving_average_fraction
         decided = "use_global_stats" in p and not self.five
         self.global_stats: bool | None = p.use_global_stats if decided else None
+        self.centres, self.divides = not p.disable_mean, not p.disable_variance
+        self.check(
+            not self.five or (self.centres and self.divides),
+            "disable_mean and disable_variance (happynear's) do not go with scale_bias, scale_filler or bias_filler (NVIDIA's)",
+        )
         self.tops = [shape]
         self.blobs = self._blobs(p)
+
+    def refusals(self) -> list[str]:
+        """Fields that only count where the batch's own statistics are used."""
+        refusals = super().refusals()
+        if self.phase == "TRAIN" or self.global_stats is False:
+            return refusals
+        # intel/caffe src/caffe/layers/batch_norm_layer.cpp:87, hszhao/PSPNet src/caffe/layers/batch_norm_layer.cpp:115
+        idle = [f"batch_norm_param.{name} is not computed" for name in ("stats_batch_size", "update_global_stats")]
+        return [refusal for refusal in refusals if refusal not in idle]
 
     def _blobs(self, p: Message) -> list[BlobSpec]:
         # Without weights, Caffe starts from empty sums; in TEST that multiplies by 1 / sqrt(eps) at every BatchNorm and
@@ -71,14 +94,17 @@ class BatchNorm(LayerType):
         view = [1, -1] + [1] * (x.dim() - 2) if x.dim() > 1 else [-1]
         if use_global:
             mean, variance = self._statistics(blobs)
-            y = (x - mean.view(view)) * (variance.view(view) + self.eps).rsqrt()
+            y = x - mean.view(view) if self.centres else x
+            y = y * (variance.view(view) + self.eps).rsqrt() if self.divides else y
         else:
-            mean, variance, centred = batch_statistics(x, axes, view)
-            y = centred / (variance.view(view) + self.eps).sqrt()
+            mean, variance, y = batch_statistics(x, axes, view)
+            if not self.centres:
+                variance, y = x.square().mean(axes), x
+            y = y / (variance.view(view) + self.eps).sqrt() if self.divides else y
             self._update(blobs, mean.detach(), variance.detach(), x.numel() // mean.numel())
         if self.five:
             y = y * blobs[3].view(view) + blobs[4].view(view)
-        return y
+        return self.activated(y)
 
     def _statistics(self, blobs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         import torch
@@ -97,8 +123,10 @@ class BatchNorm(LayerType):
             self._average(sums, squares, mean, variance + self.eps)
             return
         factor.mul_(self.fraction).add_(1)
-        sums.mul_(self.fraction).add_(mean)
-        squares.mul_(self.fraction).add_(variance, alpha=correction)
+        if self.centres:
+            sums.mul_(self.fraction).add_(mean)
+        if self.divides:
+            squares.mul_(self.fraction).add_(variance, alpha=correction)
 
     def _average(self, sums: Tensor, squares: Tensor, mean: Tensor, variance: Tensor) -> None:
         """NVIDIA's moving averages, in place. Its count of batches is not stored: statistics that are all 0 are new."""
@@ -111,7 +139,7 @@ class BatchNorm(LayerType):
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
         if self.global_stats is False:
-            return self._onnx_batch(graph, bottoms[0], blobs)
+            return self.onnx_activated(graph, self._onnx_batch(graph, bottoms[0], blobs))
         mean, variance, factor = blobs[:3]
         one, zero = graph.constant([1.0] * self.channels), graph.constant([0.0] * self.channels)
         if not self.five:
@@ -119,17 +147,23 @@ class BatchNorm(LayerType):
             scale = graph.add("Where", is_zero, graph.constant([0.0]), graph.add("Div", graph.constant([1.0]), factor))
             mean, variance = graph.add("Mul", mean, scale), graph.add("Mul", variance, scale)
         weight, bias = (blobs[3], blobs[4]) if self.five else (one, zero)
+        epsilon = self.eps
+        if not self.centres:
+            mean = zero
+        if not self.divides:
+            variance, epsilon = one, 0.0
         x = bottoms[0] if len(self.bottoms[0]) > 1 else graph.unsqueeze(bottoms[0], [1])
-        y = graph.add("BatchNormalization", x, weight, bias, mean, variance, epsilon=self.eps)
-        return y if len(self.bottoms[0]) > 1 else graph.squeeze(y, [1])
+        y = graph.add("BatchNormalization", x, weight, bias, mean, variance, epsilon=epsilon)
+        return self.onnx_activated(graph, y if len(self.bottoms[0]) > 1 else graph.squeeze(y, [1]))
 
     def _onnx_batch(self, graph: OnnxGraph, x: str, blobs: Sequence[str]) -> str:
         """`use_global_stats: false` in TEST: the statistics of the batch itself."""
         ndim = len(self.bottoms[0])
         axes = [i for i in range(ndim) if i != 1] if ndim > 1 else [0]
-        centred = graph.add("Sub", x, graph.reduce("Mean", x, axes))
-        variance = graph.reduce("Mean", graph.add("Mul", centred, centred), axes)
-        y = graph.add("Div", centred, graph.add("Sqrt", graph.add("Add", variance, graph.scalar(self.eps))))
+        y = graph.add("Sub", x, graph.reduce("Mean", x, axes)) if self.centres else x
+        if self.divides:
+            variance = graph.reduce("Mean", graph.add("Mul", y, y), axes)
+            y = graph.add("Div", y, graph.add("Sqrt", graph.add("Add", variance, graph.scalar(self.eps))))
         if self.five:
             view = [1, -1] + [1] * (ndim - 2)
             y = graph.affine(y, graph.reshape(blobs[3], view), graph.reshape(blobs[4], view))
@@ -138,14 +172,14 @@ class BatchNorm(LayerType):
     def affine(self, weights: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
         import numpy as np
 
-        if self.global_stats is False or len(self.bottoms[0]) < 2:
+        if self.global_stats is False or len(self.bottoms[0]) < 2 or self.has_relu:
             return None
         mean, variance, factor = (blob.astype(np.float64) for blob in weights[:3])
         if not self.five:
             divisor = 0.0 if factor[0] == 0 else 1 / factor[0]
             mean, variance = mean * divisor, variance * divisor
-        scale = 1 / np.sqrt(variance + self.eps)
-        shift = -mean * scale
+        scale = 1 / np.sqrt(variance + self.eps) if self.divides else np.ones_like(variance)
+        shift = -mean * scale if self.centres else np.zeros_like(mean)
         if self.five:
             scale, shift = scale * weights[3], shift * weights[3] + weights[4]
         return scale, shift

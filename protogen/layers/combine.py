@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .base import LayerType, register
+from .base import LayerType, Shape, count, register
+from .fields import Fields
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,31 +16,54 @@ if TYPE_CHECKING:
 
 @register("Concat")
 class Concat(LayerType):
-    """Blobs joined along an axis (1: channels); all other axes must agree (caffe/layers/concat_layer.cpp)."""
+    """Blobs joined along an axis (1: channels); all other axes must agree (caffe/layers/concat_layer.cpp).
+
+    With Intel's `per_fla_fuse` along axis 1, what SSD's heads do with Permute and Flatten happens first: (N, C, H, W) becomes
+    (N, H * W * C, 1, 1), channels last, and only the batch must agree (mkldnn_concat_layer.cpp of intel/caffe).
+    """
 
     param_name = "concat_param"
+    fields = Fields(
+        "concat_dim axis per_fla_fuse",
+        engine="intel/caffe src/caffe/layer_factory.cpp: GetConcatLayer picks the library",
+    )
     n_bottoms = (1, None)
 
     def setup(self) -> None:
         p, first = self.param, self.bottoms[0]
         self.check(not ("axis" in p and "concat_dim" in p), "give either axis or concat_dim")
         self.joined = self.axis(p.concat_dim if "concat_dim" in p else p.axis)
+        self.flattens = bool(p.per_fla_fuse) and self.joined == 1
+        if self.flattens:
+            self._setup_flattened(first)
+            return
         for other in self.bottoms[1:]:
             fits = len(other) == len(first) and all(a == b for i, (a, b) in enumerate(zip(first, other)) if i != self.joined)
             self.check(fits, f"bottoms {first} and {other} differ in more than axis {self.joined}")
         total = sum(shape[self.joined] for shape in self.bottoms)
         self.tops = [(*first[: self.joined], total, *first[self.joined + 1 :])]
 
+    def _setup_flattened(self, first: Shape) -> None:
+        for shape in self.bottoms:
+            self.check(len(shape) == 4, f"per_fla_fuse takes bottoms with 4 axes (N, C, H, W), not {shape}")
+            self.check(shape[0] == first[0], f"bottoms {first} and {shape} differ in their batch")
+        self.tops = [(first[0], sum(count(shape[1:]) for shape in self.bottoms), 1, 1)]
+
     def forward(self, *bottoms: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:
         import torch
 
+        if self.flattens:
+            return torch.cat([x.permute(0, 2, 3, 1).flatten(1) for x in bottoms], 1)[..., None, None]
         return torch.cat(bottoms, self.joined)
 
     @property
     def is_identity(self) -> bool:
-        return len(self.bottoms) == 1
+        return len(self.bottoms) == 1 and not self.flattens
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        if self.flattens:
+            flat = [graph.add("Flatten", graph.transpose(x, [0, 2, 3, 1]), axis=1) for x in bottoms]
+            return graph.unsqueeze(graph.add("Concat", *flat, axis=1), [2, 3])
         return bottoms[0] if len(bottoms) == 1 else graph.add("Concat", *bottoms, axis=self.joined)
 
 
@@ -48,6 +72,11 @@ class Eltwise(LayerType):
     """Sum (with a `coeff` per bottom), product or maximum of blobs of one shape (caffe/layers/eltwise_layer.cpp)."""
 
     param_name = "eltwise_param"
+    fields = Fields(
+        "operation coeff",
+        stable_prod_grad="BVLC/caffe src/caffe/layers/eltwise_layer.cpp:114: how a product's gradient is rounded",
+        engine="intel/caffe src/caffe/layer_factory.cpp: GetEltwiseLayer picks the library",
+    )
     n_bottoms = (2, None)
 
     def setup(self) -> None:

@@ -6,10 +6,12 @@ Source of shapes and weights: caffe/layers/base_conv_layer.cpp, conv_layer.cpp, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ..prototxt.message import Message
-from .base import BlobSpec, LayerType, Shape, count, register
+from .base import BlobSpec, Shape, count, register
+from .fields import Fields
+from .fused_relu import FusedReLU
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from ..convert.onnx_graph import OnnxGraph
 
 
-class Convolutional(LayerType):
+class Convolutional(FusedReLU):
     """What convolutions in any number of spatial dimensions have in common.
 
     Attributes:
@@ -28,6 +30,15 @@ class Convolutional(LayerType):
     """
 
     param_name = "convolution_param"
+    fields: ClassVar[Fields] = Fields(
+        "num_output bias_term pad kernel_size group stride weight_filler bias_filler pad_h pad_w kernel_h "
+        "kernel_w stride_h stride_w axis dilation hole hole_h hole_w",
+        engine="BVLC/caffe src/caffe/layer_factory.cpp:44",
+        force_nd_im2col="BVLC/caffe src/caffe/layers/base_conv_layer.cpp:16",
+        cudnn_convolution_algo_seeker="NVIDIA/caffe src/caffe/layers/cudnn_conv_layer.cpp: how cuDNN searches",
+        conv_algos_override="NVIDIA/caffe src/caffe/layers/cudnn_conv_layer.cpp:95: which algorithm cuDNN takes",
+        conv_algorithm="intel/caffe src/caffe/layers/mkldnn_convolution_layer.cpp:134",
+    )
     n_bottoms = (1, None)
     n_tops = (1, None)
     transposed = False
@@ -48,7 +59,7 @@ class Convolutional(LayerType):
         self.kernel = self._per_axis("kernel", p.get("kernel_size", []), len(spatial))
         self.stride = self._per_axis("stride", p.get("stride", []), len(spatial), 1)
         self.pad = self._per_axis("pad", p.get("pad", []), len(spatial), 0)
-        self.dilation = self._per_axis("dilation", p.get("dilation", []), len(spatial), 1)
+        self.dilation = self._dilation(len(spatial))
         for what, values in (("kernel size", self.kernel), ("stride", self.stride), ("dilation", self.dilation)):
             self.check(all(value > 0 for value in values), f"{what} must be positive, not {_text(values)}")
         out = tuple(self.out_size(i, size) for i, size in enumerate(spatial))
@@ -80,6 +91,15 @@ class Convolutional(LayerType):
         padded = size + 2 * self.pad[i]
         self.check(extent <= padded, f"the kernel covers {extent} pixels, its bottom has {padded} (padding included)")
         return (padded - extent) // self.stride[i] + 1
+
+    def _dilation(self, axes: int) -> tuple[int, ...]:
+        """Dilation per spatial axis; DeepLab's first Caffe calls it `hole` (conv_layer.cpp: kernel + (kernel - 1) (hole - 1))."""
+        p = self.param
+        dilation = p.get("dilation", [])
+        if "hole" not in p and "hole_h" not in p and "hole_w" not in p:
+            return self._per_axis("dilation", dilation, axes, 1)
+        self.check(not dilation, "give either dilation or hole")
+        return self._per_axis("hole", [p.hole] if "hole" in p else [], axes, 1)
 
     def _per_axis(self, what: str, given: Sequence[int], axes: int, default: int | None = None) -> tuple[int, ...]:
         """A setting per spatial axis, from its repeated field or from the `_h`/`_w` pair."""
@@ -116,7 +136,7 @@ class Convolutional(LayerType):
     def module(self) -> torch.nn.Module:
         if len(self.kernel) > 3:
             raise self.error(f"PyTorch convolves up to 3 spatial axes, not {len(self.kernel)}")
-        return self._standard_module() or super().module()
+        return (None if self.has_relu else self._standard_module()) or super().module()
 
     def forward(self, *bottoms: torch.Tensor, blobs: Sequence[torch.Tensor], training: bool) -> Sequence[torch.Tensor]:
         from torch.nn import functional as F
@@ -133,7 +153,7 @@ class Convolutional(LayerType):
             else:
                 conv = (F.conv1d, F.conv2d, F.conv3d)[n]
                 y = conv(flat, blobs[0], bias, self.stride, self.pad, self.dilation, self.group)
-            tops.append(y.reshape(*outer, *y.shape[1:]))
+            tops.append(self.activated(y.reshape(*outer, *y.shape[1:])))
         return tops
 
     # ---- ONNX
@@ -154,6 +174,7 @@ class Convolutional(LayerType):
                 op, x, *blobs, kernel_shape=list(self.kernel), strides=list(self.stride),
                 pads=[*pad, *pad], dilations=list(self.dilation), group=self.group,
             )  # fmt: skip
+            y = self.onnx_activated(graph, y)
             tops.append(y if self.channel_axis == 1 else graph.reshape(y, self.tops[0]))
         return tops
 
@@ -164,7 +185,7 @@ class Convolutional(LayerType):
     ) -> list[np.ndarray] | None:
         import numpy as np
 
-        if len(self.bottoms) > 1 or self.channel_axis != 1 or len(scale) != self.num_output:
+        if len(self.bottoms) > 1 or self.channel_axis != 1 or len(scale) != self.num_output or self.has_relu:
             return None
         bias = weights[1].astype(np.float64) if len(weights) > 1 else np.zeros(self.num_output)
         message.convolution_param.set("bias_term", True)
@@ -177,12 +198,22 @@ class Convolutional(LayerType):
 
 @register("Convolution", "DepthwiseConvolution")
 class Convolution(Convolutional):
-    """y = W * x + b over windows; output size (in + 2 pad - dilation (kernel - 1) - 1) / stride + 1, rounded down."""
+    """y = W * x + b over windows; output size (in + 2 pad - dilation (kernel - 1) - 1) / stride + 1, rounded down.
+
+    With Intel's `relu: true`, y goes through a ReLU of `negative_slope` (0).
+    """
+
+    fields = Convolutional.fields.but("relu negative_slope")
 
 
 @register("ConvolutionDepthwise", "ConvDepthwise")
 class ConvolutionDepthwise(Convolutional):
     """One filter per channel: weights (C, 1, kh, kw); `num_output` and `group` are ignored."""
+
+    fields = Convolutional.fields.but(
+        num_output="the forks' conv_dw_layer.cpp: the bottom's channels count",
+        group="the forks' conv_dw_layer.cpp: the bottom's channels count",
+    )
 
     def read_channels(self) -> None:
         self.num_output = self.group = self.channels

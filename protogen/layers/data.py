@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..prototxt.message import Message
 from .base import BlobSpec, LayerType, Shape, constant_filler, register
+from .fields import Fields
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +35,7 @@ class Input(Source):
     """Network inputs with the shapes of `input_param`: one for all tops, or one each."""
 
     param_name = "input_param"
+    fields = Fields("shape")
 
     def setup(self) -> None:
         shapes = [tuple(shape.dim) for shape in self.param.shape]
@@ -88,6 +90,7 @@ class MemoryData(Source):
     """Images (batch, channels, height, width) and labels (batch,) that the program sets."""
 
     param_name = "memory_data_param"
+    fields = Fields("batch_size channels height width")
     n_tops = (2, 2)
 
     def setup(self) -> None:
@@ -134,6 +137,7 @@ class DummyData(LayerType):
     """
 
     param_name = "dummy_data_param"
+    fields = Fields("data_filler num channels height width shape")
     n_bottoms = (0, 0)
     n_tops = (1, None)
     has_gradient = False
@@ -183,6 +187,7 @@ class Parameter(LayerType):
     """
 
     param_name = "parameter_param"
+    fields = Fields("shape blob_filler")
     n_bottoms = (0, 0)
 
     def setup(self) -> None:
@@ -225,6 +230,7 @@ class HDF5Output(Sink):
     """Caffe writes data and labels to a file here; in protogen it only reads them (caffe/layers/hdf5_output_layer.cpp)."""
 
     param_name = "hdf5_output_param"
+    fields = Fields("file_name")
     n_bottoms = (2, 2)
 
     def setup(self) -> None:

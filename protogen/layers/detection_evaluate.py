@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from .base import LayerType, register
+from .fields import Fields
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,11 +22,12 @@ class DetectionEvaluate(LayerType):
     Bottoms: detections (1, 1, K, 7) of image, label, score, x1, y1, x2, y2, and ground truth (1, 1, G, 8) of image, label,
     instance, box, difficult. Top (1, 1, classes + K, 5): first -1, label, number of boxes to find, -1, -1 for each class but the
     background, then image, label, score, true positive, false positive for each detection. Only the data tell how many
-    of the K rows are detections: the shape stated has all of them. Boxes are compared in relative coordinates, also where a
-    `name_size_file` (which is not read) makes Caffe compare pixels.
+    of the K rows are detections: the shape stated has all of them. Boxes are compared in relative coordinates; a
+    `name_size_file`, which makes Caffe compare pixels, is refused.
     """
 
     param_name = "detection_evaluate_param"
+    fields = Fields("num_classes background_label_id overlap_threshold evaluate_difficult_gt")
     n_bottoms = (2, 2)
     has_gradient = False
     is_postprocess = True

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .base import LayerType, count, register
+from .fields import Fields
 from .loss import FLT_MIN, Loss, floored, legacy, straight_through
 
 if TYPE_CHECKING:
@@ -189,6 +190,15 @@ class MultiBoxLoss(Loss):
     """
 
     param_name = "multibox_loss_param"
+    fields = Fields(
+        "loc_loss_type conf_loss_type loc_weight num_classes share_location match_type overlap_threshold "
+        "use_prior_for_matching background_label_id use_difficult_gt do_neg_mining neg_pos_ratio neg_overlap "
+        "code_type encode_variance_in_target map_object_to_agnostic ignore_cross_boundary_bbox bp_inside "
+        "mining_type sample_size use_prior_for_nms",
+    )
+    fields = fields.also("loss_param", "normalize normalization").also(
+        ".nms_param", "nms_threshold top_k", eta="weiliu89/caffe src/caffe/util/bbox_util.cpp:889: mining reads the other two"
+    )
     n_bottoms = (4, 4)
     index_bottoms = (3,)
 
@@ -218,7 +228,6 @@ class MultiBoxLoss(Loss):
         self._check_channels(conf, self.classes, "confidence")
         self.check(count(truth) == 8 * legacy(truth, 2) > 0, f"its ground truth is (1, 1, boxes, 8), not {truth}")
         flags = [bool(flag) for flag in self.layer.message.propagate_down]
-        self.check(len(flags) in (0, 4), f"{len(flags)} values of propagate_down for 4 bottoms")
         self.use_loc, self.use_conf = flags[:2] or [True, True]
 
     def _check_channels(self, shape: tuple[int, ...], each: int, what: str) -> None:
@@ -426,6 +435,7 @@ class BoxAnnotatorOHEM(LayerType):
     """
 
     param_name = "box_annotator_ohem_param"
+    fields = Fields("roi_per_img ignore_label")
     n_bottoms = (4, 4)
     n_tops = (2, 2)
     has_gradient = False

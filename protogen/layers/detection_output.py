@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from . import boxes as box_ops
 from .base import LayerType, register
 from .boxes import LOWEST
+from .fields import Fields
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,6 +30,13 @@ class DetectionOutput(LayerType):
     """
 
     param_name = "detection_output_param"
+    fields = Fields(
+        "num_classes share_location background_label_id code_type keep_top_k variance_encoded_in_target confidence_threshold",
+        save_output_param="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp:41: writes files",
+        visualize="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp: shows pictures",
+        visualize_threshold="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp: of what is shown",
+        save_file="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp: where pictures go",
+    ).also(".nms_param", "nms_threshold top_k eta")
     n_bottoms = (3, 4)
     has_gradient = False
     is_postprocess = True

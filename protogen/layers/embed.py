@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .base import BlobSpec, LayerType, register
+from .fields import Fields
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +22,7 @@ class Embed(LayerType):
     """
 
     param_name = "embed_param"
+    fields = Fields("num_output input_dim bias_term weight_filler bias_filler")
     index_bottoms = (0,)
 
     def setup(self) -> None:

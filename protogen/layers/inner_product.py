@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..prototxt.message import Message
-from .base import BlobSpec, LayerType, count, register
+from .base import BlobSpec, count, register
+from .fields import Fields
+from .fused_relu import FusedReLU
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,19 +18,28 @@ if TYPE_CHECKING:
 
 
 @register("InnerProduct")
-class InnerProduct(LayerType):
+class InnerProduct(FusedReLU):
     """y = W x + b over all axes from `axis` on, flattened: (N, C, H, W) to (N, num_output) for axis 1.
 
     Weights are (num_output, K), or (K, num_output) with `transpose`.
+
+    With Intel's `relu: true`, y goes through a ReLU of `negative_slope` (0). With happynear's `normalize`, each run of K values
+    of W, as it lies in memory, is first divided by its length sqrt(sum of squares + 1e-6); in training W itself is replaced by
+    that (inner_product_layer.cpp of happynear/caffe-windows).
     """
 
     param_name = "inner_product_param"
+    fields = Fields(
+        "num_output bias_term weight_filler bias_filler axis transpose relu negative_slope normalize",
+        engine="intel/caffe src/caffe/layer_factory.cpp: GetInnerProductLayer picks the library",
+    )
 
     def setup(self) -> None:
         p = self.param
         self.first = self.axis(p.axis)
         shape = self.bottoms[0]
         self.num_output, self.transpose, self.bias = int(p.num_output), bool(p.transpose), bool(p.bias_term)
+        self.normalize = bool(p.normalize)
         self.check(self.num_output > 0, "num_output must be positive")
         self.features = count(shape[self.first :])
         self.tops = [(*shape[: self.first], self.num_output)]
@@ -41,28 +52,49 @@ class InnerProduct(LayerType):
     def forward(self, x: torch.Tensor, *, blobs: Sequence[torch.Tensor], training: bool) -> torch.Tensor:  # type: ignore[override]
         from torch.nn import functional as F
 
-        weight = blobs[0].t() if self.transpose else blobs[0]
-        return F.linear(x.flatten(self.first), weight, blobs[1] if self.bias else None)
+        weight = self._normalized(blobs[0], training) if self.normalize else blobs[0]
+        y = F.linear(x.flatten(self.first), weight.t() if self.transpose else weight, blobs[1] if self.bias else None)
+        return self.activated(y)
+
+    def _normalized(self, weight: torch.Tensor, training: bool) -> torch.Tensor:
+        """Rows of length 1, without a part in the gradient: the fork overwrites its weights before it multiplies by them."""
+        import torch
+
+        rows = weight.detach().reshape(self.num_output, self.features)
+        unit = (rows / (rows.square().sum(1, keepdim=True) + 1e-6).sqrt()).reshape(weight.shape)
+        if training:
+            with torch.no_grad():
+                weight.copy_(unit)
+            return weight
+        return unit + (weight - weight.detach())
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
-        x = bottoms[0]
+        x, blobs = bottoms[0], [self._onnx_normalized(graph, blobs[0]), *blobs[1:]]
         if self.first == 1:
             if len(self.bottoms[0]) > 2:
                 x = graph.add("Flatten", x, axis=1)
-            return graph.add("Gemm", x, *blobs, transB=int(not self.transpose))
+            return self.onnx_activated(graph, graph.add("Gemm", x, *blobs, transB=int(not self.transpose)))
         leading = [0] * self.first
         if len(self.bottoms[0]) != self.first + 1:
             x = graph.reshape(x, (*leading, self.features))
         weight = blobs[0] if self.transpose else graph.transpose(blobs[0], (1, 0))
         y = graph.add("MatMul", x, weight)
-        return graph.add("Add", y, blobs[1]) if self.bias else y
+        return self.onnx_activated(graph, graph.add("Add", y, blobs[1]) if self.bias else y)
+
+    def _onnx_normalized(self, graph: OnnxGraph, weight: str) -> str:
+        if not self.normalize:
+            return weight
+        rows = graph.reshape(weight, (self.num_output, self.features))
+        squares = graph.reduce("Sum", graph.add("Mul", rows, rows), [1])
+        unit = graph.add("Div", rows, graph.add("Sqrt", graph.add("Add", squares, graph.scalar(1e-6))))
+        return graph.reshape(unit, (self.features, self.num_output)) if self.transpose else unit
 
     def absorb(
         self, message: Message, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray
     ) -> list[np.ndarray] | None:
         import numpy as np
 
-        if self.first != 1 or len(scale) != self.num_output:
+        if self.first != 1 or len(scale) != self.num_output or self.normalize or self.has_relu:
             return None
         bias = weights[1].astype(np.float64) if len(weights) > 1 else np.zeros(self.num_output)  # maybe of an absorption before
         message.inner_product_param.set("bias_term", True)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from .base import LayerType, Shape, count, register
+from .fields import Fields
 
 if TYPE_CHECKING:
     import torch
@@ -63,19 +64,6 @@ class Loss(LayerType):
         )
         self.tops = [()]
 
-    def module(self) -> torch.nn.Module:
-        self.refuse_unsupported()
-        return super().module()
-
-    def refuse_unsupported(self) -> None:
-        """Raise for parameters of forks that would change the loss in ways not known here."""
-        p, softmax = self.layer.message.loss_param, self.layer.message.softmax_param
-        odd = [name for name in ("label_smoothing", "weight_by_label_freqs") if getattr(p, name)]
-        odd += [name for name in ("hard_mining_label", "cutting_point", "class_weight") if name in softmax]
-        plain = {"hard_ratio": 1, "normalize_type": "Softmax", "label_smooth_factor": 0}
-        odd += [name for name, value in plain.items() if getattr(softmax, name) != value]
-        self.check(not odd, f"{', '.join(odd)} (of a fork) has no PyTorch form; remove it to train with the plain loss")
-
     def normalizer(self, outer: int, inner: int, valid: Tensor) -> Tensor | float:
         """The divisor for `outer` items of `inner` positions, of which the mask `valid` counts."""
         if self.normalization == "VALID":
@@ -99,6 +87,16 @@ class ClassLoss(Loss):
     """What losses on a softmax over an axis share: predictions (outer, C, inner), one label for each (outer, inner)."""
 
     n_tops = (1, 2)
+    fields = (
+        Fields()
+        .also("loss_param", "ignore_label normalize normalization pre_fixed_normalizer")
+        .also("softmax_param", "axis", engine="BVLC/caffe src/caffe/layer_factory.cpp:245")
+    )
+
+    def refusals(self) -> list[str]:
+        """happynear's mining counts from the value 0 on, its default (softmax_loss_layer.cpp:53 of happynear/caffe-windows)."""
+        mining = [name for name in ("hard_mining_label", "cutting_point") if self.layer.message.softmax_param.get(name) == 0]
+        return super().refusals() + [f"softmax_param.{name} is not computed" for name in mining]
 
     def class_axis(self) -> int:
         """The axis of the classes, as the prototxt gives it."""
@@ -167,6 +165,7 @@ class InfogainLoss(ClassLoss):
     """
 
     param_name = "infogain_loss_param"
+    fields = Fields("source axis").also("loss_param", "ignore_label normalization pre_fixed_normalizer")
     n_bottoms = (2, 3)
 
     def class_axis(self) -> int:
@@ -235,6 +234,7 @@ class HingeLoss(Loss):
     """
 
     param_name = "hinge_loss_param"
+    fields = Fields("norm")
 
     def forward(self, x: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
         import torch
@@ -255,6 +255,7 @@ class SigmoidCrossEntropyLoss(Loss):
     """
 
     normalization_default = "BATCH_SIZE"
+    fields = Fields().also("loss_param", "ignore_label normalize normalization pre_fixed_normalizer")
 
     def setup(self) -> None:
         super().setup()
@@ -294,6 +295,7 @@ class ContrastiveLoss(Loss):
     """
 
     param_name = "contrastive_loss_param"
+    fields = Fields("margin legacy_version")
     n_bottoms = (3, 3)
     index_bottoms = (2,)
 
@@ -332,6 +334,7 @@ class SmoothL1(Loss):
 
     n_tops = (1, 2)
     index_bottoms = ()
+    fields = Fields().also("loss_param", "ignore_label normalize normalization pre_fixed_normalizer")
     sigma2 = 1.0
     by_param = True
 
@@ -378,6 +381,7 @@ class SmoothL1Loss(SmoothL1):
     """
 
     param_name = "smooth_l1_loss_param"
+    fields = SmoothL1.fields.but("sigma")
     n_bottoms = (2, 4)
 
     def setup(self) -> None:

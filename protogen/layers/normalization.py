@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .base import BlobSpec, LayerType, Shape, constant_filler, register
 from .batch_norm import batch_statistics
+from .fields import Fields
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,7 @@ class LRN(LayerType):
     """
 
     param_name = "lrn_param"
+    fields = Fields("local_size alpha beta norm_region k", engine="BVLC/caffe src/caffe/layer_factory.cpp:159")
 
     def setup(self) -> None:
         p, shape = self.param, self.bottoms[0]
@@ -104,6 +106,7 @@ class MVN(FourAxes):
     """
 
     param_name = "mvn_param"
+    fields = Fields("normalize_variance across_channels eps")
 
     def setup(self) -> None:
         super().setup()
@@ -146,6 +149,15 @@ class Normalize(FourAxes):
     """
 
     n_tops = (1, 2)
+    fields = (
+        Fields()
+        .also("norm_param", "across_spatial scale_filler channel_shared eps")
+        .also(
+            "normalize_param",
+            "normalize_type bp_norm",
+            fix_gradient="happynear/caffe-windows src/caffe/layers/normalize_layer.cpp:18",
+        )
+    )
 
     def setup(self) -> None:
         message = self.layer.message
@@ -251,6 +263,10 @@ class BN(FourAxes):
     """
 
     param_name = "bn_param"
+    fields = Fields(
+        "slope_filler bias_filler momentum eps frozen bn_mode scale_filler shift_filler",
+        engine="hszhao/PSPNet src/caffe/layer_factory.cpp: GetBNLayer picks cuDNN's",
+    )
     n_tops = (1, 3)
 
     def setup(self) -> None:

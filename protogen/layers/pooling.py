@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..layer import POOLING_METHODS
 from .base import LayerType, register
+from .fields import Fields
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from ..convert.onnx_graph import OnnxGraph
+    from ..layer import Layer
 
 LOWEST = -3.4028234663852886e38  # -FLT_MAX: the maximum of an empty window
 
@@ -20,13 +23,26 @@ LOWEST = -3.4028234663852886e38  # -FLT_MAX: the maximum of an empty window
 class Pooling(LayerType):
     """Maximum, average or stochastic value of each window of (N, C, H, W).
 
-    The output size is (in + 2 pad - kernel) / stride + 1, rounded up (down with `round_mode: FLOOR` or `ceil_mode: false`); with
-    padding, a last window that starts beyond the padded image is dropped. An average divides by the window's size
-    within the padded image. A second top of MAX pooling is the mask: each maximum's index in the H * W plane.
+    The output size is (in + 2 pad - kernel) / stride + 1, rounded up (down with `round_mode: FLOOR`, `ceil_mode: false` or
+    NVIDIA's `torch_pooling`); with padding, a last window that starts beyond the padded image is dropped. An average divides by
+    the window's size within the padded image, with Intel's `avg_include_pad: false` within the image itself. A second top of MAX
+    pooling is the mask: each maximum's index in the H * W plane.
     """
 
     param_name = "pooling_param"
+    fields = Fields(
+        "pool kernel_size stride pad kernel_h kernel_w stride_h stride_w pad_h pad_w global_pooling round_mode "
+        "ceil_mode torch_pooling avg_include_pad",
+        engine="BVLC/caffe src/caffe/layer_factory.cpp:121",
+        blobs_lr="happynear/caffe-windows src/caffe/layers/pooling_layer.cpp: for DEF methods, which are refused",
+        blobs_a_min="happynear/caffe-windows src/caffe/layers/pooling_layer.cpp:150: likewise",
+    )
     n_tops = (1, 2)
+
+    @classmethod
+    def select(cls, layer: Layer) -> type[LayerType] | None:
+        """None for LOWRES and DEF, whose shapes are their own (pooling_layer.cpp of happynear/caffe-windows)."""
+        return cls if layer.message.pooling_param.pool in POOLING_METHODS else None
 
     def setup(self) -> None:
         p, shape = self.param, self.bottoms[0]
@@ -47,7 +63,8 @@ class Pooling(LayerType):
         within = self.pad[0] < self.kernel[0] and self.pad[1] < self.kernel[1]
         self.check(within, f"pad {self.pad} must be smaller than the kernel {self.kernel}")
         self.check(self.method != "STOCHASTIC" or self.pad == (0, 0), "stochastic pooling takes no pad")
-        self.floor = p.round_mode == "FLOOR" or not p.get("ceil_mode", True)
+        self.floor = p.round_mode == "FLOOR" or not p.get("ceil_mode", True) or bool(p.torch_pooling)
+        self.include_pad = bool(p.avg_include_pad)
         self.out = self.out_size(shape[2:])
         self.tops = [(*shape[:2], *self.out)] * len(self.layer.tops)
 
@@ -81,9 +98,14 @@ class Pooling(LayerType):
         return list(self.pad), after
 
     def divisors(self, size: Sequence[int]) -> list[list[int]]:
-        """For each axis, the size of each window within the padded image: what an average divides by."""
+        """For each axis, the size of each window within the padded image: what an average divides by.
+
+        Without `avg_include_pad`, the size within the image itself; 1 for a window outside it, whose sum is 0.
+        """
         out = self.out_size(size)
         starts = [[n * self.stride[i] - self.pad[i] for n in range(out[i])] for i in range(2)]
+        if not self.include_pad:
+            return [[max(min(s + self.kernel[i], size[i]) - max(s, 0), 1) for s in starts[i]] for i in range(2)]
         return [[min(s + self.kernel[i], size[i] + self.pad[i]) - s for s in starts[i]] for i in range(2)]
 
     def missing(self, size: Sequence[int]) -> list[int]:
@@ -105,7 +127,7 @@ class Pooling(LayerType):
             return super().module()
         if self.method == "MAX":
             return nn.MaxPool2d(self.kernel, self.stride, self.pad, ceil_mode=not self.floor)
-        return nn.AvgPool2d(self.kernel, self.stride, self.pad, ceil_mode=not self.floor, count_include_pad=True)
+        return nn.AvgPool2d(self.kernel, self.stride, self.pad, ceil_mode=not self.floor, count_include_pad=self.include_pad)
 
     def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor | Sequence[Tensor]:  # type: ignore[override]
         return self._max_and_mask(x) if self.masked else self.pool(x, training)
@@ -197,6 +219,8 @@ class Pooling(LayerType):
             )
         attributes: dict[str, Any] = {"kernel_shape": list(self.kernel), "strides": list(self.stride)}
         full = self.floor or self.stride == (1, 1)  # no window reaches beyond the padded image
+        if self.method == "AVE" and any(self.pad) and not self.include_pad:
+            return self._onnx_without_pad(graph, x, attributes, full)
         if not full:
             attributes["ceil_mode"] = 1
         if self.method == "MAX":
@@ -207,6 +231,14 @@ class Pooling(LayerType):
             return graph.add("AveragePool", x, pads=[*self.pad, *self.pad], count_include_pad=1, **attributes)
         # Opsets and runtimes disagree about padding that counts in windows that are cut: here it is part of the image.
         return graph.add("AveragePool", graph.pad(x, [0, 0, *self.pad], [0, 0, *self.pad]), **attributes)
+
+    def _onnx_without_pad(self, graph: OnnxGraph, x: str, attributes: dict[str, Any], full: bool) -> str:
+        """The average over the pixels of each window, for images of any size: the sum's average by that of ones."""
+        ceil = {} if full else {"ceil_mode": 1}
+        ones = graph.add("Add", graph.add("Mul", graph.slice(x, [0, 0], [1, 1], [0, 1]), graph.scalar(0.0)), graph.scalar(1.0))
+        pads = [0, 0, *self.pad]
+        sums, pixels = (graph.add("AveragePool", graph.pad(value, pads, pads), **{**attributes, **ceil}) for value in (x, ones))
+        return graph.add("Div", sums, pixels)
 
     def _onnx_windows(self, graph: OnnxGraph, x: str) -> tuple[str, dict[str, Any], list[int]]:
         """`x` without what no window covers, the attributes of a pooling op, and the size of what it then gives from.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..prototxt.message import to_float32
 from .base import LayerType, register
+from .fields import Fields
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +28,7 @@ class Boxes(LayerType):
     """
 
     param_name = "prior_box_param"
+    fields: ClassVar[Fields] = Fields("clip variance img_size img_h img_w step step_h step_w offset")
     n_bottoms = (2, 2)
     has_gradient = False
 
@@ -126,6 +128,8 @@ class PriorBox(Boxes):
     (caffe/layers/prior_box_layer.cpp, SSD fork).
     """
 
+    fields = Boxes.fields.but("min_size max_size aspect_ratio flip")
+
     def box_sizes(self) -> list[tuple[float, float]]:
         p = self.param
         self.check(len(p.min_size) > 0, "min_size is missing")
@@ -156,6 +160,8 @@ class PriorBox(Boxes):
 @register("PriorBoxClustered")
 class PriorBoxClustered(Boxes):
     """Boxes of the sizes given by `width` and `height` (training_toolbox_caffe/layers/prior_box_clustered_layer.cpp)."""
+
+    fields = Boxes.fields.but("width height")
 
     def box_sizes(self) -> list[tuple[float, float]]:
         p = self.param

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from . import boxes as box_ops
 from .base import LayerType, register
 from .boxes import LOWEST
-from .python import arguments, register_python
+from .fields import Fields
+from .python import PythonLayer, arguments, register_python
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +34,7 @@ class Proposal(LayerType):
     """
 
     param_name = "proposal_param"
+    fields = Fields("feat_stride base_size min_size ratio scale pre_nms_topn post_nms_topn nms_thresh")
     n_bottoms = (3, 3)
     n_tops = (1, 2)
     has_gradient = False
@@ -192,7 +194,7 @@ class Proposal(LayerType):
 
 
 @register_python("ProposalLayer", "rpn.proposal_layer")
-class PythonProposal(Proposal):
+class PythonProposal(PythonLayer, Proposal):
     """py-faster-rcnn's lib/rpn/proposal_layer.py, for one image. Scores come as (R, 1, 1, 1), as stated before the
     first forward pass (Caffe then makes that (R, 1)).
 
@@ -201,7 +203,7 @@ class PythonProposal(Proposal):
     size 16.
     """
 
-    param_name = "python_param"
+    known_arguments = frozenset(("feat_stride", "scales"))
     least = -1.0
 
     def setup(self) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from .base import LayerType, count, load_families, register
 from .data import Source
+from .fields import Fields
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,6 +95,25 @@ def _scalar(text: str) -> Any:
     return text if value is None else value
 
 
+class PythonLayer(LayerType):
+    """A Python layer that protogen computes: what its `param_str` sets must be known to the class.
+
+    Attributes:
+        known_arguments: names of the values in `param_str` that the class uses.
+    """
+
+    param_name = "python_param"
+    fields = Fields(
+        "module layer param_str",
+        share_in_parallel="BVLC/caffe include/caffe/layers/python_layer.hpp: one object for all GPUs",
+    )
+    known_arguments: ClassVar[frozenset[str]] = frozenset()
+
+    def refusals(self) -> list[str]:
+        unknown = sorted(set(arguments(self.layer)) - self.known_arguments)
+        return super().refusals() + [f"{name!r} of its param_str is not computed" for name in unknown]
+
+
 @register("Python")
 class Python(LayerType):
     """A layer that Caffe runs Python code for (caffe/layers/python_layer.hpp).
@@ -103,6 +123,7 @@ class Python(LayerType):
     """
 
     param_name = "python_param"
+    fields = PythonLayer.fields
     n_bottoms = (0, None)
     n_tops = (0, None)
 
@@ -126,14 +147,14 @@ class PythonSource(Source):
 
 
 @register_python("SpatialDropoutLayer", "spatial_dropout")
-class SpatialDropout(LayerType):
+class SpatialDropout(PythonLayer):
     """ENet's dropout of whole channels (TimoSaemann/ENet, spatial_dropout.py).
 
     `param_str` has the rate `p` and the `phase`, whatever the net's. TRAIN: each channel of each item is zeroed with probability
     p, the rest times 1 / (1 - p); TEST: everything times 1 / (1 - p).
     """
 
-    param_name = "python_param"
+    known_arguments = frozenset(("p", "phase"))
 
     def setup(self) -> None:
         given = arguments(self.layer)
@@ -160,13 +181,12 @@ class SpatialDropout(LayerType):
 
 
 @register_python("EuclideanLossLayer", "pyloss")
-class PythonEuclideanLoss(LayerType):
+class PythonEuclideanLoss(PythonLayer):
     """The loss of Caffe's own example, sum((a - b)^2) / (2 N), as a blob of shape (1,) (caffe/examples/pycaffe/layers/pyloss.py).
 
     As for any Python layer, `loss_weight` must be given for it to count into the net's loss.
     """
 
-    param_name = "python_param"
     n_bottoms = (2, 2)
     onnx_note = "a loss is for training"
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .base import BlobSpec, LayerType, count, register
+from .fields import Fields
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +34,10 @@ class Recurrent(LayerType):
     """
 
     param_name = "recurrent_param"
+    fields = Fields(
+        "num_output weight_filler bias_filler expose_hidden",
+        debug_info="BVLC/caffe src/caffe/layers/recurrent_layer.cpp:109: prints statistics",
+    )
     n_bottoms = (2, None)
     n_tops = (1, None)
     states: tuple[str, ...] = ("h",)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from .base import LayerType, count, register
+from .fields import Fields
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,6 +22,7 @@ class Reduction(LayerType):
     """
 
     param_name = "reduction_param"
+    fields = Fields("operation axis coeff")
     _ONNX: ClassVar[dict[str, str]] = {"SUM": "Sum", "ASUM": "L1", "SUMSQ": "SumSquare", "MEAN": "Mean"}
 
     def setup(self) -> None:
@@ -54,6 +56,7 @@ class ArgMax(LayerType):
     """
 
     param_name = "argmax_param"
+    fields = Fields("out_max_val top_k axis")
     has_gradient = False
 
     def setup(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .base import LayerType, register
 from .boxes import constant_like
+from .fields import Fields
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,6 +25,7 @@ class Interp(LayerType):
     """
 
     param_name = "interp_param"
+    fields = Fields("height width zoom_factor shrink_factor pad_beg pad_end use_blob_size")
     n_bottoms = (1, 2)
 
     def setup(self) -> None:
@@ -96,10 +98,14 @@ class Interp(LayerType):
 class Upsample(LayerType):
     """Nearest neighbour: each pixel of (N, C, H, W) `scale` times in both directions (MobileNet-YOLO's fork, upsample_layer.cpp).
 
+    With a `stride` (or `stride_h` and `stride_w`), as darknet and Huawei's ATC write it, that is how many times, and `scale` a
+    factor on the values.
+
     With a second bottom, a pooling mask, it is SegNet's unpooling: see `Unpool`.
     """
 
     param_name = "upsample_param"
+    fields = Fields("scale scale_h scale_w upsample_h upsample_w stride stride_h stride_w")
 
     @classmethod
     def select(cls, layer: Layer) -> type[LayerType]:
@@ -110,23 +116,31 @@ class Upsample(LayerType):
         self.check(len(shape) == 4, f"takes a bottom with 4 axes (N, C, H, W), not {shape}")
         plain = "upsample_h" not in p and "upsample_w" not in p
         self.check(plain, "upsample_h and upsample_w are for unpooling, which needs a pooling mask as second bottom")
-        self.scale = _scales(self, 1)
+        self.gain = 1.0
+        if any(name in p for name in ("stride", "stride_h", "stride_w")):
+            self.check("scale_h" not in p and "scale_w" not in p, "give either stride, or scale_h and scale_w")
+            self.scale, self.gain = (int(p.get("stride_h", p.stride)), int(p.get("stride_w", p.stride))), float(p.scale)
+            self.check(min(self.scale) > 0, f"stride must be positive, not {min(self.scale)}")
+        else:
+            self.scale = _scales(self, 1)
         self.tops = [(*shape[:2], shape[2] * self.scale[0], shape[3] * self.scale[1])]
 
     def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
         from torch.nn import functional as F
 
         size = (x.shape[2] * self.scale[0], x.shape[3] * self.scale[1])
-        return F.interpolate(x, size, mode="nearest")
+        y = F.interpolate(x, size, mode="nearest")
+        return y if self.gain == 1 else y * self.gain
 
     @property
     def is_identity(self) -> bool:
-        return self.scale == (1, 1)
+        return self.scale == (1, 1) and self.gain == 1
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
         scales = graph.constant([1.0, 1.0, *self.scale])
         how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-        return _resize(graph, bottoms[0], scales=scales, mode="nearest", **how)
+        y = _resize(graph, bottoms[0], scales=scales, mode="nearest", **how)
+        return y if self.gain == 1 else graph.add("Mul", y, graph.scalar(self.gain))
 
 
 class Unpool(LayerType):
@@ -138,6 +152,7 @@ class Unpool(LayerType):
 
     types = ("Upsample",)
     param_name = "upsample_param"
+    fields = Fields("scale scale_h scale_w pad_out_h pad_out_w upsample_h upsample_w")
     n_bottoms = (2, 2)
     index_bottoms = (1,)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .base import LayerType, register
 from .boxes import onnx_away
+from .fields import Fields
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,6 +77,7 @@ class ROIPooling(RegionPooling):
     """
 
     param_name = "roi_pooling_param"
+    fields = Fields("pooled_h pooled_w spatial_scale pooled_size")
 
     def setup(self) -> None:
         p = self.param
@@ -216,6 +218,7 @@ class PSROIPooling(RegionPooling):
     """
 
     param_name = "psroi_pooling_param"
+    fields = Fields("spatial_scale output_dim group_size")
 
     def setup(self) -> None:
         p = self.param

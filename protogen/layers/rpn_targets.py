@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import ProtogenError
 from . import boxes as box_ops
-from .base import LayerType, Shape
+from .base import Shape
 from .proposal import anchor_corners
-from .python import arguments, register_python
+from .python import PythonLayer, arguments, register_python
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,10 +57,9 @@ def offsets(boxes: Tensor, truth: Tensor) -> Tensor:
     return torch.cat([move / size, (true_size / size).log()], 1)
 
 
-class Targets(LayerType):
+class Targets(PythonLayer):
     """What both layers share: ground truth (G, 5), for each box x1, y1, x2, y2 in pixels of the network's input and a label."""
 
-    param_name = "python_param"
     has_gradient = False
     onnx_note = "target sampling is for training only"
 
@@ -112,6 +111,7 @@ class AnchorTarget(Targets):
         anchors: corners (A, 4) of the boxes around the first cell.
     """
 
+    known_arguments = frozenset(("feat_stride", "scales", "ratios", "base_size", "allowed_border"))
     n_bottoms = (3, 4)
     n_tops = (4, 4)
     positive_overlap: ClassVar[float] = 0.7  # RPN_POSITIVE_OVERLAP
@@ -207,6 +207,7 @@ class ProposalTarget(Targets):
     In inference the regions go on as they are.
     """
 
+    known_arguments = frozenset(("num_classes",))
     n_bottoms = (2, 2)
     n_tops = (5, 5)
     dynamic_rows = 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..prototxt.message import Message
 from .base import BlobSpec, LayerType, Shape, constant_filler, register
+from .fields import Fields
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,14 +69,23 @@ class Broadcast(LayerType):
 
 @register("Scale")
 class Scale(Broadcast):
-    """y = x * scale (+ bias): one factor per channel by default."""
+    """y = x * scale (+ bias): one factor per channel by default.
+
+    With happynear's `min_value` and `max_value` the learned factors are first kept within these bounds; as the fork overwrites
+    its blob with them, the bounds have no part in the gradient, and in training the blob itself is replaced (scale_layer.cpp of
+    happynear/caffe-windows).
+    """
 
     param_name = "scale_param"
+    fields = Fields("axis num_axes filler bias_term bias_filler min_value max_value")
 
     def setup(self) -> None:
         super().setup()
         p = self.param
         self.bias = bool(p.bias_term)
+        self.low: float | None = p.get("min_value")
+        self.high: float | None = p.get("max_value")
+        self.bounded = self.low is not None or self.high is not None
         if self.learned:
             filler = p.filler if "filler" in p else constant_filler(1.0)
             self.blobs.append(BlobSpec("weight", self.operand, filler))
@@ -83,11 +93,38 @@ class Scale(Broadcast):
             self.blobs.append(BlobSpec("bias", self.operand, p.bias_filler))
 
     def forward(self, x: Tensor, *others: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
-        y = x * self.expand(others[0] if others else blobs[0], x)
+        y = x * self.expand(others[0] if others else self._factors(blobs[0], training), x)
         return y + self.expand(blobs[-1], x) if self.bias else y
 
+    def _factors(self, factors: Tensor, training: bool) -> Tensor:
+        """The learned factors within their bounds."""
+        import torch
+
+        if not self.bounded:
+            return factors
+        bounded = factors.detach()
+        if self.low is not None:
+            bounded = bounded.clamp(min=self.low)
+        if self.high is not None:
+            bounded = bounded.clamp(max=self.high)
+        if training:
+            with torch.no_grad():
+                factors.copy_(bounded)
+            return factors
+        return bounded + (factors - factors.detach())
+
+    def refusals(self) -> list[str]:
+        """Bounds on a second bottom: the fork overwrites that blob for its other readers, too."""
+        bounds = [
+            f"scale_param.{name} is not computed for a second bottom" for name in ("min_value", "max_value") if name in self.param
+        ]
+        return super().refusals() + ([] if self.learned else bounds)
+
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
-        scale = self.onnx_expand(graph, blobs[0] if self.learned else bottoms[1])
+        factors = blobs[0] if self.learned else bottoms[1]
+        if self.bounded and self.learned:
+            factors = graph.clip(graph.clip(factors, self.low, None), None, self.high)
+        scale = self.onnx_expand(graph, factors)
         shift = None
         if self.bias:
             shift = graph.reshape(blobs[-1], self.view(len(self.bottoms[0])))
@@ -99,6 +136,10 @@ class Scale(Broadcast):
         if not self.per_channel:
             return None
         scale = weights[0].astype(np.float64)
+        if self.bounded:
+            scale = np.minimum(
+                np.maximum(scale, -np.inf if self.low is None else self.low), np.inf if self.high is None else self.high
+            )
         return scale, weights[1].astype(np.float64) if self.bias else np.zeros_like(scale)
 
     def absorb(
@@ -112,6 +153,8 @@ class Scale(Broadcast):
         if "scale_param" not in message:
             message.set("scale_param", {})
         message.scale_param.set("bias_term", True)
+        for bound in ("min_value", "max_value"):  # they are in the new factors
+            message.scale_param.remove(bound)
         return [(own[0] * scale).astype(np.float32), (own[1] * scale + shift).astype(np.float32)]
 
 
@@ -120,6 +163,7 @@ class Bias(Broadcast):
     """y = x + bias: one term per channel by default."""
 
     param_name = "bias_param"
+    fields = Fields("axis num_axes filler")
 
     def setup(self) -> None:
         super().setup()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .base import LayerType, Shape, count, register
 from .boxes import onnx_positions
+from .fields import Fields
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +26,7 @@ class Flatten(LayerType):
     """
 
     param_name = "flatten_param"
+    fields = Fields("axis end_axis")
 
     def setup(self) -> None:
         p, shape = self.param, self.bottoms[0]
@@ -57,6 +59,7 @@ class Reshape(LayerType):
     """
 
     param_name = "reshape_param"
+    fields = Fields("shape axis num_axes")
 
     def setup(self) -> None:
         p, shape = self.param, self.bottoms[0]
@@ -113,6 +116,7 @@ class Permute(LayerType):
     """Axes in another order; axes that `order` leaves out follow in their own (SSD, caffe/layers/permute_layer.cpp)."""
 
     param_name = "permute_param"
+    fields = Fields("order")
 
     def setup(self) -> None:
         shape, order = self.bottoms[0], list(self.param.order)
@@ -137,6 +141,7 @@ class Slice(LayerType):
     """An axis (1: channels) cut at each `slice_point`, or into equal parts (caffe/layers/slice_layer.cpp)."""
 
     param_name = "slice_param"
+    fields = Fields("slice_dim slice_point axis")
     n_tops = (1, None)
 
     def setup(self) -> None:
@@ -201,6 +206,7 @@ class Tile(LayerType):
     """The bottom `tiles` times in a row along an axis (1) (caffe/layers/tile_layer.cpp)."""
 
     param_name = "tile_param"
+    fields = Fields("axis tiles")
 
     def setup(self) -> None:
         p, shape = self.param, self.bottoms[0]
@@ -229,6 +235,7 @@ class Crop(LayerType):
     """
 
     param_name = "crop_param"
+    fields = Fields("axis offset")
     n_bottoms = (2, 2)
 
     def setup(self) -> None:
@@ -269,6 +276,7 @@ class ShuffleChannel(LayerType):
     """Channels dealt out anew: as (group, C / group) transposed (ShuffleNet's fork, shuffle_channel_layer.cpp)."""
 
     param_name = "shuffle_channel_param"
+    fields = Fields("group")
 
     def setup(self) -> None:
         shape = self.bottoms[0]
@@ -303,6 +311,7 @@ class Reorg(LayerType):
     """
 
     param_name = "reorg_param"
+    fields = Fields("stride reverse")
 
     def setup(self) -> None:
         p, shape = self.param, self.bottoms[0]
@@ -341,6 +350,7 @@ class Flip(LayerType):
     """Mirrored along the width (`flip_width`, on by default) and the height (`flip_height`, off) of (N, C, H, W)."""
 
     param_name = "flip_param"
+    fields = Fields("flip_width flip_height")
 
     def setup(self) -> None:
         p, shape = self.param, self.bottoms[0]
@@ -368,6 +378,13 @@ class Im2col(LayerType):
     """
 
     param_name = "convolution_param"
+    fields = Fields(
+        "pad kernel_size stride pad_h pad_w kernel_h kernel_w stride_h stride_w axis dilation",
+        **dict.fromkeys(
+            ("num_output", "bias_term", "group", "weight_filler", "bias_filler", "engine", "force_nd_im2col"),
+            "BVLC/caffe src/caffe/layers/im2col_layer.cpp:11-105: it copies windows, whatever a convolution would do with them",
+        ),
+    )
 
     def setup(self) -> None:
         shape = self.bottoms[0]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .base import LayerType, register
+from .fields import Fields
 
 if TYPE_CHECKING:
     import torch
@@ -13,11 +14,27 @@ if TYPE_CHECKING:
     from ..convert.onnx_graph import OnnxGraph
 
 
+LOSS_ONLY = tuple(
+    f"softmax_param.{field}"
+    for field in ("hard_ratio", "class_weight", "hard_mining_label", "cutting_point", "normalize_type", "label_smooth_factor")
+)
+
+
 @register("Softmax")
 class Softmax(LayerType):
     """exp(x) / sum of exp(x) along an axis (1: channels)."""
 
     param_name = "softmax_param"
+    fields = Fields(
+        "axis",
+        engine="BVLC/caffe src/caffe/layer_factory.cpp:245",
+        hard_ratio="happynear/caffe-windows src/caffe/layers/softmax_loss_layer.cpp:14-73 alone reads it",
+        class_weight="happynear/caffe-windows src/caffe/layers/softmax_loss_layer.cpp:14-73 alone reads it",
+        hard_mining_label="happynear/caffe-windows src/caffe/layers/softmax_loss_layer.cpp:14-73 alone reads it",
+        cutting_point="happynear/caffe-windows src/caffe/layers/softmax_loss_layer.cpp:14-73 alone reads it",
+        normalize_type="happynear/caffe-windows src/caffe/layers/softmax_loss_layer.cpp:14-73 alone reads it",
+        label_smooth_factor="happynear/caffe-windows src/caffe/layers/softmax_loss_layer.cpp:14-73 alone reads it",
+    )
 
     def setup(self) -> None:
         self.over = self.axis(self.param.axis)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..prototxt.message import Message
 from .base import LayerType, count, register
+from .fields import Fields
 from .pooling import Pooling
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ class SPP(LayerType):
     """
 
     param_name = "spp_param"
+    fields = Fields(
+        "pyramid_height pool",
+        engine="BVLC/caffe src/caffe/layers/spp_layer.cpp: the pooling layers inside do not get it",
+    )
 
     def setup(self) -> None:
         shape, height = self.bottoms[0], self.param.pyramid_height

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import boxes as box_ops
 from .base import LayerType, register
+from .fields import Fields
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -161,6 +162,12 @@ class YoloDetectionOutput(YoloOutput):
     """
 
     param_name = "yolo_detection_output_param"
+    fields = Fields(
+        "num_classes num_box confidence_threshold nms_threshold biases",
+        side="eric612/MobileNet-YOLO src/caffe/layers/yolo_detection_output_layer.cpp:163: unread",
+        coords="eric612/MobileNet-YOLO src/caffe/layers/yolo_detection_output_layer.cpp:167: unread",
+        label_map_file="eric612/MobileNet-YOLO src/caffe/layers/yolo_detection_output_layer.cpp: names of classes, for pictures",
+    )
     n_bottoms: ClassVar[tuple[int, int | None]] = (1, 2)
     inclusive = True
 
@@ -189,6 +196,7 @@ class Yolov3DetectionOutput(YoloOutput):
     """
 
     param_name = "yolov3_detection_output_param"
+    fields = Fields("num_classes num_box confidence_threshold nms_threshold biases anchors_scale mask_group_num mask")
 
     def setup(self) -> None:
         p, n = self.param, len(self.bottoms)

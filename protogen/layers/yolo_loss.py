@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from .base import LayerType, Shape, count, register
+from .fields import Fields
 from .loss import Loss, legacy, straight_through
 
 if TYPE_CHECKING:
@@ -290,6 +291,16 @@ class RegionLoss(GridLoss):
     """
 
     param_name = "region_loss_param"
+    fields = Fields(
+        "num_class bias_match num rescore object_scale class_scale noobject_scale coord_scale thresh biases",
+        side="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:133: unread",
+        softmax="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:138: unread",
+        jitter="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp: unread",
+        absolute="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:166: unread",
+        random="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:168: unread",
+        softmax_tree="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp: unread",
+        class_map="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:141: read into a table that nothing uses",
+    )
 
     def setup(self) -> None:
         super().setup()
@@ -368,6 +379,12 @@ class Yolov3(GridLoss):
     """
 
     param_name = "yolov3_param"
+    fields = Fields(
+        "num_class num object_scale class_scale coord_scale thresh anchors_scale biases mask use_logic_gradient use_focal_loss "
+        "iou_loss iou_normalizer iou_thresh max_delta accumulate label_smooth_eps",
+        side="eric612/MobileNet-YOLO src/caffe/layers/yolov3_layer.cpp:411: the map's own size counts",
+        noobject_scale="eric612/MobileNet-YOLO src/caffe/layers/yolov3_layer.cpp:415: unread",
+    )
 
     def setup(self) -> None:
         super().setup()
@@ -492,6 +509,13 @@ class YoloSeg(Loss):
     """
 
     param_name = "yolo_seg_param"
+    fields = Fields(
+        "object_scale",
+        num_class="eric612/MobileNet-YOLO src/caffe/layers/yolo_seg.cpp:40: unread",
+        class_scale="eric612/MobileNet-YOLO src/caffe/layers/yolo_seg.cpp:39: unread",
+        use_logic_gradient="eric612/MobileNet-YOLO src/caffe/layers/yolo_seg.cpp:36: unread",
+        use_hardsigmoid="eric612/MobileNet-YOLO src/caffe/layers/yolo_seg.cpp:37: unread",
+    )
     n_bottoms = (3, 3)
     index_bottoms: ClassVar[tuple[int, ...]] = (1, 2)
 

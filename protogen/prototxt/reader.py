@@ -43,7 +43,8 @@ def load(
         phase: "TEST" or "TRAIN"; with `level` and `stages`, selects layers by their include/exclude rules.
         inputs: shapes of inputs by blob name: {"data": (1, 3, 224, 224)}.
         strict: refuse fields the schema lacks (True), or warn of them and keep them (False). By default those inside a layer are
-            kept, except what looks like a misspelt field.
+            kept, except what looks like a misspelt field. Converting refuses layers with fields that would change their numbers
+            and that protogen does not compute, known to the schema or not; only False converts as if these were not there.
 
     Raises:
         ParseError: the text is not a prototxt; the message has file:line:column.
@@ -83,7 +84,7 @@ def loads(
     {'x': (1, 2)}
     """
     definition = read_definition(text, source, strict)
-    net = Net(definition, phase=phase, inputs=inputs, level=level, stages=stages, source=source)
+    net = Net(definition, phase=phase, inputs=inputs, level=level, stages=stages, source=source, strict=strict)
     if weights is not None:
         net.weights.load(weights)
     return net

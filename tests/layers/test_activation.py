@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import protogen
-from protogen.errors import LayerError
+from protogen.errors import ConversionError, LayerError
+from tests.layers import forms
 
 OPSETS = (11, 13, 18, 21)
 
@@ -266,3 +267,31 @@ def test_other_dtypes_work(layer: str) -> None:
     y = net.to_torch().double()(x.double())
     assert y.dtype == torch.float64
     np.testing.assert_allclose(y.numpy(), torch_outputs(net, [x])[0], rtol=1e-5)
+
+
+def dropout(param: str, phase: str) -> protogen.Net:
+    return forms.net_of(
+        f'type: "Dropout" bottom: "a" top: "y" dropout_param {{ dropout_ratio: 0.75 {param} }}', (4, 5000), phase=phase
+    )
+
+
+@pytest.mark.parametrize(("param", "train", "test"), [("", 4, 1), ("sqrt_scale: true", 2, 1), ("scale_train: false", 1, 0.25)])
+def test_dropouts_factors_are_those_of_its_fork(param: str, train: float, test: float) -> None:
+    x = torch.ones(4, 5000)
+    kept = dropout(param, "TRAIN").to_torch()(x)
+    assert set(kept.unique().tolist()) == {0, train}
+    assert 0.2 < (kept > 0).float().mean() < 0.3
+    assert dropout(param, "TEST").to_torch()(x).unique().tolist() == [test]
+
+
+def test_segnets_dropout_that_samples_in_test_is_random_in_pytorch_and_refused_for_onnx() -> None:
+    net = dropout("sample_weights_test: true", "TEST")
+    assert set(net.to_torch()(torch.ones(4, 5000)).unique().tolist()) == {0, 4}
+    assert set(net.to_torch(fold=True)(torch.ones(4, 5000)).unique().tolist()) == {0, 4}
+    with pytest.raises(ConversionError, match="draws random numbers in TEST, too"):
+        net.to_onnx()
+
+
+def test_sqrt_scale_without_a_scale_is_refused() -> None:
+    with pytest.raises(LayerError, match="nothing to scale"):
+        dropout("scale_train: false sqrt_scale: true", "TRAIN")

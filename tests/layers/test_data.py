@@ -275,3 +275,21 @@ def test_there_are_as_many_labels_as_images_in_memory() -> None:
 def test_labels_that_are_maps_or_boxes(layer: str, label: tuple[int, ...]) -> None:
     net = protogen.loads(f'layer {{ name: "d" top: "x" top: "y" {layer} }}', inputs={"x": (2, 3, 8, 9)})
     assert net.shapes == {"x": (2, 3, 8, 9), "y": label}
+
+
+@pytest.mark.parametrize(("background", "labels"), [(0, [1, 2]), (1, [0, 2])])
+def test_the_background_has_no_boxes_to_find(background: int, labels: list[int]) -> None:
+    rows = evaluate(f"num_classes: 3 background_label_id: {background}", [[-1] * 7], [[-1] * 8])
+    assert [row[1] for row in rows[:2]] == labels
+
+
+@pytest.mark.parametrize(("threshold", "hit"), [(0.6, 1), (0.9, 0)])
+def test_overlap_threshold_decides_what_is_true(threshold: float, hit: int) -> None:
+    found, truth = [[0, 1, 0.5, 0.1, 0.1, 0.5, 0.5]], [[0, 1, 0, 0.1, 0.1, 0.5, 0.6, 0]]  # they overlap by 0.8
+    assert evaluate(f"num_classes: 2 overlap_threshold: {threshold}", found, truth)[1][3:] == [hit, 1 - hit]
+
+
+def test_comparing_pixels_is_refused() -> None:
+    net = net_of(EVALUATE % 'num_classes: 2 name_size_file: "sizes.txt"', (1, 1, 1, 7), (1, 1, 1, 8))
+    with pytest.raises(protogen.ProtogenError, match=r"name_size_file is not computed"):
+        net.to_torch()

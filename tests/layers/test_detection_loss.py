@@ -477,3 +477,11 @@ def test_box_annotator_refuses(old: str, new: str, why: str) -> None:
     with pytest.raises(LayerError, match=why) as error:
         protogen.loads(OHEM.replace(old, new), phase="TRAIN")
     assert "'op'" in str(error.value)
+
+
+@pytest.mark.parametrize(("old", "new"), [("true", "VALID"), ("false", "BATCH_SIZE")])
+def test_normalize_is_the_old_spelling_of_normalization(old: str, new: str) -> None:
+    values = [torch.tensor(value) for value in case(4)]
+    texts = [layer("", more=f"loss_param {{ {param} }}") for param in (f"normalize: {old}", f"normalization: {new}")]
+    first, second = (protogen.loads(text).to_torch()(*values) for text in texts)
+    assert first.item() == second.item() > 0

@@ -23,6 +23,11 @@ AWKWARD = [
     "kernel_h: 3 kernel_w: 2 stride_h: 1 stride_w: 3 pad_h: 0 pad_w: 1",
     "kernel_size: 3 stride: 2 round_mode: FLOOR",
     "kernel_size: 3 stride: 2 ceil_mode: false",
+    "kernel_size: 3 stride: 2 torch_pooling: true",
+    "kernel_size: 2 stride: 2 pad: 1 torch_pooling: true",
+    "kernel_size: 3 stride: 2 pad: 1 avg_include_pad: false",
+    "kernel_size: 3 stride: 1 pad: 1 avg_include_pad: false",
+    "kernel_h: 3 kernel_w: 2 stride_h: 1 stride_w: 3 pad_h: 2 pad_w: 1 avg_include_pad: false torch_pooling: true",
     "kernel_size: 8 stride: 4",  # larger than the image: one clipped window
     "global_pooling: true",
 ]
@@ -51,6 +56,8 @@ def window_loop(net, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
             top, left = i * op.stride[0] - op.pad[0], j * op.stride[1] - op.pad[1]
             bottom, right = min(top + kernel[0], height + op.pad[0]), min(left + kernel[1], width + op.pad[1])
             area = (bottom - top) * (right - left)
+            if not op.param.avg_include_pad:
+                area = (min(bottom, height) - max(top, 0)) * (min(right, width) - max(left, 0))
             rows, columns = range(max(top, 0), min(bottom, height)), range(max(left, 0), min(right, width))
             places = [(r, k) for r in rows for k in columns]
             total = np.zeros((n, c))

@@ -133,3 +133,17 @@ def test_the_size_follows_the_bottoms(net: protogen.Net, sizes: list[tuple[int, 
         twin = protogen.loads(net.to_prototxt(), inputs={name: shapes[name] for name in net.inputs})
         values = values_for(twin)
         assert_same(by_onnx(net, values, opset=opset, dynamic_batch=True, dynamic_size=True), by_torch(twin, values))
+
+
+@pytest.mark.parametrize(("param", "size"), [("stride: 3", (3, 3)), ("stride_h: 1 stride_w: 3", (1, 3)), ("stride_w: 3", (2, 3))])
+def test_atcs_upsample_repeats_by_stride_and_multiplies_by_scale(param: str, size: tuple[int, int]) -> None:
+    net = net_of(f'type: "Upsample" bottom: "a" top: "y" upsample_param {{ scale: 0.5 {param} }}', (2, 3, 4, 2))
+    values = values_for(net)
+    assert_same(by_torch(net, values), [0.5 * values["a"].repeat(size[0], 2).repeat(size[1], 3)])
+    check_every_form(net)
+
+
+def test_atcs_upsample_of_stride_1_still_multiplies() -> None:
+    net = net_of('type: "Upsample" bottom: "a" top: "y" upsample_param { stride: 1 scale: 2 }', (1, 2, 2, 2))
+    values = values_for(net)
+    assert_same([net.to_torch(fold=True)(torch.tensor(values["a"])).numpy()], [2 * values["a"]])

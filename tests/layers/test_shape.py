@@ -152,3 +152,12 @@ def test_reorg_reverse_puts_channel_groups_side_by_side() -> None:
     net = net_of(ONE + 'type: "Reorg" reorg_param { stride: 2 reverse: true }', (1, 4, 1, 1))
     made = by_torch(net, {"a": np.arange(4, dtype=np.float32).reshape(1, 4, 1, 1)})[0]
     assert made.tolist() == [[[[0, 1], [2, 3]]]]
+
+
+def test_im2col_takes_pairs_for_lists() -> None:
+    pair, both = (net_of(f'type: "Im2col" bottom: "a" top: "y" convolution_param {{ {param} }}', (1, 2, 7, 8)) for param in (
+        "kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 3 pad_h: 1 pad_w: 0",
+        "kernel_size: 3 kernel_size: 2 stride: 2 stride: 3 pad: 1 pad: 0",
+    ))  # fmt: skip
+    values = values_for(pair)
+    assert np.array_equal(by_torch(pair, values)[0], by_torch(both, values)[0])

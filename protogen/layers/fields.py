@@ -1,0 +1,139 @@
+"""Which of a layer's fields count: each is computed, shown to be inert, or refused by name when the net is converted.
+
+A type declares its `Fields`. A field that is not among them is refused as soon as a file sets it to something else than its
+default, and so is one that no schema knows: a fork that reads it would give other numbers.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from ..errors import ConversionError, ProtogenWarning
+from ..prototxt.message import Message
+
+if TYPE_CHECKING:
+    from .base import LayerType
+
+MAX_LISTED = 20  # refusals in one error message
+# Read by the net itself (names, rules, weights, losses), whatever the layer's type.
+COMMON = frozenset(
+    ("name", "type", "bottom", "top", "phase", "loss_weight", "param", "blobs", "propagate_down", "include", "exclude")
+)
+# Fields of every layer that only say where, how fast or how precisely the same numbers are computed.
+INERT: Mapping[str, str] = {
+    "debug": "NVIDIA/caffe src/caffe/net.cpp: prints statistics",
+    "cudnn_math_override": "NVIDIA/caffe src/caffe/layers/cudnn_conv_layer.cpp: the precision of cuDNN's sums",
+    "forward_type": "NVIDIA/caffe src/caffe/net.cpp: the type that activations are stored in",
+    "backward_type": "NVIDIA/caffe src/caffe/net.cpp: the type that gradients are stored in",
+    "forward_math": "NVIDIA/caffe src/caffe/layer.cpp: the precision of the forward pass",
+    "backward_math": "NVIDIA/caffe src/caffe/layer.cpp: the precision of the backward pass",
+    "engine": "intel/caffe src/caffe/layer_factory.cpp: the library that computes",
+    "reshape_every_iter": "intel/caffe src/caffe/layer.cpp: when buffers are laid out anew",
+    "multinode": "intel/caffe src/caffe/multinode: how work is split over machines",
+    "mn_grad_compress_param": "intel/caffe src/caffe/multinode: how gradients travel between machines",
+}
+# Messages of LayerParameter that change what layers of other types compute.
+MODIFIERS = frozenset(("quantization_param", "trt_param"))
+_KNOWN_WHOLE = frozenset(("FillerParameter", "BlobShape"))  # see weights/fillers.py
+
+
+class Fields:
+    """The fields of a layer type's own message (`LayerType.param_name`) that its class knows.
+
+    Args:
+        computed: names of the fields that count, separated by blanks.
+        inert: fields that change no result, each with the fork, file and line that shows it.
+
+    >>> fields = Fields("negative_slope", engine="BVLC/caffe src/caffe/layer_factory.cpp:197").also("loss_param", "normalize")
+    >>> sorted(fields.computed("relu_param")), sorted(fields.inert("relu_param"))
+    (['loss_param.normalize', 'relu_param.negative_slope'], ['relu_param.engine'])
+    """
+
+    def __init__(self, computed: str = "", /, **inert: str) -> None:
+        self._parts: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {"": (tuple(computed.split()), inert)}
+
+    def also(self, message: str, computed: str = "", /, **inert: str) -> Fields:
+        """These and fields of another message of the layer, or of one inside the own message (".nms_param").
+
+        Args:
+            message: its name in LayerParameter, or its path after a dot within the own message.
+            computed, inert: as for the own message.
+        """
+        twin = Fields()
+        twin._parts = {**self._parts, message: (tuple(computed.split()), inert)}
+        return twin
+
+    def but(self, computed: str = "", /, **inert: str) -> Fields:
+        """These with more fields of the own message, for a subclass; an inert one no longer counts as computed."""
+        names, idle = self._parts[""]
+        twin = Fields()
+        kept = tuple(name for name in (*names, *computed.split()) if name not in inert)
+        twin._parts = {**self._parts, "": (kept, {**idle, **inert})}
+        return twin
+
+    def computed(self, own: str) -> frozenset[str]:
+        """Paths of the fields that count, within LayerParameter; `own` is the name of the own message."""
+        return frozenset(f"{_path(own, part)}.{name}" for part, (names, _) in self._parts.items() for name in names)
+
+    def inert(self, own: str) -> dict[str, str]:
+        """What shows that a field changes nothing, by its path within LayerParameter."""
+        parts = self._parts.items()
+        return {f"{_path(own, part)}.{name}": proof for part, (_, inert) in parts for name, proof in inert.items()}
+
+    def messages(self, own: str) -> set[str]:
+        """Names of the messages of LayerParameter whose fields count."""
+        return {_path(own, part).partition(".")[0] for part in self._parts}
+
+
+def _path(own: str, part: str) -> str:
+    return own + part if part.startswith(".") or not part else part
+
+
+def unknown_fields(op: LayerType) -> list[str]:
+    """Paths of the fields set in a layer's prototxt that its type neither computes nor knows to be inert.
+
+    A known field that holds its default counts as not set.
+    """
+    if op.is_input:
+        return []  # whatever a data layer would read or do, its blobs are fed from outside
+    own, fields = op.param_name or "", op.known_fields()
+    known = {*COMMON, *INERT, *fields.inert(own), *fields.computed(own)}
+    read = {*fields.messages(own), *MODIFIERS}
+    return [path for path in _set_fields(op.layer.message, known) if "." not in path or path.partition(".")[0] in read]
+
+
+def _set_fields(message: Message, known: set[str], prefix: str = "") -> Iterator[str]:
+    """Paths of the fields of a message, and of messages in it, that are not `known` and differ from their defaults."""
+    for name, value in message.fields():
+        path, field = prefix + name, message.descriptor.fields.get(name) if message.descriptor else None
+        if path in known or (field is not None and field.kind != "message" and value == field.default):
+            continue
+        if field is None or field.kind != "message" or field.message_type.name in _KNOWN_WHOLE:
+            yield path
+            continue
+        for part in value if field.repeated else [value]:
+            yield from _set_fields(part, known, path + ".")
+
+
+def require_computed(ops: Iterable[LayerType], strict: bool | None) -> None:
+    """Refuse to convert layers whose prototxt sets fields that change their results and that protogen does not compute.
+
+    Args:
+        ops: the layers to convert.
+        strict: how the net was read; False ignores such fields, with a `ProtogenWarning`.
+
+    Raises:
+        ConversionError: some layer has such a field; all of them are named.
+    """
+    problems = [f"{op.label}: {refusal}" for op in ops for refusal in op.refusals()]
+    if not problems:
+        return
+    if strict is False:
+        for problem in problems:
+            warnings.warn(f"{problem}; it is ignored", ProtogenWarning, stacklevel=4)
+        return
+    rest = len(problems) - MAX_LISTED
+    listed = problems[:MAX_LISTED] + ([f"and {rest} more"] if rest > 0 else [])
+    raise ConversionError("\n".join([*listed, "to convert as if these fields were not there: --no-strict, or strict=False"]))

@@ -1,0 +1,77 @@
+"""BatchNorm's fields of forks: happynear's disable_mean and disable_variance, Intel's fused ReLU and sub-batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import protogen
+from tests.layers.forms import assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
+
+X = (4, 3, 5, 2)
+MEAN, VARIANCE = np.array([0.5, -1, 2], np.float32), np.array([2, 0.5, 1], np.float32)
+
+
+def batch_norm(param: str, phase: str = "TEST") -> protogen.Net:
+    net = net_of(f'type: "BatchNorm" bottom: "a" top: "y" batch_norm_param {{ {param} }}', X, phase=phase)
+    net.weights["op"] = [4 * MEAN, 4 * VARIANCE, np.array([4], np.float32)]
+    return net
+
+
+def per_channel(values: np.ndarray) -> np.ndarray:
+    return values.reshape(1, 3, 1, 1)
+
+
+@pytest.mark.parametrize(("centres", "divides"), [(False, True), (True, False), (False, False)])
+def test_stored_statistics_that_are_disabled_are_left_out(centres: bool, divides: bool) -> None:
+    net = batch_norm(f"disable_mean: {str(not centres).lower()} disable_variance: {str(not divides).lower()}")
+    values = values_for(net)
+    expected = values["a"] - per_channel(MEAN) * centres
+    if divides:
+        expected = expected / np.sqrt(per_channel(VARIANCE) + 1e-5)
+    assert_same(by_torch(net, values), [expected])
+    check_every_form(net)
+
+
+@pytest.mark.parametrize(("centres", "divides"), [(False, True), (True, False)])
+def test_the_batchs_statistics_that_are_disabled_are_neither_used_nor_stored(centres: bool, divides: bool) -> None:
+    net = batch_norm(f"disable_mean: {str(not centres).lower()} disable_variance: {str(not divides).lower()}", phase="TRAIN")
+    module, x = net.to_torch(), values_for(net)["a"].astype(np.float64)
+    mean = x.mean((0, 2, 3), keepdims=True) * centres
+    variance = ((x - mean) ** 2).mean((0, 2, 3), keepdims=True)  # of the squares themselves where the mean stays in
+    expected = (x - mean) / (np.sqrt(variance + 1e-5) if divides else 1)
+    np.testing.assert_allclose(module(torch.tensor(x, dtype=torch.float32)).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
+    sums, squares, factor = (blob.numpy() for blob in module.caffe_params("op"))
+    f, m = np.float32(0.999), 40
+    np.testing.assert_allclose(sums, f * 4 * MEAN + mean.ravel() if centres else 4 * MEAN, rtol=1e-5)
+    np.testing.assert_allclose(squares, f * 4 * VARIANCE + variance.ravel() * m / (m - 1) if divides else 4 * VARIANCE, rtol=1e-5)
+    assert factor[0] == pytest.approx(f * 4 + 1)
+
+
+def test_use_global_stats_false_in_test_takes_the_batchs() -> None:
+    check_every_form(batch_norm("use_global_stats: false disable_mean: true"), batch=None)
+    check_every_form(batch_norm("use_global_stats: false disable_variance: true relu: true"), batch=None)
+
+
+def test_disabled_statistics_do_not_go_with_nvidias_form() -> None:
+    with pytest.raises(protogen.ProtogenError, match="do not go with scale_bias"):
+        net_of('type: "BatchNorm" bottom: "a" top: "y" batch_norm_param { scale_bias: true disable_mean: true }', X)
+
+
+def test_a_fused_relu_follows_and_is_not_folded_away() -> None:
+    net, plain = batch_norm("relu: true"), batch_norm("")
+    values = values_for(net)
+    expected = [np.maximum(by_torch(plain, values)[0], 0)]
+    assert_same(by_torch(net, values), expected)
+    assert_same([net.to_torch(fold=True)(torch.tensor(values["a"])).detach().numpy()], expected)
+    assert_same(by_onnx(net, values), expected)
+    check_every_form(net)
+
+
+@pytest.mark.parametrize("field", ["stats_batch_size: 2", "update_global_stats: true"])
+def test_fields_that_only_count_in_training_are_refused_there_and_idle_in_inference(field: str) -> None:
+    values = values_for(batch_norm(""))
+    assert_same(by_torch(batch_norm(field), values), by_torch(batch_norm(""), values))
+    with pytest.raises(protogen.ProtogenError, match=field.partition(":")[0] + " is not computed"):
+        batch_norm(field, phase="TRAIN").to_torch()

@@ -1,0 +1,112 @@
+"""Convolutions beyond the reference cases: spellings of one setting, DeepLab's hole, Intel's fused ReLU, depthwise forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import protogen
+from protogen.errors import LayerError
+from tests.layers.forms import assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
+
+X = (2, 4, 9, 8)
+TYPES = ("Convolution", "DepthwiseConvolution", "Deconvolution", "ConvolutionDepthwise")
+FILLED = 'weight_filler { type: "gaussian" std: 1 } bias_filler { type: "constant" value: 0.5 }'
+
+
+def convolution(param: str, type: str = "Convolution", shape: tuple[int, ...] = X, bottoms: str = 'bottom: "a" top: "y"'):
+    text = f'type: "{type}" {bottoms} convolution_param {{ num_output: 4 {FILLED} {param} }}'
+    return net_of(text, *[shape] * bottoms.count("bottom"))
+
+
+@pytest.mark.parametrize("type", TYPES)
+@pytest.mark.parametrize(
+    ("pair", "list"),
+    [
+        ("kernel_h: 3 kernel_w: 2", "kernel_size: 3 kernel_size: 2"),
+        ("kernel_size: 3 pad_h: 1 pad_w: 2", "kernel_size: 3 pad: 1 pad: 2"),
+        ("kernel_size: 3 stride_h: 2 stride_w: 3", "kernel_size: 3 stride: 2 stride: 3"),
+        ("kernel_size: 2 hole_h: 2 hole_w: 3", "kernel_size: 2 dilation: 2 dilation: 3"),
+        ("kernel_size: 3 hole: 2", "kernel_size: 3 dilation: 2"),
+    ],
+)
+def test_one_setting_has_several_spellings(type: str, pair: str, list: str) -> None:
+    nets = [convolution(param, type).fill(3) for param in (pair, list)]
+    values = values_for(nets[0])
+    first, second = (by_torch(net, values) for net in nets)
+    assert nets[0].ops[-1].macs == nets[1].ops[-1].macs
+    assert np.array_equal(first[0], second[0])
+
+
+def test_hole_spreads_the_kernel_as_in_deeplabs_first_caffe() -> None:
+    net = convolution("kernel_size: 3 hole: 2 pad: 2 bias_term: false").fill(1)
+    values, weight = values_for(net), net.weights["op"][0]
+    padded = np.pad(values["a"], [(0, 0), (0, 0), (2, 2), (2, 2)]).astype(np.float64)
+    expected = np.zeros((2, 4, 9, 8))
+    for i in range(3):
+        for j in range(3):
+            expected += np.einsum("nchw,oc->nohw", padded[:, :, 2 * i : 2 * i + 9, 2 * j : 2 * j + 8], weight[:, :, i, j])
+    np.testing.assert_allclose(by_torch(net, values)[0], expected, rtol=1e-4, atol=1e-5)
+    check_every_form(net)
+
+
+def test_hole_and_dilation_together_are_refused() -> None:
+    with pytest.raises(LayerError, match="either dilation or hole"):
+        convolution("kernel_size: 3 hole: 2 dilation: 2")
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.25])
+def test_a_fused_relu_follows_the_convolution(slope: float) -> None:
+    net, plain = (convolution(f"kernel_size: 3 {relu}").fill(2) for relu in (f"relu: true negative_slope: {slope}", ""))
+    values = values_for(net)
+    linear = by_torch(plain, values)[0]
+    assert_same(by_torch(net, values), [np.where(linear > 0, linear, slope * linear)])
+    check_every_form(net)
+
+
+def test_a_slope_without_relu_changes_nothing() -> None:
+    net, plain = (convolution(f"kernel_size: 3 {param}").fill(2) for param in ("negative_slope: 0.5", ""))
+    values = values_for(net)
+    assert np.array_equal(by_torch(net, values)[0], by_torch(plain, values)[0])
+
+
+@pytest.mark.parametrize("type", ["Deconvolution", "ConvolutionDepthwise"])
+def test_a_fused_relu_is_refused_where_intel_fuses_none(type: str) -> None:
+    with pytest.raises(protogen.ProtogenError, match=r"layer 'op' .*: convolution_param\.relu is not computed"):
+        convolution("kernel_size: 3 relu: true", type).to_torch()
+
+
+def test_a_scale_behind_a_fused_relu_is_not_folded_into_the_weights() -> None:
+    net = protogen.loads(f"""
+        layer {{ name: "a" type: "Input" top: "a" input_param {{ shape {{ dim: 1 dim: 4 dim: 5 dim: 5 }} }} }}
+        layer {{ name: "c" type: "Convolution" bottom: "a" top: "c"
+                 convolution_param {{ num_output: 3 kernel_size: 3 relu: true {FILLED} }} }}
+        layer {{ name: "s" type: "Scale" bottom: "c" top: "s" scale_param {{ filler {{ type: "constant" value: -2 }} }} }}
+    """).fill()
+    values = values_for(net)
+    plain = by_torch(net, values)[0]
+    assert plain.min() < 0 >= plain.max()
+    assert_same([net.to_torch(fold=True)(torch.tensor(values["a"])).detach().numpy()], [plain])
+    assert_same(by_onnx(net, values), [plain])
+
+
+@pytest.mark.parametrize("type", ["Convolution", "DepthwiseConvolution", "Deconvolution"])
+def test_axis_makes_the_axes_before_it_batch_axes(type: str) -> None:
+    net = convolution("kernel_size: 3 axis: 2", type, (2, 3, 4, 6, 5)).fill(1)
+    flat = convolution("kernel_size: 3", type, (6, 4, 6, 5))
+    flat.weights["op"] = net.weights["op"]
+    values = values_for(net)
+    expected = by_torch(flat, {"a": values["a"].reshape(6, 4, 6, 5)})[0]
+    assert_same(by_torch(net, values), [expected.reshape(2, 3, *expected.shape[1:])])
+
+
+@pytest.mark.parametrize("param", ["num_output: 7", "group: 3"])
+def test_depthwise_types_take_their_channels_from_the_bottom(param: str) -> None:
+    texts = [
+        f'type: "ConvDepthwise" bottom: "a" top: "y" convolution_param {{ {p} kernel_size: 3 {FILLED} }}' for p in (param, "")
+    ]
+    net, plain = (net_of(text, X).fill(5) for text in texts)
+    values = values_for(net)
+    assert net.param_shapes == {"op": [(4, 1, 3, 3), (4,)]}
+    assert np.array_equal(by_torch(net, values)[0], by_torch(plain, values)[0])
