@@ -37,6 +37,7 @@ class BatchNorm(LayerType):
     """
 
     param_name = "batch_norm_param"
+    keeps_place = True
 
     def setup(self) -> None:
         p = self.param

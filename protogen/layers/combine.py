@@ -18,6 +18,7 @@ class Concat(LayerType):
     """Blobs joined along an axis (1: channels); all other axes must agree (caffe/layers/concat_layer.cpp)."""
 
     param_name = "concat_param"
+    keeps_place = True
     n_bottoms = (1, None)
 
     def setup(self) -> None:
@@ -48,6 +49,7 @@ class Eltwise(LayerType):
     """Sum (with a `coeff` per bottom), product or maximum of blobs of one shape (caffe/layers/eltwise_layer.cpp)."""
 
     param_name = "eltwise_param"
+    keeps_place = True
     n_bottoms = (2, None)
 
     def setup(self) -> None:

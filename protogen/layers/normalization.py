@@ -25,6 +25,7 @@ class LRN(LayerType):
     """
 
     param_name = "lrn_param"
+    keeps_place = True
 
     def setup(self) -> None:
         p, shape = self.param, self.bottoms[0]
@@ -72,6 +73,8 @@ class LRN(LayerType):
 
 class FourAxes(LayerType):
     """A layer whose top has the four axes (N, C, H, W); a bottom with fewer gets axes of size 1 behind them."""
+
+    keeps_place = True
 
     def setup(self) -> None:
         self.check_axes(0)
@@ -222,6 +225,8 @@ def _onnx_norm(graph: OnnxGraph, x: str, axes: Sequence[int], eps: float) -> str
 @register("L2Normalization")
 class L2Normalization(LayerType):
     """x / sqrt(sum of squares) over everything but the batch (l2normalization_layer.cpp of several forks); no eps."""
+
+    keeps_place = True
 
     def setup(self) -> None:
         shape = self.bottoms[0]

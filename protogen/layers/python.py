@@ -134,6 +134,7 @@ class SpatialDropout(LayerType):
     """
 
     param_name = "python_param"
+    keeps_place = True
 
     def setup(self) -> None:
         given = arguments(self.layer)

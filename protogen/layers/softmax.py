@@ -18,6 +18,7 @@ class Softmax(LayerType):
     """exp(x) / sum of exp(x) along an axis (1: channels)."""
 
     param_name = "softmax_param"
+    keeps_place = True
 
     def setup(self) -> None:
         self.over = self.axis(self.param.axis)
