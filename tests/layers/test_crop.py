@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from protogen import NetBuilder, NetError, ProtogenError, ProtogenWarning
 from protogen.convert.cut import without_measures
 from protogen.convert.fold import folded
 from protogen.errors import LayerError
+from protogen.layers.base import _REGISTRY
 from protogen.prototxt.reader import read_definition, read_source
 from tests.corpus import CORPUS, fill_as_seeded, needs_corpus, needs_oracle, samples, seeded
 from tests.corpus_shapes import assumed_shapes
@@ -345,7 +345,22 @@ def test_autocrop_without_offsets_is_refused() -> None:
         protogen.loads(text)
 
 
-def test_diff_takes_offsets_that_follow_for_stated_ones(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("stays", "expected"), [(True, "at offset 5, "), (False, r"nothing tells where layer 'own' \(Own\)")])
+def test_a_type_of_ones_own_says_whether_pixels_stay(monkeypatch: pytest.MonkeyPatch, stays: bool, expected: str) -> None:
+    class Own(protogen.LayerType):
+        keeps_place = stays
+
+        def setup(self) -> None:
+            self.tops = [self.bottoms[0]]
+
+    monkeypatch.setitem(_REGISTRY, "Own", Own)
+    own = 'layer { name: "own" type: "Own" bottom: "c1" top: "own" }'
+    with pytest.warns(ProtogenWarning) as warned:
+        protogen.loads(CASE + own + CROP % ("own", "img"))
+    assert re.search(expected, str(warned[-1].message))
+
+
+def test_diff_takes_offsets_that_follow_for_stated_ones() -> None:
     from protogen.report.diff import diff
 
     net = aligned(CASE)
