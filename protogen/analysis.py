@@ -5,14 +5,17 @@ As Caffe's `Net::Init` and `AppendTop`/`AppendBottom` (caffe/net.cpp) do it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .errors import NetError, did_you_mean
+from .errors import NetError, ProtogenWarning, did_you_mean
 from .layer import Layer
 from .layers.base import LayerType, Shape, definition_for, load_entry_points
 from .prototxt.message import Message
 from .prototxt.phase import wanted
+
+CROP_RULES = ("aligned", "bvlc")  # where a Crop without crop_param begins: see `Net`
 
 
 class Analysis:
@@ -24,16 +27,29 @@ class Analysis:
         shapes: blob shapes in the order the blobs are made, None where unknown.
         outputs: blobs that nothing reads (see there for nets without any).
         sources: the input layers among `ops`.
+        crop: the rule for layers of type Crop without `crop_param`, see `Net`.
+        warned: texts of the warnings about where layers stand, which are not given twice.
     """
 
-    def __init__(self, phase: str, input_shapes: Mapping[str, Shape], inactive: Mapping[str, Message] | None = None) -> None:
+    def __init__(
+        self,
+        phase: str,
+        input_shapes: Mapping[str, Shape],
+        inactive: Mapping[str, Message] | None = None,
+        crop: str = "aligned",
+        warned: set[str] | None = None,
+    ) -> None:
+        if crop not in CROP_RULES:
+            raise NetError(f"unknown rule {crop!r} for Crop{did_you_mean(crop, CROP_RULES)} (known: {', '.join(CROP_RULES)})")
         self.phase, self.input_shapes, self._inactive = phase, input_shapes, inactive or {}
+        self.crop, self.warned = crop, set() if warned is None else warned
         self.layers: list[Layer] = []
         self.ops: list[LayerType | None] = []
         self._like: dict[Any, LayerType] = {}
         self.sources: list[LayerType] = []
         self.shapes: dict[str, Shape | None] = {}
         self.makers: dict[str, Layer] = {}
+        self._first_makers: dict[str, LayerType] = {}
         self.learnable: dict[str, Layer] = {}
         self._unread: dict[str, None] = {}
 
@@ -57,9 +73,9 @@ class Analysis:
 
     def copy(self) -> Analysis:
         """A copy that further `add`s to either one leave the other alone."""
-        twin = Analysis(self.phase, self.input_shapes, self._inactive)
+        twin = Analysis(self.phase, self.input_shapes, self._inactive, self.crop, set(self.warned))
         twin.layers, twin.ops, twin.sources = list(self.layers), list(self.ops), list(self.sources)
-        twin.shapes, twin.makers = dict(self.shapes), dict(self.makers)
+        twin.shapes, twin.makers, twin._first_makers = dict(self.shapes), dict(self.makers), dict(self._first_makers)
         twin.learnable, twin._unread = dict(self.learnable), dict(self._unread)
         return twin
 
@@ -85,6 +101,7 @@ class Analysis:
             op = self._set_up(definition, layer, bottoms, like)
             if op.is_input:
                 self._feed(op)
+            self._place(op)
         tops = op.tops if op is not None else [None] * len(layer.tops)
         for bottom in layer.bottoms:
             self._unread.pop(bottom, None)
@@ -107,6 +124,15 @@ class Analysis:
             op = self._like[key] = definition(layer, bottoms, self.phase)
             return op
         return op.for_layer(layer)
+
+    def _place(self, op: LayerType) -> None:
+        """Let it take what follows from the layers before it, and be known as the maker of its tops."""
+        warning = op.place(self._first_makers, self.crop)
+        for top in op.layer.tops:
+            self._first_makers.setdefault(top, op)
+        if warning and warning not in self.warned:
+            self.warned.add(warning)
+            warnings.warn(warning, ProtogenWarning, stacklevel=2)
 
     def _feed(self, op: LayerType) -> None:
         self.sources.append(op)
@@ -157,10 +183,18 @@ class Analysis:
         return f"no layer before it makes its bottom {bottom!r}{did_you_mean(bottom, self.shapes)}"
 
 
-def analyse(layers: Sequence[Layer], inactive: Mapping[str, Message], phase: str, input_shapes: Mapping[str, Shape]) -> Analysis:
+def analyse(
+    layers: Sequence[Layer],
+    inactive: Mapping[str, Message],
+    phase: str,
+    input_shapes: Mapping[str, Shape],
+    crop: str = "aligned",
+    warned: set[str] | None = None,
+) -> Analysis:
     """Set up `layers` in order and infer every blob's shape; unknown types leave unknown shapes behind them.
 
-    `inactive` are layers outside this state, by their tops: messages about a bottom that nothing makes name them.
+    `inactive` are layers outside this state, by their tops: messages about a bottom that nothing makes name them. For `crop`
+    and `warned` see `Analysis`.
 
     Raises:
         NetError, LayerError: the layers do not fit together.
@@ -168,7 +202,7 @@ def analyse(layers: Sequence[Layer], inactive: Mapping[str, Message], phase: str
     if any(definition_for(layer) is None for layer in layers):
         load_entry_points()
     later = {top: layer for layer in layers for top in layer.tops}
-    analysis = Analysis(phase, input_shapes, inactive)
+    analysis = Analysis(phase, input_shapes, inactive, crop, warned)
     for layer in layers:
         analysis.add(layer, later)
     return analysis

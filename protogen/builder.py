@@ -120,10 +120,11 @@ class NetBuilder:
         """
         definition = Message.of("NetParameter", name=self.name or None)
         definition.store("layer", list(self._messages))
+        net = Net(definition, phase=self._state.phase, groups=self._groups, analysis=self._analysis.copy())
         for phase in {"TRAIN", "TEST"} - {self._state.phase}:
             if any("include" in message or "exclude" in message for message in self._messages):
-                Net(definition, phase=phase)
-        return Net(definition, phase=self._state.phase, groups=self._groups, analysis=self._analysis.copy())
+                Net(definition, phase=phase, like=net)
+        return net
 
     # ---- names and groups
 

@@ -38,6 +38,9 @@ class Net:
             converting refuses such layers.
         groups: names of builder blocks by layer name.
         analysis: what `analyse` made of the same layers, if the caller has it already.
+        crop: where a Crop layer without `crop_param` begins. "aligned": where its bottoms' pixels lie on each other, as in the
+            Caffe of HED and of the first FCNs, with a warning where that is not at 0 or nowhere; "bvlc": at 0, as in BVLC's.
+        like: a net of the same definition; warnings that it gave are not repeated.
 
     Raises:
         NetError: unknown bottoms, a name used twice, a blob made twice, an unknown input.
@@ -64,6 +67,8 @@ class Net:
         strict: bool | None = None,
         groups: Mapping[str, str] | None = None,
         analysis: Analysis | None = None,
+        crop: str = "aligned",
+        like: Net | None = None,
     ) -> None:
         self.definition = definition
         self.state = State(phase, level, frozenset(stages) | frozenset(definition.state.stage))
@@ -72,7 +77,8 @@ class Net:
         self._groups = dict(groups or {})
         self._input_shapes = {name: tuple(int(dim) for dim in shape) for name, shape in (inputs or {}).items()}
         self._weights: WeightStore | None = None
-        self.analysis = analysis or analyse(*self._layers_by_state(), phase, self._input_shapes)
+        warned = like.analysis.warned if like else None
+        self.analysis: Analysis = analysis or analyse(*self._layers_by_state(), phase, self._input_shapes, crop, warned)
         self.layers: list[Layer] = self.analysis.layers
         self._check_inputs()
 
@@ -98,6 +104,11 @@ class Net:
     def phase(self) -> str:
         """ "TEST" or "TRAIN"."""
         return self.state.phase
+
+    @property
+    def crop(self) -> str:
+        """ "aligned" or "bvlc": where a Crop layer without `crop_param` begins."""
+        return self.analysis.crop
 
     @property
     def inputs(self) -> list[str]:
@@ -209,8 +220,8 @@ class Net:
         """
         twin = Net(
             self.definition, phase=phase or self.phase, level=self.state.level, stages=self.state.stages,
-            inputs={**self._input_shapes, **(inputs or {})}, source=self.source, strict=self.strict,
-            groups=self._groups,
+            inputs={**self._input_shapes, **(inputs or {})}, source=self.source, strict=self.strict, groups=self._groups,
+            crop=self.crop, like=self,
         )  # fmt: skip
         if weights and self._weights is not None:
             twin.weights.update({name: blobs for name, blobs in self._weights.items() if name in twin.weights.shapes})
@@ -266,12 +277,16 @@ class Net:
     def to_prototxt(self, templates: str | Path | None = None) -> str:
         """The definition as prototxt, both phases included; Input layers have the shapes given by `inputs`.
 
+        Crop layers without `crop_param` get one where the rules for them differ (see `crop`), so that every Caffe, and any
+        rule, gives the numbers of this net.
+
         Args:
             templates: a folder whose templates go before the built-in ones of `templates/prototxt/`.
         """
+        from .prototxt.placed import with_placed_fields
         from .prototxt.writer import write
 
-        definition = self.definition
+        definition = with_placed_fields(self)
         if self._input_shapes:
             from .prototxt.inputs import with_input_shapes
 

@@ -158,9 +158,10 @@ def build(row: Row, text: str, source: str, definition: Message) -> protogen.Net
         guesses = [None, *assumed_shapes(definition)]
         attempts = [(phase, shapes) for phase in ("TEST", "TRAIN") for shapes in guesses]
     errors = []
+    crop = "bvlc" if stated else "aligned"  # the values stated are those of BVLC's Caffe
     for phase, inputs in attempts:
         try:
-            net = protogen.loads(text, phase=phase, inputs=inputs, source=source)
+            net = protogen.loads(text, phase=phase, inputs=inputs, source=source, crop=crop)
             assert net.shapes  # worked out on demand: what does not fit shows here
             break
         except protogen.ProtogenError as error:

@@ -62,6 +62,10 @@ STRICT = click.option(
     help="Refuse fields that the schema does not know, or keep them all; by default what looks misspelt is refused, and fields "
     "that would change a layer's numbers in a way unknown to protogen stop a conversion. --no-strict converts without them.",
 )  # fmt: skip
+_CROP = click.option(
+    "--crop", type=click.Choice(["aligned", "bvlc"], case_sensitive=False), default="aligned", show_default=True,
+    help="Where a Crop without crop_param begins: on its bottoms' pixels, as in HED's Caffe, or at 0, as in BVLC's.",
+)  # fmt: skip
 OPSET = click.option(
     "--opset", type=click.IntRange(11, 21), default=17, show_default=True, help="Version of ONNX's operator set.",
 )  # fmt: skip
@@ -70,13 +74,14 @@ DYNAMIC_BATCH = click.option("--dynamic-batch", is_flag=True, help="Leave the ba
 
 @dataclass(frozen=True)
 class Reading:
-    """How a command should read a prototxt: which layers are active, input shapes, whether unknown fields are refused."""
+    """How a command should read a prototxt: active layers, input shapes, what of unknown fields and of Crops without offsets."""
 
     phase: str = "test"
     level: int = 0
     stages: Sequence[str] = ()
     inputs: Sequence[str] = ()
     strict: bool | None = None
+    crop: str = "aligned"
 
     def load(self, prototxt: str, weights: str | None = None) -> Net:
         """The net of a prototxt and, if any, its weights."""
@@ -84,7 +89,8 @@ class Reading:
 
         shapes = {name: _shape(name, text) for name, text in pairs(self.inputs)}
         phase = self.phase.upper()
-        return load(prototxt, weights, phase, shapes, level=self.level, stages=self.stages, strict=self.strict)
+        options: dict[str, Any] = {"level": self.level, "stages": self.stages, "strict": self.strict, "crop": self.crop}
+        return load(prototxt, weights, phase, shapes, **options)
 
 
 def reads_net(phase: bool = True, inputs: Decorator = INPUT) -> Decorator:
@@ -102,7 +108,7 @@ def reads_net(phase: bool = True, inputs: Decorator = INPUT) -> Decorator:
             command(*args, reading=reading, **given)
 
         made: Callable[..., None] = wraps(command)(collected)
-        options: list[Decorator] = [STRICT, inputs, _STAGE, _LEVEL, *([_PHASE] if phase else [])]
+        options: list[Decorator] = [_CROP, STRICT, inputs, _STAGE, _LEVEL, *([_PHASE] if phase else [])]
         for option in options:
             made = option(made)
         return made

@@ -51,7 +51,7 @@ def values_of(net: Net, weights: Mapping[str, Sequence[np.ndarray]] = MappingPro
 
 
 def rebuild(net: Net, nodes: list[Node]) -> Net:
-    """A new net of `nodes`, with their weights; outputs keep their names."""
+    """A new net of `nodes`, with their weights; outputs keep their names, and layers the offsets that they took (see `place`)."""
     from ..net import Net
 
     names = _names(nodes)
@@ -59,7 +59,7 @@ def rebuild(net: Net, nodes: list[Node]) -> Net:
     if "name" in net.definition:
         definition.set("name", net.definition.name)
     for node in nodes:
-        message = node.message
+        message = node.message.update(node.op.placed_fields())
         for name, values in (("bottom", node.inputs), ("top", node.outputs)):
             message.remove(name)
             if values:
@@ -68,7 +68,9 @@ def rebuild(net: Net, nodes: list[Node]) -> Net:
             message.remove(rule)
         definition.append("layer", message)
     shapes = {blob: net.shapes[blob] for node in nodes if node.op.is_input for blob in node.message.top}
-    twin = Net(definition, phase=net.phase, inputs=shapes, source=net.source, strict=net.strict, groups=net._groups)
+    twin = Net(
+        definition, phase=net.phase, inputs=shapes, source=net.source, strict=net.strict, groups=net._groups, crop=net.crop
+    )
     twin.weights.update({node.message.name: node.weights for node in nodes if node.weights})
     return twin
 

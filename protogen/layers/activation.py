@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class Elementwise(LayerType):
     """A layer whose top has its bottom's shape, whatever that is."""
 
+    keeps_place = True
+
     def setup(self) -> None:
         self.tops = [self.bottoms[0]]
 

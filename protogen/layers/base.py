@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..convert.onnx_graph import OnnxGraph
+    from ..coordinates import AxisMap
     from ..layer import Layer
 
 Shape = tuple[int, ...]
@@ -84,6 +85,8 @@ class LayerType:
     passes_first: ClassVar[bool] = False
     # Bottoms that carry labels or indices: random inputs for them are small whole numbers.
     index_bottoms: ClassVar[tuple[int, ...]] = ()
+    # Along height and width, each value of its (first) top comes from the same place of its first bottom; see `coordinates`.
+    keeps_place: ClassVar[bool] = False
     # Axis of the tops whose size only the data tell; `tops` states Caffe's placeholder.
     dynamic_rows: ClassVar[int | None] = None
 
@@ -182,6 +185,39 @@ class LayerType:
         if cls.param_name is None:
             return Fields()
         return Fields(" ".join(message_type("LayerParameter").fields[cls.param_name].message_type.fields))
+
+    # ---- for layers whose place in the net decides what they do (Crop)
+
+    def coordinates(self) -> Sequence[AxisMap] | None:
+        """Where its tops have the coordinates of its first bottom, for each axis (see coordinates.py); None where nothing tells.
+
+        Batch and channels stay what they are, whatever becomes of them. By default: as they are, if the type `keeps_place`.
+        """
+        if not self.keeps_place or len(self.tops[0]) != len(self.bottoms[0]):
+            return None
+        from ..coordinates import IDENTITY
+
+        return [IDENTITY] * len(self.bottoms[0])
+
+    @classmethod
+    def is_placed(cls, message: Message) -> bool:
+        """Whether the layers before a layer with this message decide what it does."""
+        return False
+
+    def place(self, makers: Mapping[str, LayerType], crop: str) -> str:
+        """Take what follows from the layers before it, which first made each blob; `crop` is the net's rule (see `Net`).
+
+        Returns:
+            What users should be warned of, "" if nothing.
+
+        Raises:
+            LayerError: nothing follows, and the type has no other rule.
+        """
+        return ""
+
+    def placed_fields(self) -> Mapping[str, Any]:
+        """Fields of LayerParameter that state what `place` found, so that the layer means the same anywhere else."""
+        return {}
 
     # ---- for folding (see convert/fold.py); weights are float32 arrays in the order of `blobs`
 

@@ -46,6 +46,7 @@ class BatchNorm(FusedReLU):
         "use_global_stats moving_average_fraction eps scale_filler bias_filler scale_bias disable_mean disable_variance relu",
         engine="NVIDIA/caffe src/caffe/layer_factory.cpp: GetBatchNormLayer picks cuDNN's",
     )
+    keeps_place = True
 
     def setup(self) -> None:
         p = self.param

@@ -27,6 +27,7 @@ class Concat(LayerType):
         "concat_dim axis per_fla_fuse",
         engine="intel/caffe src/caffe/layer_factory.cpp: GetConcatLayer picks the library",
     )
+    keeps_place = True
     n_bottoms = (1, None)
 
     def setup(self) -> None:
@@ -77,6 +78,7 @@ class Eltwise(LayerType):
         stable_prod_grad="BVLC/caffe src/caffe/layers/eltwise_layer.cpp:114: how a product's gradient is rounded",
         engine="intel/caffe src/caffe/layer_factory.cpp: GetEltwiseLayer picks the library",
     )
+    keeps_place = True
     n_bottoms = (2, None)
 
     def setup(self) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..convert.onnx_graph import OnnxGraph
+    from ..coordinates import AxisMap
 
 
 class Convolutional(FusedReLU):
@@ -177,6 +178,14 @@ class Convolutional(FusedReLU):
             y = self.onnx_activated(graph, y)
             tops.append(y if self.channel_axis == 1 else graph.reshape(y, self.tops[0]))
         return tops
+
+    # ---- where pixels lie
+
+    def coordinates(self) -> list[AxisMap]:
+        from ..coordinates import IDENTITY, window
+
+        maps = [window(*settings) for settings in zip(self.kernel, self.stride, self.pad, self.dilation)]
+        return [IDENTITY] * (self.channel_axis + 1) + [map.inverse() if self.transposed else map for map in maps]
 
     # ---- folding
 

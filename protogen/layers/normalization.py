@@ -27,6 +27,7 @@ class LRN(LayerType):
 
     param_name = "lrn_param"
     fields = Fields("local_size alpha beta norm_region k", engine="BVLC/caffe src/caffe/layer_factory.cpp:159")
+    keeps_place = True
 
     def setup(self) -> None:
         p, shape = self.param, self.bottoms[0]
@@ -74,6 +75,8 @@ class LRN(LayerType):
 
 class FourAxes(LayerType):
     """A layer whose top has the four axes (N, C, H, W); a bottom with fewer gets axes of size 1 behind them."""
+
+    keeps_place = True
 
     def setup(self) -> None:
         self.check_axes(0)
@@ -234,6 +237,8 @@ def _onnx_norm(graph: OnnxGraph, x: str, axes: Sequence[int], eps: float) -> str
 @register("L2Normalization")
 class L2Normalization(LayerType):
     """x / sqrt(sum of squares) over everything but the batch (l2normalization_layer.cpp of several forks); no eps."""
+
+    keeps_place = True
 
     def setup(self) -> None:
         shape = self.bottoms[0]

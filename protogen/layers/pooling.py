@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..convert.onnx_graph import OnnxGraph
+    from ..coordinates import AxisMap
     from ..layer import Layer
 
 LOWEST = -3.4028234663852886e38  # -FLT_MAX: the maximum of an empty window
@@ -117,6 +118,14 @@ class Pooling(LayerType):
         """Whether PyTorch's own ceil mode gives the same windows, whatever the input's size."""
         axes = zip(self.pad, self.kernel, self.stride)
         return all(2 * pad <= kernel and (any(self.pad) or stride <= kernel) for pad, kernel, stride in axes)
+
+    def coordinates(self) -> list[AxisMap] | None:
+        """As a convolution of the same windows; global pooling has no map, for it would change with the image's size."""
+        if self.global_pooling:
+            return None
+        from ..coordinates import IDENTITY, window
+
+        return [IDENTITY, IDENTITY, *(window(*settings) for settings in zip(self.kernel, self.stride, self.pad))]
 
     # ---- PyTorch
 

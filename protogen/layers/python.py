@@ -155,6 +155,7 @@ class SpatialDropout(PythonLayer):
     """
 
     known_arguments = frozenset(("p", "phase"))
+    keeps_place = True
 
     def setup(self) -> None:
         given = arguments(self.layer)

@@ -25,6 +25,7 @@ class Broadcast(LayerType):
     """
 
     n_bottoms = (1, 2)
+    keeps_place = True
 
     def setup(self) -> None:
         p, shape = self.param, self.bottoms[0]

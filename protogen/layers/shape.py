@@ -1,4 +1,4 @@
-"""Layers that move values and compute none: Flatten, Reshape, Permute, Slice, Split, Tile, Crop, Im2col, row selection, ..."""
+"""Layers that move values and compute none: Flatten, Reshape, Permute, Slice, Split, Tile, Im2col, row selection, ..."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..convert.onnx_graph import OnnxGraph, Size
+    from ..coordinates import AxisMap
 
 TO_THE_END = 2**62  # a Slice end beyond any axis
 
@@ -142,6 +143,7 @@ class Slice(LayerType):
 
     param_name = "slice_param"
     fields = Fields("slice_dim slice_point axis")
+    keeps_place = True
     n_tops = (1, None)
 
     def setup(self) -> None:
@@ -185,6 +187,7 @@ class Slice(LayerType):
 class Split(LayerType):
     """The bottom under several names; Caffe inserts it where a blob has several readers (caffe/layers/split_layer.cpp)."""
 
+    keeps_place = True
     n_tops = (1, None)
 
     def setup(self) -> None:
@@ -227,56 +230,13 @@ class Tile(LayerType):
         return graph.add("Tile", bottoms[0], graph.ints(*self.repeats))
 
 
-@register("Crop")
-class Crop(LayerType):
-    """The first bottom cut to the second one's size, from `axis` (2) on, starting at `offset` (caffe/layers/crop_layer.cpp).
-
-    `offset` is one number for all cropped axes, or one each; the second bottom lends only its shape and gets no gradient.
-    """
-
-    param_name = "crop_param"
-    fields = Fields("axis offset")
-    n_bottoms = (2, 2)
-
-    def setup(self) -> None:
-        p, (shape, wanted) = self.param, self.bottoms
-        self.start = self.axis(p.axis)
-        self.check(len(wanted) >= len(shape), f"its second bottom {wanted} has fewer axes than the first {shape}")
-        axes, given = len(shape) - self.start, list(p.offset)
-        fits = len(given) in (0, 1, axes)
-        self.check(fits, f"{len(given)} offsets for the {axes} axes from axis {self.start} on; give one, or one each")
-        self.offsets: list[int] = given if len(given) == axes else (given or [0]) * axes
-        for i, offset in enumerate(self.offsets, self.start):
-            fits = offset + wanted[i] <= shape[i]
-            self.check(fits, f"axis {i}: {wanted[i]} values from offset {offset} on do not fit into the {shape[i]} of its bottom")
-        self.tops = [(*shape[: self.start], *wanted[self.start : len(shape)])]
-
-    def forward(self, x: Tensor, like: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
-        for i, offset in enumerate(self.offsets, self.start):
-            x = x.narrow(i, offset, like.shape[i])
-        return x
-
-    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
-        x, like = bottoms
-        shape, wanted = self.bottoms
-        follow = [i for i in range(self.start, len(shape)) if (graph.dynamic_batch if i == 0 else i > 1 and graph.dynamic_size)]
-        axes = [i for i in range(self.start, len(shape)) if shape[i] != wanted[i] and i not in follow]
-        starts = [self.offsets[i - self.start] for i in axes]
-        if axes:
-            x = graph.slice(x, starts, [start + wanted[i] for start, i in zip(starts, axes)], axes)
-        if not follow:
-            return x
-        first = graph.ints(*(self.offsets[i - self.start] for i in follow))
-        size = graph.add("Gather", graph.add("Shape", like), graph.ints(*follow))
-        return graph.add("Slice", x, first, graph.add("Add", size, first), graph.ints(*follow))
-
-
 @register("ShuffleChannel")
 class ShuffleChannel(LayerType):
     """Channels dealt out anew: as (group, C / group) transposed (ShuffleNet's fork, shuffle_channel_layer.cpp)."""
 
     param_name = "shuffle_channel_param"
     fields = Fields("group")
+    keeps_place = True
 
     def setup(self) -> None:
         shape = self.bottoms[0]
@@ -422,6 +382,12 @@ class Im2col(LayerType):
     def _out(self, spatial: Sequence[int]) -> list[int]:
         settings = zip(spatial, self.pad, self._extents(), self.stride)
         return [(size + 2 * pad - extent) // stride + 1 for size, pad, extent, stride in settings]
+
+    def coordinates(self) -> list[AxisMap]:
+        from ..coordinates import IDENTITY, window
+
+        maps = [window(*settings) for settings in zip(self.kernel, self.stride, self.pad, self.dilation)]
+        return [IDENTITY] * (self.channel_axis + 1) + maps
 
     def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
         import torch

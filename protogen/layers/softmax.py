@@ -35,6 +35,7 @@ class Softmax(LayerType):
         normalize_type="happynear/caffe-windows src/caffe/layers/softmax_loss_layer.cpp:14-73 alone reads it",
         label_smooth_factor="happynear/caffe-windows src/caffe/layers/softmax_loss_layer.cpp:14-73 alone reads it",
     )
+    keeps_place = True
 
     def setup(self) -> None:
         self.over = self.axis(self.param.axis)

@@ -33,6 +33,11 @@ def with_input_shapes(definition: Message, layers: Sequence[Layer], shapes: Mapp
         names = ", ".join(f"{layer.name!r} ({layer.type})" for layer in unwritten)
         text = f"the shapes given are not written: the data of layer {names} decide; only layers of type Input state theirs"
         warnings.warn(text, ProtogenWarning, stacklevel=3)
+    return with_layers(definition, changed)
+
+
+def with_layers(definition: Message, changed: Mapping[int, Message]) -> Message:
+    """The definition with other messages for some of its layers (by `id`); itself if there are none."""
     if not changed:
         return definition
     twin = Message(definition.descriptor, definition.origin)

@@ -34,6 +34,7 @@ def load(
     level: int = 0,
     stages: Iterable[str] = (),
     strict: bool | None = None,
+    crop: str = "aligned",
 ) -> Net:
     """Read a net from a prototxt file ("-": standard input), and its weights if a file of them is given.
 
@@ -45,6 +46,7 @@ def load(
         strict: refuse fields the schema lacks (True), or warn of them and keep them (False). By default those inside a layer are
             kept, except what looks like a misspelt field. Converting refuses layers with fields that would change their numbers
             and that protogen does not compute, known to the schema or not; only False converts as if these were not there.
+        crop: where a Crop layer without `crop_param` begins: "aligned" on its bottoms' pixels, or "bvlc" at 0; see `Net`.
 
     Raises:
         ParseError: the text is not a prototxt; the message has file:line:column.
@@ -52,7 +54,7 @@ def load(
         WeightsError: the weights are damaged or do not fit.
     """
     text, source = read_source(path)
-    return loads(text, weights, phase, inputs, level=level, stages=stages, strict=strict, source=source)
+    return loads(text, weights, phase, inputs, level=level, stages=stages, strict=strict, source=source, crop=crop)
 
 
 def read_source(path: str | Path) -> tuple[str, str]:
@@ -76,6 +78,7 @@ def loads(
     stages: Iterable[str] = (),
     strict: bool | None = None,
     source: str = "<text>",
+    crop: str = "aligned",
 ) -> Net:
     """Read a net from a string; arguments and errors as for `load`, `source` names the text in messages.
 
@@ -84,7 +87,7 @@ def loads(
     {'x': (1, 2)}
     """
     definition = read_definition(text, source, strict)
-    net = Net(definition, phase=phase, inputs=inputs, level=level, stages=stages, source=source, strict=strict)
+    net = Net(definition, phase=phase, inputs=inputs, level=level, stages=stages, source=source, strict=strict, crop=crop)
     if weights is not None:
         net.weights.load(weights)
     return net

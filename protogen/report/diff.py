@@ -152,6 +152,7 @@ def diff(a: Net, b: Net) -> NetDiff:
     """
     before, after = _by_name(a.layers), _by_name(b.layers)
     made_before, made_after = _bottoms(a.layers), _bottoms(b.layers)
+    stated_before, stated_after = _stated(a), _stated(b)
     found = NetDiff(net=_whole(a, b))
     found.gone = [(layer.name, layer.full_type) for key, layer in before.items() if key not in after]
     found.added = [(layer.name, layer.full_type) for key, layer in after.items() if key not in before]
@@ -160,7 +161,8 @@ def diff(a: Net, b: Net) -> NetDiff:
             other = after[key]
             bottoms = _differing("bottom", made_before[id(layer)], made_after[id(other)])
             wiring = [*bottoms, *_differing("top", layer.tops, other.tops)]
-            parameters = [*_differing("type", layer.type, other.type), *_fields(layer.message, other.message, "", _APART)]
+            stated = _fields(stated_before[id(layer)], stated_after[id(other)], "", _APART)
+            parameters = [*_differing("type", layer.type, other.type), *stated]
             if wiring or parameters:
                 found.changed.append(LayerDiff(layer.name, layer.full_type, parameters, wiring))
     if a._weights and b._weights:
@@ -176,6 +178,15 @@ def _by_name(layers: Sequence[Layer]) -> dict[tuple[str, int], Layer]:
         seen[layer.name] = seen.get(layer.name, 0) + 1
         result[layer.name, seen[layer.name]] = layer
     return result
+
+
+def _stated(net: Net) -> dict[int, Message]:
+    """The message of each layer (by `id`), with what its place in the net decided (a Crop's offsets)."""
+    messages = {id(layer): layer.message for layer in net.layers}
+    for layer, op in zip(net.layers, net.analysis.ops):
+        if op is not None and op.placed_fields():
+            messages[id(layer)] = layer.message.copy().update(op.placed_fields())
+    return messages
 
 
 def _bottoms(layers: Sequence[Layer]) -> dict[int, list[str]]:

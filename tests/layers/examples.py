@@ -20,6 +20,7 @@ SMALL: dict[str, tuple[str, list[tuple[int, ...]]]] = {
     "SELU": ('bottom: "a" top: "y"', [IMAGE]),
     "SeLuDropout": ('bottom: "a" top: "y"', [IMAGE]),
     "DummyData": ('top: "y" dummy_data_param { shape { dim: 2 } }', []),
+    "AutoCrop": ('bottom: "a" bottom: "a" top: "y"', [IMAGE]),
     "Silence": ('bottom: "a"', [IMAGE]),
     "HDF5Output": ('bottom: "a" bottom: "b" hdf5_output_param { file_name: "f" }', [IMAGE, (2,)]),
     "YoloDetectionOutput": (f'bottom: "a" top: "y" yolo_detection_output_param {{ {YOLO} }}', [MAP]),

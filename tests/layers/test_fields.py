@@ -196,7 +196,7 @@ ELSEWHERE = {
     "SoftmaxWithLoss": "loss", "SoftmaxWithLossOHEM": "loss", "LSTM": "recurrent", "RNN": "recurrent", "PriorBox": "prior_box",
     "PriorBoxClustered": "prior_box", "Proposal": "proposal", "RegionLoss": "yolo_loss", "Yolov3": "yolo_loss",
     "YoloSeg": "yolo_loss", "YoloDetectionOutput": "yolo", "Yolov3DetectionOutput": "yolo", "ROIPooling": "roi",
-    "Upsample": "resize", "Interp": "resize", "Im2col": "shape", "Concat": "combine", "Slice": "shape", "Reorg": "shape",
+    "Upsample": "resize", "Crop": "crop", "AutoCrop": "crop", "Interp": "resize", "Im2col": "shape", "Concat": "combine", "Slice": "shape", "Reorg": "shape",
     "Scale": "scale", "Bias": "scale", "InnerProduct": "inner_product", "Pooling": "pooling", "Dropout": "activation",
     "ELU": "activation", "SELU": "activation", "SeLu": "activation", "SeLuDropout": "activation", "ReLU6": "activation",
     "PReLU": "activation", "Parameter": "data", "Embed": "embed",

@@ -334,5 +334,5 @@ def test_losses_refuse_what_caffe_refuses(net: str, why: str) -> None:
     "more", ["loss_param { label_smoothing: 0.1 }", "softmax_param { hard_ratio: 0.5 }", "softmax_param { class_weight: 2 }"]
 )
 def test_forks_options_that_change_the_loss_are_not_passed_over(more: str) -> None:
-    with pytest.raises(ProtogenError, match=r"'op'.*of a fork"):
+    with pytest.raises(ProtogenError, match=r"'op'.* is not computed"):
         module("SoftmaxWithLoss", (2, 3), (2,), more=more)
