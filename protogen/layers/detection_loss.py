@@ -186,15 +186,18 @@ class MultiBoxLoss(Loss):
     with `neg_pos_ratio` 3 and `neg_overlap` 0.5, SMOOTH_L1 and SOFTMAX losses, `code_type` CORNER. Suppression before
     mining (`nms_param`) looks at the data, so it does not compile into one graph; all else does. What Caffe stops at in the data
     (a ground truth box of the background's class) is not checked.
+
+    RefineDet's loss of a second stage has the first one's confidences and locations as fifth and sixth bottom, which change
+    matches, negatives and targets. It has no PyTorch form here.
     """
 
     param_name = "multibox_loss_param"
-    n_bottoms = (4, 4)
+    n_bottoms = (4, 6)
     index_bottoms = (3,)
 
     def setup(self) -> None:
         super().setup()
-        p, (loc, conf, prior, truth) = self.param, self.bottoms
+        p, (loc, conf, prior, truth) = self.param, self.bottoms[:4]
         self.classes, self.background = int(p.num_classes or 0), int(p.background_label_id)
         self.check(self.classes >= 1, "num_classes must be given, and positive")
         self.loc_classes = 1 if p.share_location else self.classes
@@ -218,8 +221,14 @@ class MultiBoxLoss(Loss):
         self._check_channels(conf, self.classes, "confidence")
         self.check(count(truth) == 8 * legacy(truth, 2) > 0, f"its ground truth is (1, 1, boxes, 8), not {truth}")
         flags = [bool(flag) for flag in self.layer.message.propagate_down]
-        self.check(len(flags) in (0, 4), f"{len(flags)} values of propagate_down for 4 bottoms")
+        wanted = len(self.bottoms)
+        self.check(len(flags) in (0, wanted), f"{len(flags)} values of propagate_down for {wanted} bottoms")
         self.use_loc, self.use_conf = flags[:2] or [True, True]
+
+    def refuse_unsupported(self) -> None:
+        super().refuse_unsupported()
+        first = self.layer.bottoms[4:]
+        self.check(not first, f"RefineDet's loss of a second stage has no PyTorch form: {' and '.join(first)} would change it")
 
     def _check_channels(self, shape: tuple[int, ...], each: int, what: str) -> None:
         wanted = self.priors * each

@@ -12,6 +12,7 @@ import torch
 import protogen
 from protogen.errors import LayerError
 from tests.layers.forms import by_onnx, by_torch, check_every_form, net_of, values_for
+from tests.oracle import cases
 
 SHAPES = [(2, 4, 3, 2), (2, 3, 60, 40)]
 
@@ -217,6 +218,15 @@ def test_sizes_are_cut_to_whole_pixels_and_ratios_come_once_with_their_inverses(
     widths_and_heights = [(15, 15), (middle, middle), (30, 7.5), (7.5, 30)]
     np.testing.assert_allclose(boxes[:, 2:] - boxes[:, :2], widths_and_heights, rtol=1e-5)
     np.testing.assert_allclose((boxes[:, 2:] + boxes[:, :2]) / 2, 50, rtol=1e-6)
+
+
+def test_the_bits_are_caffes() -> None:
+    """Roots of aspect ratios are rounded to float32 before they meet the size."""
+    for case in cases("PriorBox").values():
+        net = protogen.loads(case.prototxt)
+        boxes = next(op for op in net.ops if op.layer.type == "PriorBox")
+        made = boxes.boxes(boxes.bottoms[0][2:], boxes.bottoms[1][2:], np)
+        assert made.tobytes() == case.of("out")[boxes.layer.tops[0]].tobytes()
 
 
 def test_boxes_go_cell_by_cell_through_rows_and_variances_repeat() -> None:
