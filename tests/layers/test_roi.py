@@ -103,8 +103,8 @@ def test_cells_and_gradients_are_those_of_caffes_steps(layer: str, ties: bool) -
 
 
 def test_context_around_a_region_is_not_cut_off_at_the_map() -> None:
-    """Cascade R-CNN's roi_pooling_layer.cpp: with half of its size around it, x 2 to 4 is 0.5 to 5.5, rounded 1 to 6, and y -2 to 1
-    is -4 to 3, in two cells of which the upper one is none of the map's."""
+    """Cascade R-CNN's roi_pooling_layer.cpp: with half of its size around it, x 2 to 4 is 0.5 to 5.5, rounded 1 to 6, and y -2
+    to 1 is -4 to 3, in two cells of which the upper one is none of the map's."""
     net = net_of(ROI + "{ pooled_w: 2 pooled_h: 2 spatial_scale: 1 pad_ratio: 0.5 }", (1, 1, 8, 8), (1, 5))
     given = {"a": np.arange(64, dtype=np.float32).reshape(1, 1, 8, 8), "b": np.float32([[0, 2, -2, 4, 1]])}
     for made in (by_onnx(net, given)[0], net.to_torch()(*map(torch.tensor, given.values())).numpy()):
