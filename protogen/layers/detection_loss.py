@@ -187,6 +187,9 @@ class MultiBoxLoss(Loss):
     with `neg_pos_ratio` 3 and `neg_overlap` 0.5, SMOOTH_L1 and SOFTMAX losses, `code_type` CORNER. Suppression before
     mining (`nms_param`) looks at the data, so it does not compile into one graph; all else does. What Caffe stops at in the data
     (a ground truth box of the background's class) is not checked.
+
+    RefineDet's loss of a second stage has the first one's confidences and locations as fifth and sixth bottom, which change
+    matches, negatives and targets. It has no PyTorch form here.
     """
 
     param_name = "multibox_loss_param"
@@ -199,12 +202,12 @@ class MultiBoxLoss(Loss):
     fields = fields.also("loss_param", "normalize normalization").also(
         ".nms_param", "nms_threshold top_k", eta="weiliu89/caffe src/caffe/util/bbox_util.cpp:889: mining reads the other two"
     )
-    n_bottoms = (4, 4)
+    n_bottoms = (4, 6)
     index_bottoms = (3,)
 
     def setup(self) -> None:
         super().setup()
-        p, (loc, conf, prior, truth) = self.param, self.bottoms
+        p, (loc, conf, prior, truth) = self.param, self.bottoms[:4]
         self.classes, self.background = int(p.num_classes or 0), int(p.background_label_id)
         self.check(self.classes >= 1, "num_classes must be given, and positive")
         self.loc_classes = 1 if p.share_location else self.classes
@@ -229,6 +232,11 @@ class MultiBoxLoss(Loss):
         self.check(count(truth) == 8 * legacy(truth, 2) > 0, f"its ground truth is (1, 1, boxes, 8), not {truth}")
         flags = [bool(flag) for flag in self.layer.message.propagate_down]
         self.use_loc, self.use_conf = flags[:2] or [True, True]
+
+    def refusals(self) -> list[str]:
+        further = self.layer.bottoms[4:]
+        second = [f"RefineDet's loss of a second stage, which {' and '.join(map(repr, further))} would change, is not computed"]
+        return super().refusals() + (second if further else [])
 
     def _check_channels(self, shape: tuple[int, ...], each: int, what: str) -> None:
         wanted = self.priors * each

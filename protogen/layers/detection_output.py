@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from .boxes import LOWEST
 from .fields import Fields
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from ..convert.onnx_graph import OnnxGraph, Size
@@ -25,19 +27,29 @@ class DetectionOutput(LayerType):
     `confidence_threshold` go through suppression (`nms_threshold`); the `keep_top_k` best of an image are listed, label
     by label, each label's best first. When nothing at all is found, each image has one row: its number, then -1.
 
-    caffe/layers/detection_output_layer.cpp and caffe/util/bbox_util.cpp of the SSD fork. Writing results to files
-    (`save_output_param`) is left out.
+    RefineDet's two more bottoms are confidences (N, P * 2) and locations (N, P * 4) of its first stage. Where a prior's second
+    confidence is below `objectness_score`, its scores are 1 for class 0, whatever the background is, and 0 for all others.
+    Locations move the prior boxes before those of the first bottom are applied, with the same variances. In other forks a fourth
+    bottom is an image that `visualize` draws boxes on, which changes no number. The fourth bottom's shape, or an
+    `objectness_score` in the file, tells which is meant.
+
+    caffe/layers/detection_output_layer.cpp and caffe/util/bbox_util.cpp of the SSD fork and of RefineDet's (sfzhang15). Writing
+    results to files (`save_output_param`) is left out.
+
+    Attributes:
+        stages: how many bottoms of a first stage there are, 0 to 2.
     """
 
     param_name = "detection_output_param"
     fields = Fields(
-        "num_classes share_location background_label_id code_type keep_top_k variance_encoded_in_target confidence_threshold",
+        "num_classes share_location background_label_id code_type keep_top_k variance_encoded_in_target confidence_threshold "
+        "objectness_score",
         save_output_param="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp:41: writes files",
         visualize="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp: shows pictures",
         visualize_threshold="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp: of what is shown",
         save_file="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp: where pictures go",
     ).also(".nms_param", "nms_threshold top_k eta")
-    n_bottoms = (3, 4)
+    n_bottoms = (3, 5)
     has_gradient = False
     is_postprocess = True
     dynamic_rows = 2
@@ -55,6 +67,7 @@ class DetectionOutput(LayerType):
             wanted = self.priors * per_prior
             values = shape[1] if len(shape) > 1 else 0
             self.check(values == wanted, f"{self.priors} prior boxes need {wanted} {what} per image, not {values} as in {shape}")
+        self.stages = self._first_stage()
         nms = p.nms_param
         self.check(nms.nms_threshold >= 0, f"nms_threshold must not be negative, is {nms.nms_threshold}")
         self.check(0 < nms.eta <= 1, f"eta must be above 0 and at most 1, is {nms.eta}")
@@ -67,16 +80,47 @@ class DetectionOutput(LayerType):
         self.limit = p.keep_top_k if p.keep_top_k >= 0 else None
         self.tops = [(1, 1, 1, 7)]
 
+    def _first_stage(self) -> int:
+        """Check what comes behind the three bottoms of every fork; returns how many of them RefineDet's first stage made."""
+        batch, further = self.bottoms[0][0], self.bottoms[3:]
+
+        def fits(shape: tuple[int, ...], per_prior: int) -> bool:
+            return shape[:1] == (batch,) and math.prod(shape[1:]) == self.priors * per_prior
+
+        if len(further) == 1 and len(further[0]) == 4 and not (fits(further[0], 2) or "objectness_score" in self.param):
+            return 0
+        for what, shape, per_prior in zip(("confidences", "locations"), further, (2, 4)):
+            wanted = self.priors * per_prior
+            other = " (or an image to draw on)" if len(further) == 1 else ""
+            self.check(
+                fits(shape, per_prior),
+                f"{self.priors} prior boxes need {wanted} {what} of a first stage per image{other}, not {shape}",
+            )
+        self.check(len(further) < 2 or self.param.share_location, "locations of a first stage need share_location: true")
+        return len(further)
+
+    def example(self, index: int, rng: np.random.Generator) -> np.ndarray | None:
+        """Confidences of a first stage on both sides of `objectness_score`; see `LayerType.example`."""
+        if index != 3 or not self.stages:
+            return None
+        return rng.random(self.bottoms[3]) * 2 * self.param.objectness_score
+
     # ---- PyTorch
 
     def forward(self, *bottoms: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:
         import torch
 
-        location, confidence, prior = (x.detach() for x in bottoms[:3])
+        location, confidence, prior, *stage = (x.detach() for x in bottoms[: 3 + self.stages])
         n, labels = location.shape[0], torch.tensor(self.labels, device=location.device)
-        location = location.reshape(n, -1, self.sets, 4).transpose(1, 2)
-        decoded = self.decode(location, prior[0].reshape(2, 1, -1, 4))
-        scores = confidence.reshape(n, -1, self.classes).transpose(1, 2)[:, labels]
+        prior, variance = prior[0].reshape(2, 1, -1, 4)
+        if len(stage) > 1:
+            prior = self.decode(stage[1].reshape(n, 1, -1, 4), prior, variance)
+        decoded = self.decode(location.reshape(n, -1, self.sets, 4).transpose(1, 2), prior, variance)
+        confidence = confidence.reshape(n, -1, self.classes)
+        if stage:
+            weak = stage[0].reshape(n, -1, 2)[..., 1:] < self.param.objectness_score
+            confidence = torch.where(weak, confidence.new_tensor(self._of_no_object()), confidence)
+        scores = confidence.transpose(1, 2)[:, labels]
         scores, order = scores.sort(dim=2, descending=True, stable=True)
         valid = scores > self.threshold
         count = int(valid[..., : self.top_k].sum(2).max())
@@ -101,16 +145,20 @@ class DetectionOutput(LayerType):
             return box_ops.suppress_adaptive(boxes, valid, nms.nms_threshold, nms.eta)
         return box_ops.suppress(boxes, valid, nms.nms_threshold)
 
-    def decode(self, location: Tensor, prior: Tensor) -> Tensor:
-        """Boxes (N, sets, P, 4) from predictions of that shape and priors with variances (2, 1, P, 4)."""
+    def _of_no_object(self) -> list[float]:
+        """Scores of a prior in which the first stage sees no object."""
+        return [float(label == 0) for label in range(self.classes)]
+
+    def decode(self, location: Tensor, prior: Tensor, variance: Tensor) -> Tensor:
+        """Boxes (N, sets, P, 4) from predictions of that shape, priors (1 or N, 1, P, 4) and their variances (1, P, 4)."""
         import torch
 
-        low, high = prior[0].split(2, -1)
-        size, offset = high - low, location if self.param.variance_encoded_in_target else prior[1] * location
+        low, high = prior.split(2, -1)
+        size, offset = high - low, location if self.param.variance_encoded_in_target else variance * location
         if self.param.code_type == "CORNER":
-            return prior[0] + offset
+            return prior + offset
         if self.param.code_type == "CORNER_SIZE":
-            return prior[0] + offset * torch.cat([size, size], -1)
+            return prior + offset * torch.cat([size, size], -1)
         center = offset[..., :2] * size + (low + high) / 2
         half = offset[..., 2:].exp() * size / 2
         return torch.cat([center - half, center + half], -1)
@@ -121,12 +169,15 @@ class DetectionOutput(LayerType):
         nms = self.param.nms_param
         if nms.eta < 1:
             raise graph.refuse("NonMaxSuppression has no adaptive threshold; set eta to 1 (its default)")
-        location, confidence, prior = bottoms[:3]
+        location, confidence, prior, *stage = bottoms[: 3 + self.stages]
         classes, priors = len(self.labels), graph.dim(prior, 2, self.bottoms[2][2]) // 4
         count = graph.at_most(priors, self.top_k)
-        scores = graph.transpose(graph.reshape(confidence, [0, priors, self.classes]), [0, 2, 1])
+        scores = graph.reshape(confidence, [0, priors, self.classes])
+        if stage:
+            scores = self._onnx_with_objects(graph, scores, graph.reshape(stage[0], [0, priors, 2]))
+        scores = graph.transpose(scores, [0, 2, 1])
         scores, order = graph.add("TopK", self._onnx_labels(graph, scores), graph.ints(count), outputs=2, axis=2)
-        boxes = graph.reshape(self._onnx_decode(graph, location, prior, priors), [-1, 4])
+        boxes = graph.reshape(self._onnx_boxes(graph, location, prior, stage[1:], priors), [-1, 4])
         boxes = graph.add("Gather", boxes, self._onnx_places(graph, location, order, priors))  # (N, classes, count, 4)
         grouped = graph.reshape(self._onnx_upright(graph, boxes, count), [-1, count, 4])
         group_scores, most = graph.reshape(scores, [-1, 1, count]), count if isinstance(count, int) else box_ops.ALL
@@ -148,16 +199,27 @@ class DetectionOutput(LayerType):
         """Axis 1 without the background class."""
         return x if len(self.labels) == self.classes else graph.add("Gather", x, graph.ints(*self.labels), axis=1)
 
-    def _onnx_decode(self, graph: OnnxGraph, location: str, prior: str, priors: Size) -> str:
-        """Boxes (N, 1 or classes, P, 4); see `decode`."""
+    def _onnx_with_objects(self, graph: OnnxGraph, scores: str, stage: str) -> str:
+        """Scores (N, P, classes), given the first stage's confidences (N, P, 2)."""
+        weak = graph.add("Less", graph.slice(stage, [1], [2], [2]), graph.scalar(self.param.objectness_score))
+        return graph.add("Where", weak, graph.constant(self._of_no_object()), scores)
+
+    def _onnx_boxes(self, graph: OnnxGraph, location: str, prior: str, stage: Sequence[str], priors: Size) -> str:
+        """Boxes (N, 1 or classes, P, 4); `stage` has the first stage's locations, if there are any."""
         if self.bottoms[2][0] != 1:
             prior = graph.slice(prior, [0], [1], [0])
         prior, variance = graph.split(graph.reshape(prior, [2, 1, priors, 4]), [1, 1], 0)
+        for first in stage:
+            prior = self._onnx_decode(graph, graph.reshape(first, [0, 1, priors, 4]), prior, variance)
         if self.sets == 1:
-            offset = graph.reshape(location, [0, 1, priors, 4])
+            location = graph.reshape(location, [0, 1, priors, 4])
         else:
-            offset = graph.transpose(graph.reshape(location, [0, priors, self.sets, 4]), [0, 2, 1, 3])
-            offset = self._onnx_labels(graph, offset)
+            location = graph.transpose(graph.reshape(location, [0, priors, self.sets, 4]), [0, 2, 1, 3])
+            location = self._onnx_labels(graph, location)
+        return self._onnx_decode(graph, location, prior, variance)
+
+    def _onnx_decode(self, graph: OnnxGraph, offset: str, prior: str, variance: str) -> str:
+        """See `decode`."""
         if not self.param.variance_encoded_in_target:
             offset = graph.add("Mul", variance, offset)
         if self.param.code_type == "CORNER":

@@ -74,17 +74,22 @@ class ROIPooling(RegionPooling):
     A region's corners are scaled and rounded, the last row and column belong to it, and it is at least 1x1; cells reach
     from the floor of their start to the ceiling of their end, so they may overlap. A cell outside the map is 0. Of equal
     maxima the first gets the gradient; regions get none (caffe/layers/roi_pooling_layer.cpp, Fast R-CNN's fork).
+
+    With a `pad_ratio` each side of a region first moves out by that share of the region's width or height, last pixel included;
+    what then reaches over the image is not cut off before the grid is laid (the same file in MS-CNN and Cascade R-CNN).
     """
 
     param_name = "roi_pooling_param"
-    fields = Fields("pooled_h pooled_w spatial_scale pooled_size")
+    fields = Fields("pooled_h pooled_w spatial_scale pooled_size pad_ratio")
 
     def setup(self) -> None:
         p = self.param
         both = list(p.pooled_size)
+        self.check(len(both) <= 2, f"pooled_size takes one number, or height and width, not {len(both)} numbers")
         self.pooled = (both[0], both[-1]) if both else (p.pooled_h, p.pooled_w)
         self.check(min(self.pooled) > 0, f"pooled_h and pooled_w must be positive, not {self.pooled[0]}, {self.pooled[1]}")
         self.scale = p.spatial_scale
+        self.pad: float = p.pad_ratio
         self.check_regions()
         self.tops = [(self.bottoms[1][0], self.bottoms[0][1], *self.pooled)]
 
@@ -108,7 +113,11 @@ class ROIPooling(RegionPooling):
 
         result = []
         for axis, pooled in enumerate(self.pooled):
-            start, end = away(regions[:, 2 - axis, None] * self.scale), away(regions[:, 4 - axis, None] * self.scale)
+            start, end = regions[:, 2 - axis, None], regions[:, 4 - axis, None]
+            if self.pad:
+                margin = (end - start + 1) * self.pad
+                start, end = start - margin, end + margin
+            start, end = away(start * self.scale), away(end * self.scale)
             bin_size = (end - start + 1).clamp(min=1) / pooled
             cell = torch.arange(pooled, device=regions.device, dtype=regions.dtype)
             first, last = (cell * bin_size).floor() + start, ((cell + 1) * bin_size).ceil() + start
@@ -153,11 +162,14 @@ class ROIPooling(RegionPooling):
         """OpenCV 5 has no MaxRoiPool, so cells are looked up: maxima of 1, 2, 4, ... rows and columns are made once, and
         any cell is covered by four of these windows. How many there are depends on the size; if that is open, MaxRoiPool it is.
         """
+        regions = bottoms[1]
+        if self.pad:
+            regions = self._onnx_padded(graph, graph.reshape(regions, [-1, 5]))
         if graph.dynamic_size:
-            regions = graph.reshape(bottoms[1], [-1, 5])
+            regions = graph.reshape(regions, [-1, 5])
             return graph.add("MaxRoiPool", bottoms[0], regions, pooled_shape=list(self.pooled), spatial_scale=self.scale)
         _, channels, height, width = self.bottoms[0]
-        regions = graph.reshape(bottoms[1], [-1, 5, 1, 1])
+        regions = graph.reshape(regions, [-1, 5, 1, 1])
         image, left, top, right, bottom = graph.split(regions, [1] * 5, 1)
         rows, inside_rows = self._onnx_windows(graph, top, bottom, height, [1, 1, -1, 1])
         columns, inside_columns = self._onnx_windows(graph, left, right, width, [1, 1, 1, -1])
@@ -172,6 +184,13 @@ class ROIPooling(RegionPooling):
         inside = graph.unsqueeze(graph.add("And", inside_rows, inside_columns), [4])
         y = graph.add("Where", inside, graph.add("Max", *parts), graph.scalar(0.0))
         return graph.transpose(graph.squeeze(y, [1]), [0, 3, 1, 2])
+
+    def _onnx_padded(self, graph: OnnxGraph, regions: str) -> str:
+        """Regions (R, 5) whose sides have moved out by `pad_ratio`."""
+        image, low, high = graph.split(regions, [1, 2, 2], 1)
+        extent = graph.add("Add", graph.add("Sub", high, low), graph.scalar(1.0))
+        margin = graph.add("Mul", extent, graph.scalar(self.pad))
+        return graph.add("Concat", image, graph.add("Sub", low, margin), graph.add("Add", high, margin), axis=1)
 
     def _onnx_windows(self, graph: OnnxGraph, start: str, end: str, size: int, shape: Sequence[int]) -> tuple[list[str], str]:
         """Where each cell's first and last window are along an axis of `_onnx_maxima`, int64; and which cells are not empty."""

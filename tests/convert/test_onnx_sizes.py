@@ -187,6 +187,8 @@ LAYERS = [  # and the shapes of their inputs
     (f'type: "Proposal" bottom: "a" bottom: "b" bottom: "c" top: "y" top: "z" {PROPOSAL}', [(1, 8, 6, 5), (1, 16, 6, 5), (1, 3)]),
     ('type: "ROIPooling" bottom: "a" bottom: "b" top: "y" roi_pooling_param { pooled_h: 3 pooled_w: 2 spatial_scale: 0.5 }',
      [(2, 4, 9, 8), (7, 5, 1, 1)]),
+    ('type: "ROIPooling" bottom: "a" bottom: "b" top: "y" roi_pooling_param { pooled_size: 3 spatial_scale: 0.5 pad_ratio: 0.4 }',
+     [(2, 4, 9, 8), (7, 5)]),
     ('type: "PSROIPooling" bottom: "a" bottom: "b" top: "y" psroi_pooling_param { output_dim: 2 group_size: 3 spatial_scale: 1 }',
      [(2, 18, 9, 8), (7, 5)]),
     (f'type: "YoloDetectionOutput" bottom: "a" top: "y" yolo_detection_output_param {{ {BIASES} }}', [(1, 14, 4, 4)]),
@@ -220,7 +222,7 @@ def test_layers_that_read_the_size(text: str, shapes: list[tuple[int, ...]]) -> 
 
 
 def test_a_net_that_takes_square_images_only_says_so() -> None:
-    model = net_of(*LAYERS[3][:1], *LAYERS[3][1]).to_onnx(dynamic_size=True)
+    model = net_of(*LAYERS[4][:1], *LAYERS[4][1]).to_onnx(dynamic_size=True)
     assert shape_of(model.graph.input[0]) == [1, 14, "H", "H"]
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import protogen
-from protogen.errors import LayerError
+from protogen.errors import ConversionError, LayerError
 from tests.layers.test_activation import compile_whole
 
 IMAGES, PRIORS, CLASSES = 3, 12, 4
@@ -424,6 +424,21 @@ def test_multibox_loss_refuses_what_caffe_refuses(text: str, why: str) -> None:
     with pytest.raises(LayerError, match=why) as error:
         protogen.loads(text, phase="TRAIN")
     assert "'op'" in str(error.value)
+
+
+@pytest.mark.parametrize("further", [["arm_conf"], ["arm_conf", "arm_loc"]])
+def test_refinedets_loss_of_a_second_stage_is_refused_by_name_and_its_net_still_converts(further: list[str]) -> None:
+    """Its further bottoms change matches and negatives: they must not be read and left out."""
+    tops = "".join(f'top: "{name}" ' for name in further)
+    shapes = "".join(f"shape {{ dim: {IMAGES} dim: {PRIORS * n} }} " for n in (2, 4)[: len(further)])
+    text = f'layer {{ name: "arm" type: "Input" {tops} input_param {{ {shapes} }} }}'
+    text += layer("", more=tops.replace("top", "bottom"))
+    text += 'layer { name: "same" type: "Power" bottom: "conf" top: "same" }'
+    net = protogen.loads(text, phase="TRAIN")
+    with pytest.raises(ConversionError, match=f"'op'.*second stage, which {' and '.join(map(repr, further))} would"):
+        net.to_torch()
+    with pytest.warns(protogen.ProtogenWarning, match="only serve training"):
+        assert [node.name for node in net.to_onnx().graph.output] == ["same"]
 
 
 # ---- R-FCN

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 
+import protogen
 from protogen.errors import LayerError
 from tests.layers.forms import by_onnx, by_torch, check_every_form, net_of, values_for
+from tests.oracle import cases
 
 SHAPES = [(2, 4, 3, 2), (2, 3, 60, 40)]
 
@@ -37,6 +41,16 @@ def prior(param: str, kind: str = "PriorBox") -> str:
         (prior("height: 4", "PriorBoxClustered"), SHAPES, "width is missing"),
         (prior("width: 4 width: 5 height: 4", "PriorBoxClustered"), SHAPES, "2 width and 1 height"),
         (prior("width: 4 height: 0", "PriorBoxClustered"), SHAPES, "must be positive"),
+        (prior("min_size: 4 width: 4 height: 4"), SHAPES, "width and height are PriorBoxClustered's"),
+        (prior("width: 4 height: 4 denser_prior_boxes: true", "PriorBoxClustered"), SHAPES, "denser_prior_boxes is PriorBox's"),
+        (prior("min_size: 4 offset_h: 0.5 offset_h: 1 offset_w: 0.5"), SHAPES, "2 offset_h and 1 offset_w; give as many of each"),
+        (prior("min_size: 4 offset_w: 0.5"), SHAPES, "0 offset_h and 1 offset_w"),
+        (prior("min_size: 4 offset: 0.5 offset_h: 0.5 offset_w: 0.5"), SHAPES, "either offset or offset_h and offset_w"),
+        (prior("min_size: 4" + 3 * " offset_h: 0.5 offset_w: 0.5"), SHAPES, "one or two pairs of offset_h and offset_w, not 3"),
+        (prior("min_size: 4 offset_h: 0.5 offset_w: 0.5 img_h: 9 img_w: 9"), SHAPES, "img_h and img_w with OpenCV's offsets"),
+        (prior("min_size: 4 offset_h: 0.5 offset_w: 0.5 denser_prior_boxes: true"), SHAPES, "give one of them"),
+        (prior("min_size: 4 offset_h: 0.5 offset_w: 0.5 additional_y_offset: true"), SHAPES, "either additional_y_offset or"),
+        (prior("min_size: 4 offset: 0.3 additional_y_offset: true"), SHAPES, "known for offset 0.5 only, not 0.3"),
     ],
 )
 def test_what_caffe_refuses_names_the_layer(layer: str, shapes: list[tuple[int, ...]], message: str) -> None:
@@ -50,6 +64,7 @@ def test_what_caffe_refuses_names_the_layer(layer: str, shapes: list[tuple[int, 
     [
         prior("min_size: 15.2 max_size: 30.7 aspect_ratio: 2 aspect_ratio: 3 flip: true clip: true variance: 0.1"),
         prior("width: 8.5 width: 20 height: 9 height: 4.25 step_h: 20 step_w: 10 img_h: 64 img_w: 32", "PriorBoxClustered"),
+        prior("min_size: 8.7 aspect_ratio: 2 offset_h: 0.5 offset_w: 0.5 offset_h: 1 offset_w: 0.5"),
     ],
 )
 def test_every_form_agrees(layer: str) -> None:
@@ -63,10 +78,127 @@ OPEN = [
     prior("min_size: 7 img_size: 300 clip: true"),
     prior("width: 8.5 width: 20 height: 9 height: 4.25 step_h: 20 step_w: 10 img_h: 64 img_w: 32", "PriorBoxClustered"),
 ]
+# Fields of OpenCV, and of TextBoxes++, without type and braces.
+OPENCV = [
+    "min_size: 8.7 aspect_ratio: 2 flip: false clip: false variance: 0.1 offset_h: 0.5 offset_w: 0.5 offset_h: 1 offset_w: 0.5",
+    "min_size: 8.7 max_size: 19.3 aspect_ratio: 2 aspect_ratio: 1 aspect_ratio: 3 variance: 0.1 variance: 0.2 variance: 0.3 "
+    "variance: 0.4 offset_h: 0.25 offset_w: 0.75 offset_h: 1 offset_w: 0",
+    "min_size: 8.7 min_size: 11 max_size: 19.3 max_size: 12.2 flip: true aspect_ratio: 2.5 clip: true variance: 0.2 step_h: 7.3 "
+    "step_w: 5 offset_h: 0.3 offset_w: 0.7",
+]
+DENSER = [
+    "min_size: 15.2 max_size: 30.7 aspect_ratio: 2 aspect_ratio: 5 flip: true clip: true denser_prior_boxes: true",
+    "min_size: 9.9 min_size: 31 aspect_ratio: 3 flip: false offset: 0.25 denser_prior_boxes: true step: 7.3 "
+    "variance: 0.1 variance: 0.2 variance: 0.3 variance: 0.4",
+]
+
+
+def opencv_boxes(param: str, size: tuple[int, int], image: tuple[int, int]) -> np.ndarray:
+    """OpenCV's prior_box_layer.cpp (4.x): every size of box at every pair of offsets, in float32."""
+    f, p = np.float32, net_of(prior(param), (1, 1, *size), (1, 3, *image)).layers[-1].message.prior_box_param
+    ratios: list[np.float32] = []
+    for ratio in map(f, p.aspect_ratio):
+        if abs(ratio - f(1)) >= 1e-6 and all(abs(ratio - other) >= 1e-6 for other in ratios):
+            ratios += [ratio, f(1 / ratio)] if p.flip else [ratio]
+    boxes = []
+    for i, small in enumerate(map(f, p.min_size)):
+        boxes.append((small, small))
+        if p.max_size:
+            boxes.append((np.sqrt(small * f(p.max_size[i])),) * 2)
+        boxes += [(small * np.sqrt(ratio), small / np.sqrt(ratio)) for ratio in ratios]
+    step_h = f(p.step_h) or f(image[0]) / f(size[0])
+    step_w = f(p.step_w) or f(image[1]) / f(size[1])
+    values: list[np.float32] = []
+    for h in range(size[0]):
+        for w in range(size[1]):
+            for width, height in boxes:
+                for offset_h, offset_w in zip(p.offset_h, p.offset_w):
+                    x, y = (f(w) + f(offset_w)) * step_w, (f(h) + f(offset_h)) * step_h
+                    values += [(x - width * f(0.5)) / f(image[1]), (y - height * f(0.5)) / f(image[0])]
+                    values += [(x + width * f(0.5)) / f(image[1]), (y + height * f(0.5)) / f(image[0])]
+    clip = p.clip if "clip" in p else True
+    places = [min(max(value, f(0)), f(1)) if clip else value for value in values]
+    variances = [f(p.variance[i % 4 if len(p.variance) > 1 else 0]) for i in range(len(values))]
+    return np.array([places, variances], f)[None]
+
+
+def denser_boxes(param: str, size: tuple[int, int], image: tuple[int, int]) -> np.ndarray:
+    """TextBoxes++'s prior_box_layer.cpp: each box again at the lower edge of its cell; sizes are whole numbers."""
+    f, p = np.float32, net_of(prior(param), (1, 1, *size), (1, 3, *image)).layers[-1].message.prior_box_param
+    ratios = [f(1)]
+    for ratio in map(f, p.aspect_ratio):
+        if all(abs(ratio - other) >= 1e-6 for other in ratios):
+            ratios += [ratio, f(1 / ratio)] if p.flip else [ratio]
+    step_h, step_w = (f(p.step) or f(side) / f(cells) for side, cells in zip(image, size))
+    values = []
+    for h in range(size[0]):
+        for w in range(size[1]):
+            x, y = (f(w) + f(p.offset)) * step_w, (f(h) + f(p.offset)) * step_h
+            below = f((h + 1.0) * float(step_h))
+            for i, small in enumerate(map(int, p.min_size)):
+                boxes = [(f(small), f(small))]
+                if p.max_size:
+                    boxes.append((f(np.sqrt(small * int(p.max_size[i]))),) * 2)
+                boxes += [(f(small) * np.sqrt(ratio), f(small) / np.sqrt(ratio)) for ratio in ratios[1:]]
+                for half_w, half_h in ((float(width) / 2, float(height) / 2) for width, height in boxes):
+                    for middle in map(float, (y, below)):
+                        values += [(float(x) - half_w) / image[1], (middle - half_h) / image[0]]
+                        values += [(float(x) + half_w) / image[1], (middle + half_h) / image[0]]
+    places = [min(max(value, 0), 1) if p.clip else value for value in values]
+    variances = [p.variance[i % 4] if p.variance else 0.1 for i in range(len(values))]
+    return np.array([places, variances], f)[None]
+
+
+@pytest.mark.parametrize("size", [(2, 3), (5, 1)])
+@pytest.mark.parametrize("param", OPENCV)
+def test_offsets_are_those_of_opencvs_steps(param: str, size: tuple[int, int]) -> None:
+    net = net_of(prior(param), (1, 4, *size), (1, 3, 60, 41))
+    expected = opencv_boxes(param, size, (60, 41))
+    for made in (by_torch(net, values_for(net))[0], by_onnx(net, values_for(net))[0]):
+        assert made.shape == expected.shape == net.shapes["y"]
+        assert made.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("param", [*OPENCV, "width: 8.5 width: 20 height: 9 height: 4 variance: 0.1 offset_h: 0.3 offset_w: 0.6"])
+def test_offsets_are_opencvs_own_numbers(param: str, tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
+    if not hasattr(cv2.dnn, "readNetFromCaffe"):
+        pytest.skip("OpenCV 5 reads no Caffe nets")
+    text = f"""
+        input: "b" input_shape {{ dim: 1 dim: 3 dim: 48 dim: 80 }}
+        layer {{ name: "a" type: "Pooling" bottom: "b" top: "a" pooling_param {{ pool: AVE kernel_size: 16 stride: 16 }} }}
+        layer {{ name: "op" {prior(param, "PriorBoxClustered" if "width" in param else "PriorBox")} }}"""
+    file = tmp_path / "net.prototxt"
+    file.write_text(text)
+    opencv = cv2.dnn.readNetFromCaffe(str(file))
+    opencv.setInput(np.zeros((1, 3, 48, 80), np.float32))
+    expected = opencv.forward("op")  # it goes by layers' names
+    net = protogen.loads(text)
+    assert expected.reshape(1, 2, -1).tobytes() == by_torch(net, values_for(net))[0].tobytes()
+
+
+def test_the_older_field_of_opencv_has_the_two_centers_of_textboxes() -> None:
+    pairs = "offset_h: 0.5 offset_w: 0.5 offset_h: 1 offset_w: 0.5"
+    older, newer = (
+        net_of(prior(f"min_size: 9.5 aspect_ratio: 3 {text}"), *SHAPES) for text in ("additional_y_offset: true", pairs)
+    )
+    assert by_torch(older, values_for(older))[0].tobytes() == by_torch(newer, values_for(newer))[0].tobytes()
+    plain = net_of(prior("min_size: 9 aspect_ratio: 3 additional_y_offset: false"), *SHAPES)
+    assert plain.shapes["y"][2] * 2 == older.shapes["y"][2]
+
+
+@pytest.mark.parametrize("size", [(2, 3), (5, 1)])
+@pytest.mark.parametrize("param", DENSER)
+def test_denser_boxes_are_those_of_textboxes_steps(param: str, size: tuple[int, int]) -> None:
+    net = net_of(prior(param), (1, 4, *size), (1, 3, 60, 41))
+    expected = denser_boxes(param, size, (60, 41))
+    for made in (by_torch(net, values_for(net))[0], by_onnx(net, values_for(net))[0]):
+        assert made.shape == expected.shape == net.shapes["y"]
+        assert made.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("opset", [11, 17, 21])
-@pytest.mark.parametrize("layer", OPEN)
+@pytest.mark.parametrize("layer", [*OPEN, *map(prior, OPENCV), *map(prior, DENSER)])
 def test_computed_for_any_size_they_are_the_same_bits(layer: str, opset: int) -> None:
     net = net_of(layer, *SHAPES)
     session = onnxruntime.InferenceSession(net.to_onnx(opset=opset, dynamic_size=True, dynamic_batch=True).SerializeToString())
@@ -86,6 +218,15 @@ def test_sizes_are_cut_to_whole_pixels_and_ratios_come_once_with_their_inverses(
     widths_and_heights = [(15, 15), (middle, middle), (30, 7.5), (7.5, 30)]
     np.testing.assert_allclose(boxes[:, 2:] - boxes[:, :2], widths_and_heights, rtol=1e-5)
     np.testing.assert_allclose((boxes[:, 2:] + boxes[:, :2]) / 2, 50, rtol=1e-6)
+
+
+def test_the_bits_are_caffes() -> None:
+    """Roots of aspect ratios are rounded to float32 before they meet the size."""
+    for case in cases("PriorBox").values():
+        net = protogen.loads(case.prototxt)
+        boxes = next(op for op in net.ops if op.layer.type == "PriorBox")
+        made = boxes.boxes(boxes.bottoms[0][2:], boxes.bottoms[1][2:], np)
+        assert made.tobytes() == case.of("out")[boxes.layer.tops[0]].tobytes()
 
 
 def test_boxes_go_cell_by_cell_through_rows_and_variances_repeat() -> None:

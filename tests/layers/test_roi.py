@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -34,8 +35,10 @@ def away(x: float) -> float:
     return math.copysign(math.floor(abs(x) + 0.5), x)
 
 
-def roi_cells(region: np.ndarray, axis: int, cells: int, scale: float) -> list[tuple[int, int]]:
-    start, end = (away(float(np.float32(region[i]) * np.float32(scale))) for i in (2 - axis, 4 - axis))
+def roi_cells(region: np.ndarray, axis: int, cells: int, scale: float, pad: float) -> list[tuple[int, int]]:
+    low, high = np.float32(region[2 - axis]), np.float32(region[4 - axis])
+    margin = (high - low + np.float32(1)) * np.float32(pad)
+    start, end = (away(float(edge * np.float32(scale))) for edge in (low - margin, high + margin))
     size, first = np.float32(max(end - start + 1, 1)) / np.float32(cells), int(start)
     return [(math.floor(np.float32(i) * size) + first, math.ceil(np.float32(i + 1) * size) + first) for i in range(cells)]
 
@@ -51,7 +54,7 @@ def by_hand(net: protogen.Net, given: Arrays, top_diff: np.ndarray) -> tuple[np.
     """The top, and the gradient of the map for a gradient of the top."""
     layer, data = net.layers[-1], given["a"]
     p = layer.message.roi_pooling_param if layer.type == "ROIPooling" else layer.message.psroi_pooling_param
-    cells_of = roi_cells if layer.type == "ROIPooling" else psroi_cells
+    cells_of = partial(roi_cells, pad=p.pad_ratio) if layer.type == "ROIPooling" else psroi_cells
     y, diff = np.zeros(net.shapes["y"], np.float32), np.zeros_like(data)
     for (r, c, i, j), slope in np.ndenumerate(top_diff):
         region = given["b"][r].reshape(-1)
@@ -78,6 +81,8 @@ def by_hand(net: protogen.Net, given: Arrays, top_diff: np.ndarray) -> tuple[np.
     [
         ROI + "{ pooled_h: 3 pooled_w: 2 spatial_scale: 0.0625 }",
         ROI + "{ pooled_size: 6 spatial_scale: 0.05 }",
+        ROI + "{ pooled_h: 3 pooled_w: 4 spatial_scale: 0.0625 pad_ratio: 0.25 }",
+        ROI + "{ pooled_h: 2 pooled_w: 2 spatial_scale: 0.05 pad_ratio: 1.5 }",
         PSROI + "{ output_dim: 1 group_size: 2 spatial_scale: 0.0625 }",
         PSROI + "{ output_dim: 4 group_size: 1 spatial_scale: 0.3 }",
     ],
@@ -94,10 +99,24 @@ def test_cells_and_gradients_are_those_of_caffes_steps(layer: str, ties: bool) -
     assert rois.grad is None
     for opset in (11, 17, 21):
         np.testing.assert_allclose(by_onnx(net, given, opset=opset)[0], expected, atol=1e-6)
+        np.testing.assert_allclose(by_onnx(net, given, opset=opset, dynamic_size=True)[0], expected, atol=1e-6)
+
+
+def test_context_around_a_region_is_not_cut_off_at_the_map() -> None:
+    """Cascade R-CNN's roi_pooling_layer.cpp: with half of its size around it, x 2 to 4 is 0.5 to 5.5, rounded 1 to 6, and y -2
+    to 1 is -4 to 3, in two cells of which the upper one is none of the map's."""
+    net = net_of(ROI + "{ pooled_w: 2 pooled_h: 2 spatial_scale: 1 pad_ratio: 0.5 }", (1, 1, 8, 8), (1, 5))
+    given = {"a": np.arange(64, dtype=np.float32).reshape(1, 1, 8, 8), "b": np.float32([[0, 2, -2, 4, 1]])}
+    for made in (by_onnx(net, given)[0], net.to_torch()(*map(torch.tensor, given.values())).numpy()):
+        np.testing.assert_array_equal(made[0, 0], [[0, 0], [27, 30]])
 
 
 @pytest.mark.parametrize(
-    "layer", [ROI + "{ pooled_h: 2 pooled_w: 3 spatial_scale: 4 }", PSROI + "{ output_dim: 1 group_size: 2 spatial_scale: 2 }"]
+    "layer",
+    [
+        ROI + "{ pooled_h: 2 pooled_w: 3 spatial_scale: 4 pad_ratio: 0.3 }",
+        PSROI + "{ output_dim: 1 group_size: 2 spatial_scale: 2 }",
+    ],
 )
 def test_every_form_agrees(layer: str) -> None:
     check_every_form(net_of(layer, (2, 4, 9, 11), (5, 5, 1, 1)), below=2, batch=None)
@@ -114,6 +133,7 @@ def test_regions_and_images_may_differ_in_number() -> None:
     ("layer", "shapes", "message"),
     [
         (ROI + "{ pooled_h: 2 }", [DATA, (3, 5)], "pooled_h and pooled_w must be positive, not 2, 0"),
+        (ROI + "{ pooled_size: 2 pooled_size: 3 pooled_size: 4 }", [DATA, (3, 5)], "height and width, not 3 numbers"),
         (ROI + "{ pooled_h: 2 pooled_w: 2 }", [DATA, (3, 4)], "5 values each"),
         (ROI + "{ pooled_h: 2 pooled_w: 2 }", [(2, 4, 9), (3, 5)], "4 axes"),
         (PSROI + "{ output_dim: 0 group_size: 2 spatial_scale: 1 }", [DATA, (3, 5)], "output_dim must be positive"),
