@@ -1,12 +1,43 @@
-"""The one family of exceptions that protogen raises for a user's mistake."""
+"""The one family of exceptions that protogen raises for a user's mistake, and how text from files is put into words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 
-class ProtogenError(Exception):
+def printable(text: str, encoding: str = "utf-8") -> str:
+    r"""Text that came from a file, fit to be shown: on one line, and without anything that drives a terminal.
+
+    Letters of any script stay. Control characters (line breaks too), marks that turn the direction of writing, halves of
+    characters, and what `encoding` has no character for become escapes, as in a Python string.
+
+    >>> print(printable("名前\x1b[31m\n\u202e"), printable("né", "ascii"))
+    名前\x1b[31m\n\u202e n\xe9
+    """
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return text if encoding == "utf-8" else text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+class _Shown(Exception):  # noqa: N818 - of errors and warnings
+    """What people get to read: each argument is a line of it, and made `printable`, whatever names it quotes."""
+
+    def __init__(self, *lines: object) -> None:
+        super().__init__(*(printable(str(line)) for line in lines))
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The text, line by line."""
+        return self.args
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
+
+
+class ProtogenError(_Shown):
     """Base of every error a user can cause: its text says where, what is wrong, and what to do.
+
+    Text of several lines is given line by line, for a line break within one may come from a file: it is escaped.
 
     >>> try:
     ...     raise ParseError("unknown field 'kernal_size'", "net.prototxt", 7, 5)
@@ -46,11 +77,18 @@ class WeightsError(ProtogenError):
 class MissingWeightsError(WeightsError, KeyError):
     """A layer that a net lacks, or that has no weights; a KeyError too, so that a mapping's `get` gives its default."""
 
-    __str__ = Exception.__str__  # KeyError's would quote the text
 
-
-class ProtogenWarning(UserWarning):
+class ProtogenWarning(_Shown, UserWarning):
     """Something odd in a file that was read anyway."""
+
+
+def install_hint(extra: str) -> str:
+    """How to install what one of the extras in pyproject.toml brings.
+
+    >>> install_hint("opencv")
+    "pip install '.[opencv]' in a checkout of protogen"
+    """
+    return f"pip install '.[{extra}]' in a checkout of protogen"
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .errors import printable
 from .prototxt.message import Message
 
 POOLING_METHODS = ("MAX", "AVE", "STOCHASTIC")  # BVLC's; a fork's others give other shapes
@@ -44,7 +45,7 @@ class Layer:
         if self.source and self.message.origin:
             line, column = self.message.origin
             place = f"{self.source}:{line}:{column}: "
-        return f"{place}layer {self.name!r} ({self.type})"
+        return printable(f"{place}layer {self.name!r} ({self.type})")
 
     def __repr__(self) -> str:
         return f"Layer({self.name!r}, {self.type!r}, {self.bottoms} -> {self.tops})"

@@ -241,7 +241,7 @@ class Net:
             if len(unknown) > MAX_LISTED:
                 lines.append(f"{len(unknown) - MAX_LISTED} more layers of the types {', '.join(self.unknown_types)}")
             lines[-1] += ' (to define a type, see protogen.register and "A layer type of your own" in the README)'
-            raise NetError("\n".join(lines))
+            raise NetError(*lines)
         missing = [top for op in self.analysis.sources for top in op.layer.tops if self.analysis.shapes[top] is None]
         example = ", ".join(f"{name!r}: (1, 3, 224, 224)" for name in missing[:1])
         raise NetError(

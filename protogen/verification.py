@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .backends import BACKENDS, OF_ONNX
 from .backends.setting import Setting
 from .convert.cut import measures, without_measures, without_postprocess
-from .errors import ProtogenError, did_you_mean
+from .errors import ProtogenError, did_you_mean, printable
 from .progress import track
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ class Report:
         row = self.first_difference
         if row is None:
             worst = max((row.max_rel for row in self.rows), default=0.0)
-            note = f"; not compared, as half precision reorders rows: {', '.join(self.left_out)}" if self.left_out else ""
+            left_out = ", ".join(map(printable, self.left_out))
+            note = f"; not compared, as half precision reorders rows: {left_out}" if left_out else ""
             return f"all {len(self.rows)} comparisons agree within {self.tolerance:g} (largest relative error {worst:.2g}){note}"
         text = f"{row.comparison}: blob {row.blob!r} {row.shape} is the first that differs: relative error {row.max_rel:.2g}"
         if self.rounding > self.tolerance / 2:
@@ -98,7 +99,7 @@ class Report:
 
     def __str__(self) -> str:
         lines = [
-            f"{row.comparison:24} {row.blob:32} {row.shape!s:20} {row.max_abs:9.2e} {row.max_rel:9.2e}"
+            f"{row.comparison:24} {printable(row.blob):32} {row.shape!s:20} {row.max_abs:9.2e} {row.max_rel:9.2e}"
             + ("" if row.ok else "  DIFFERS")
             for row in self.rows
         ]

@@ -46,6 +46,9 @@ WORDS = [
     "<",
     "\\",
     "\0",
+    "\x1b[31m",
+    "\u202e",
+    r'"\033]0;\007\302\233\n\377"',
 ]
 
 
@@ -83,6 +86,7 @@ def run(inputs: Iterator[bytes], read: Callable[[bytes], object]) -> int:
                 read(data)
             except protogen.ProtogenError as error:
                 assert str(error), data
+                assert all(line.isprintable() for line in str(error).split("\n")), data
             except Exception as error:
                 raise AssertionError(f"{type(error).__name__}: {error}\nfor {data!r}") from error
             assert time.monotonic() - begun < SLOWEST, data

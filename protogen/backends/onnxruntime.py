@@ -22,9 +22,9 @@ def run_onnxruntime(net: Net, feed: Blobs, setting: Setting) -> Blobs:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ProtogenError("backend 'onnxruntime' needs the package onnxruntime: pip install 'protogen[verify]'") from error
+        raise ProtogenError("backend 'onnxruntime' needs the package of this name: pip install onnxruntime") from error
     settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3
+    settings.log_severity_level = 4  # what goes wrong comes as an exception; its log would show names as they are
     with model_file(net, feed, setting) as model:
         session = onnxruntime.InferenceSession(model.path, settings, providers=["CPUExecutionProvider"])
         return dict(zip(model.blobs, session.run(model.outputs, model.feed)))

@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ProtogenError
+from ..errors import ProtogenError, install_hint
 from .model_file import model_file
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 MADE_FOR = 5
 """OpenCV's major version that the ONNX forms are chosen for; version 4 runs most nets without detection layers."""
-_PROGRAM = "from protogen.backends.opencv import _child; _child()"
+# Python would look for modules in the working folder first: among a stranger's files, perhaps a cv2.py.
+_PROGRAM = "import sys; sys.path[:] = filter(None, sys.path); from protogen.backends.opencv import _child; _child()"
 _REFUSED = 3  # exit code of the child when OpenCV said no
 
 
@@ -54,7 +55,7 @@ def run_model(path: str, feed: Blobs, outputs: list[str], seconds: float | None 
     import numpy as np
 
     if importlib.util.find_spec("cv2") is None:
-        raise ProtogenError(f"backend 'opencv' needs OpenCV {MADE_FOR}: pip install 'protogen[opencv]'")
+        raise ProtogenError(f"backend 'opencv' needs OpenCV {MADE_FOR}: {install_hint('opencv')}")
     with TemporaryDirectory() as folder:
         arrays: dict[str, Any] = {f"_{i}": value for i, value in enumerate(feed.values())}
         np.savez(Path(folder, "feed.npz"), **arrays)
@@ -66,14 +67,16 @@ def run_model(path: str, feed: Blobs, outputs: list[str], seconds: float | None 
 
 def _run_child(request: str, seconds: float | None) -> None:
     package = str(Path(__file__).parents[2])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])}
+    path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8:backslashreplace"}
     command = [sys.executable, "-c", _PROGRAM]
+    pipes: dict[str, Any] = {"capture_output": True, "encoding": "utf-8", "errors": "backslashreplace"}
     try:
-        done = subprocess.run(command, input=request, capture_output=True, text=True, timeout=seconds, env=environment)
+        done = subprocess.run(command, input=request, timeout=seconds, env=environment, **pipes)
     except subprocess.TimeoutExpired:
         raise ProtogenError(f"OpenCV did not run this net's ONNX form within {seconds:g} s") from None
     if done.returncode == _REFUSED:
-        raise ProtogenError(done.stdout.strip())
+        raise ProtogenError(" ".join(done.stdout.split()))
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [""]
         raise ProtogenError(f"OpenCV crashed on this net's ONNX form (exit code {done.returncode}) {lines[-1]}".rstrip())
@@ -101,7 +104,7 @@ def _refusal(version: str, error: Exception) -> str:
     text = " ".join(str(error).split())
     if int(version.partition(".")[0]) >= MADE_FOR:
         return f"OpenCV {version} cannot run this net's ONNX form: {text}"
-    return f"OpenCV {version} cannot run this net's ONNX form, version {MADE_FOR} may (pip install 'protogen[opencv]'): {text}"
+    return f"OpenCV {version} cannot run this net's ONNX form, version {MADE_FOR} may ({install_hint('opencv')}): {text}"
 
 
 def _shaped(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -6,11 +6,15 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from io import TextIOWrapper
+from types import TracebackType
 from typing import Any
 
 import click
 
+from .. import __version__
 from ..errors import ProtogenError, ProtogenWarning
+from .output import say
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -32,15 +36,19 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process: 0 done, 1 a file or net that is no good, 2 wrong use, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    sys.excepthook = _show_traceback
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names may have characters that the terminal lacks
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     warnings.simplefilter("always", ProtogenWarning)
     try:
         code = cli.main(arguments, prog_name="protogen", standalone_mode=False)
     except click.ClickException as error:
         where = f" (see '{error.ctx.command_path} --help')" if isinstance(error, click.UsageError) and error.ctx else ""
-        _fail(f"{error.format_message()}{where}", error.exit_code)
+        text = error.format_message()
+        _fail([f"{text}{where}"] if isinstance(error, click.UsageError) else text.split("\n"), error.exit_code)
     except click.Abort:
-        _fail("interrupted", 130)
+        _fail(["interrupted"], 130)
     except BrokenPipeError:
         # The reader has seen enough (`| head`); python must not complain when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -48,18 +56,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ProtogenError, OSError, MemoryError, RecursionError) as error:
         if "--debug" in arguments:
             raise
-        _fail(str(error) or type(error).__name__, 1)
+        _fail(error.lines if isinstance(error, ProtogenError) else [str(error) or type(error).__name__], 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(message: str, code: int) -> None:
-    click.echo(f"Error: {message}", err=True)
+def _fail(lines: Sequence[str], code: int) -> None:
+    say(f"Error: {lines[0]}", *lines[1:], err=True)
     sys.exit(code)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *rest: Any) -> None:
-    if issubclass(category, ProtogenWarning):
-        click.echo(f"Warning: {message}", err=True)
+    if isinstance(message, ProtogenWarning):
+        say(f"Warning: {message.lines[0]}", *message.lines[1:], err=True)
+
+
+def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A fault of ours, or any error with --debug: what Python shows, but its text may quote a file's, too."""
+    from traceback import format_exception
+
+    say(*"".join(format_exception(kind, error, trace)).splitlines(), err=True)
 
 
 class LazyGroup(click.Group):
@@ -79,7 +94,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings=CONTEXT)
-@click.version_option(package_name="protogen", message="protogen %(version)s")
+@click.version_option(__version__, message="protogen %(version)s")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def cli(debug: bool) -> None:
     """Build, read, check and convert Caffe networks without Caffe.

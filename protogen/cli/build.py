@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .options import OUTPUT, Numbers, Size, wrong_use
-from .output import write_text
+from .output import say, write_text
 
 
 @click.command()
@@ -68,4 +68,4 @@ def models() -> None:
     from ..models import models as registered
 
     for name, model in registered().items():
-        click.echo(f"{name:12} {model.summary}\n{'':12} {model.paper}")
+        say(f"{name:12} {model.summary}", f"{'':12} {model.paper}")

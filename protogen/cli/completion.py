@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from .output import write_text
+
 
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
@@ -19,4 +21,4 @@ def completion(shell: str) -> None:
     script = get_completion_class(shell)
     root = click.get_current_context().find_root().command
     if script is not None:
-        click.echo(script(root, {}, "protogen", "_PROTOGEN_COMPLETE").source())
+        write_text("-", script(root, {}, "protogen", "_PROTOGEN_COMPLETE").source() + "\n")

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from .onnx_options import onnx_options, onnx_settings
 from .options import DYNAMIC_BATCH, OPSET, SEED, Reading, reads_net, wrong_use
-from .output import progress, write_binary
+from .output import progress, say, write_binary
 
 if TYPE_CHECKING:
     from ..net import Net
@@ -60,7 +60,7 @@ def convert(
     with progress():
         net = reading.load(prototxt, weights)
         if weights is None and chosen != ".prototxt" and net.param_shapes:
-            click.echo(f"Note: no weights given; {_fillers_make(net)}", err=True)
+            say(f"Note: no weights given; {_fillers_make(net)}", err=True)
         options = Options(dynamic_batch, fold, seed, {"opset": opset, **onnx_settings(**onnx_only)})
         if output == "-":
             write_binary(lambda path: write(net, path, options, chosen))

@@ -8,6 +8,7 @@ import click
 
 from ..errors import ProtogenError
 from .options import Reading, reads_net
+from .output import say, say_json
 
 
 class Trouble(click.ClickException):
@@ -39,13 +40,10 @@ def diff(a: str, b: str, weights: tuple[str, str] | None, as_json: bool, reading
     except ProtogenError as error:
         raise Trouble(str(error)) from error
     if as_json:
-        import json
-
-        click.echo(json.dumps(found.as_dict(), indent=2))
+        say_json(found.as_dict())
     else:
-        for line in found.lines():
-            click.echo(line)
+        say(*found.lines())
         if not found.equal:
-            click.echo(found.summary())
+            say(found.summary())
     if not found.equal:
         sys.exit(1)

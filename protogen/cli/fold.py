@@ -7,7 +7,7 @@ import os
 import click
 
 from .options import Reading, reads_net, wrong_use
-from .output import progress
+from .output import progress, say
 
 
 @click.command()
@@ -43,4 +43,4 @@ def fold(prototxt: str, weights: str, output: str, weights_out: str | None, read
         net.weights.require_complete()
         result = folded(net)
         save_pair(result, *targets)
-    click.echo(f"{targets[0]} and {targets[1]}: {len(net.layers)} layers became {len(result.layers)}", err=True)
+    say(f"{targets[0]} and {targets[1]}: {len(net.layers)} layers became {len(result.layers)}", err=True)

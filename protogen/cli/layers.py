@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .output import print_table
+from .output import print_table, say, say_json, write_text
 
 
 @click.command()
@@ -28,11 +28,9 @@ def layers(form: str | None) -> None:
 
     support = support_table()
     if form == "json":
-        import json
-
-        click.echo(json.dumps(support.as_list(), indent=2))
+        say_json(support.as_list())
     elif form == "markdown":
-        click.echo(support.markdown(), nl=False)
+        write_text("-", support.markdown())
     else:
         print_table(support.table())
-        click.echo(support.totals)
+        say(support.totals)

@@ -1,4 +1,4 @@
-"""What commands write and what people see: files, standard output, tables, a progress bar."""
+"""What commands write and what people see: files, standard output, lines, tables, a progress bar. Nothing else here prints."""
 
 from __future__ import annotations
 
@@ -9,11 +9,26 @@ from typing import Any
 
 import click
 
+from ..errors import printable
+
+
+def say(*lines: str, err: bool = False) -> None:
+    """Print lines of text, each made `printable`: a name in them, from whatever file, cannot drive the terminal."""
+    encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
+    click.echo("".join(f"{printable(line, encoding)}\n" for line in lines), nl=False, err=err)
+
+
+def say_json(data: Any) -> None:
+    """Print plain data for machines, in ASCII."""
+    import json
+
+    click.echo(json.dumps(data, indent=2))
+
 
 def write_text(output: str, text: str) -> None:
-    """Write a text file in one step, or to standard output ("-")."""
+    """Write a text file in one step, or to standard output ("-"); in UTF-8 either way, whatever a terminal takes."""
     if output == "-":
-        click.echo(text, nl=False)
+        click.echo(text.encode("utf-8", "surrogateescape"), nl=False)
         return
     from ..files import write_text as write
 
@@ -62,13 +77,14 @@ def progress() -> Iterator[None]:
     def report(label: str, done: int, total: int) -> None:
         if not bar and time.monotonic() - begun > 1:
             from rich.console import Console
+            from rich.markup import escape
             from rich.progress import Progress
 
             bar.append(Progress(console=Console(stderr=True), transient=True))
             bar[0].start()
-            bar.append(bar[0].add_task(label))
+            bar.append(bar[0].add_task(escape(printable(label))))
         if bar:
-            bar[0].update(bar[1], description=label, completed=done, total=total or None)
+            bar[0].update(bar[1], completed=done, total=total or None)
 
     try:
         with listening(report):

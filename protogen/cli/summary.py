@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from .options import Reading, reads_net
-from .output import print_table
+from .output import print_table, say, say_json
 
 
 @click.command()
@@ -22,9 +22,7 @@ def summary(prototxt: str, as_json: bool, reading: Reading) -> None:
     net = reading.load(prototxt)
     result = net.summary()
     if as_json:
-        import json
-
-        click.echo(json.dumps(result.as_dict(), indent=2))
+        say_json(result.as_dict())
         return
     print_table(result.table())
-    click.echo(result.totals)
+    say(result.totals)

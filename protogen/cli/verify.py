@@ -12,7 +12,7 @@ import click
 from ..errors import ProtogenError
 from .onnx_options import onnx_options, onnx_settings
 from .options import DYNAMIC_BATCH, OPSET, SEED, Reading, pairs, reads_net, wrong_use
-from .output import print_table, progress
+from .output import print_table, progress, say
 
 INPUT = click.option(
     "--input", "inputs", multiple=True, metavar="NAME=...", help="A shape (data=1,3,224,224) or values (data=x.npy); repeatable.",
@@ -73,7 +73,7 @@ def verify(
         backends = dict.fromkeys(("torch", "onnxruntime", *extra))
         report = run(net, list(backends), device, tolerance=tolerance, dtype=dtype, inputs=arrays, seed=seed, **options)
     print_table(_table(report, show_all))
-    click.echo(report.verdict)
+    say(report.verdict)
     if not report.ok:
         sys.exit(1)
 
@@ -101,16 +101,14 @@ def _blob_shape(array: Any, options: dict[str, Any]) -> tuple[int, ...]:
 
 def _table(report: Any, show_all: bool) -> Any:
     from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-    from rich.text import Text
 
-    from ..report.summary import printable
+    from ..report.table import PlainTable
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = PlainTable(box=SIMPLE_HEAD, pad_edge=False)
     for header in ("comparison", "blob", "shape", "max abs", "max rel", ""):
         table.add_column(header, justify="right" if header.startswith("max") else "left", no_wrap=True)
     for row in report.rows:
         if show_all or not row.ok or row.blob in report.outputs:
             shape, verdict = "x".join(map(str, row.shape)), "" if row.ok else "differs"
-            table.add_row(row.comparison, Text(printable(row.blob)), shape, f"{row.max_abs:.2e}", f"{row.max_rel:.2e}", verdict)
+            table.add_row(row.comparison, row.blob, shape, f"{row.max_abs:.2e}", f"{row.max_rel:.2e}", verdict)
     return table

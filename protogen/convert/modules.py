@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from keyword import iskeyword
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import ProtogenError
+from ..errors import ProtogenError, printable
 
 if TYPE_CHECKING:
     from ..layers.base import LayerType
 
 
 _numbers = itertools.count()
+_UNFIT = frozenset('."\\,;()[]')  # in the names of submodules
 
 
 class LayerModule(nn.Module):
@@ -41,7 +43,7 @@ class LayerModule(nn.Module):
     def extra_repr(self) -> str:
         """The layer's type and parameters, as `print(module)` shows them."""
         name = self.op.param_name
-        text = f"{self.op.layer.type}"
+        text = printable(self.op.layer.type)
         if name is not None and name in self.op.layer.message:
             text += f", {', '.join(f'{k}={v!r}' for k, v in self.op.param.fields())}"
         return text
@@ -59,12 +61,22 @@ class Step:
         self.cut = tuple(cut)  # indices of bottoms that get no gradient (`propagate_down: false`)
 
 
+def _as_attribute(name: str) -> str:
+    """A layer's name without what PyTorch cannot carry in a submodule's.
+
+    torch.fx puts these names between double quotes into the Python code of an exported program, without escapes: a name of a
+    file could end the string and go on as code (torch/fx/graph.py, _format_target). torch.export cuts up its own notes of them
+    at commas, semicolons and brackets when it loads a program (torch/_export/serde/serialize.py, metadata_split).
+    """
+    return "".join(character if character.isprintable() and character not in _UNFIT else "_" for character in name)
+
+
 class NetModule(nn.Module):
     """A Caffe net as a PyTorch module: submodules carry the layers' names and run in the file's order.
 
     Call it with one tensor per input, in the order of `input_names`; it returns one tensor, or a tuple in the order
-    of `output_names`. Names that PyTorch cannot give a submodule (a dot inside, or an attribute of this class such as
-    "loss") get an underscore; `module_names` maps each layer's name to its submodule's.
+    of `output_names`. Names that PyTorch cannot give a submodule (a dot or quotation mark inside, or an attribute of this
+    class such as "loss") get underscores; `module_names` maps each layer's name to its submodule's.
     """
 
     def __init__(self, inputs: Sequence[str], outputs: Sequence[str]) -> None:
@@ -94,8 +106,8 @@ class NetModule(nn.Module):
 
     def add_layer(self, op: LayerType, module: nn.Module, dead: Sequence[str], losses: Sequence[tuple[str, float]]) -> None:
         """Append a layer: its submodule, the blobs that die with it, and the weights of its tops in the loss."""
-        name = op.layer.name.replace(".", "_") or op.layer.type
-        while name in self._modules or hasattr(self, name):
+        name = _as_attribute(op.layer.name or op.layer.type)
+        while name in self._modules or hasattr(self, name) or iskeyword(name):
             name += "_"
         self.add_module(name, module)
         if op.blobs or op.layer.name not in self.module_names:

@@ -120,18 +120,18 @@ class Emitter:
             ConversionError: layers without an ONNX form, all of them named.
         """
         self.graph.reserve([*self.net.shapes, *self.options.rename.values()])
-        problems = []
+        problems: list[str] = []
         for op in self.net.ops:
             first, known = len(self.graph.nodes), len(self.graph.initializers)
             try:
                 self._layer(op)
             except ProtogenError as error:
-                problems.append(str(error))
+                problems += error.lines
                 self.current.update({top: top for top in op.layer.tops})
             made = list(islice(self.graph.initializers, known, None))
             self.emitted.append(Emitted(op, slice(first, len(self.graph.nodes)), made))
         if problems:
-            raise ConversionError("\n".join(dict.fromkeys(problems)))
+            raise ConversionError(*dict.fromkeys(problems))
 
     def model(self, outputs: Sequence[str]) -> OnnxModel:
         """The finished model with these outputs."""

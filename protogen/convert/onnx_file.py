@@ -66,7 +66,8 @@ class OnnxModel:
         try:
             onnx.checker.check_model(model, full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-            raise ConversionError(f"the ONNX model made is not valid (please report this): {error}") from error
+            what = " ".join(str(error).split())
+            raise ConversionError(f"the ONNX model made is not valid (please report this): {what}") from error
 
     def save(self, path: str | Path, external_data: bool = False) -> onnx.ModelProto:
         """Write the model in one step, weights as they lie in the arrays.

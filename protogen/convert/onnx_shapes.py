@@ -151,8 +151,8 @@ def require_size_free(net: Net, emitter: Emitter) -> None:
         ] or _different(emitter, _emitted_like(emitter, twin))
         if different:
             more = len(different) - _NAMED
-            listed = "\n  ".join([*different[:_NAMED], *([f"and {more} more"] if more > 0 else [])])
-            raise ConversionError(f"the size cannot be left open (--dynamic-size):\n  {listed}")
+            listed = [*different[:_NAMED], *([f"and {more} more"] if more > 0 else [])]
+            raise ConversionError("the size cannot be left open (--dynamic-size):", *(f"  {line}" for line in listed))
 
 
 def _emitted_like(emitter: Emitter, twin: Net) -> Emitter:

@@ -32,18 +32,18 @@ def to_torch(net: Net, fold: bool = False, seed: int = 0) -> NetModule:
     ops = [op for op in net.ops if not op.is_input]
     dead = _last_uses(ops, outputs)
     module = NetModule(net.inputs, outputs)
-    problems = []
+    problems: list[str] = []
     for op in ops:
         try:
             child = op.module()
         except ProtogenError as error:
-            problems.append(str(error))
+            problems += error.lines
             continue
         if op.blobs:
             _set_blobs(op, child, weights[op.layer.name])
         module.add_layer(op, child, dead[id(op)], losses(op))
     if problems:
-        raise ConversionError("\n".join(problems))
+        raise ConversionError(*problems)
     _share(net, module)
     module.train(net.phase == "TRAIN")
     return module

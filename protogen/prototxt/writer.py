@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 from ..errors import ProtogenError
 from ..schema import resource
 from . import format as text_format
 from .message import Message
+
+_SETTERS = {"append", "remove", "set", "store", "update"}
 
 
 def write(definition: Message, templates: str | Path | None = None) -> str:
@@ -18,21 +22,40 @@ def write(definition: Message, templates: str | Path | None = None) -> str:
     Args:
         definition: what to write.
         templates: a folder with templates of one's own: those it has (`net.prototxt.j2`, `layer.prototxt.j2` with the
-            macro `layer_text`, `layers/<Type>.prototxt.j2`, `solver.prototxt.j2`) go before the built-in ones.
+            macro `layer_text`, `layers/<Type>.prototxt.j2`, `solver.prototxt.j2`) go before the built-in ones. They run in
+            Jinja's sandbox: a template reads the definition, and reaches nothing else of the program.
 
     Raises:
-        ProtogenError: the folder is missing, or a template of it fails.
+        ProtogenError: the folder is missing, or a template of it fails or would leave the sandbox; the message has file:line.
     """
-    from jinja2 import TemplateError
-
     name = "solver" if definition.descriptor and definition.descriptor.name == "SolverParameter" else "net"
-    environment = _environment(str(templates) if templates is not None else None)
+    folder = os.fspath(templates) if templates is not None else None
+    template = f"{name}.prototxt.j2"
+    environment = _environment(folder)
     try:
-        return environment.get_template(f"{name}.prototxt.j2").render({name: definition})
+        return environment.get_template(template).render({name: definition})
     except Exception as error:
-        if templates is None and not isinstance(error, TemplateError):
+        if folder is None:
             raise  # a fault of ours, not of the user's template
-        raise ProtogenError(f"template {getattr(error, 'name', None) or name!r} in {templates}: {error}") from error
+        place = _place(error, folder) or os.path.join(folder, template)
+        raise ProtogenError(f"{place}: this template fails: {_reason(error)}") from error
+
+
+def _place(error: Exception, folder: str) -> str:
+    """file:line of a user's template that an error came from, "" if none did: of the innermost, as templates include others."""
+    line, file = getattr(error, "lineno", None), getattr(error, "filename", None)  # a syntax error's
+    if line and file:
+        return f"{file}:{line}"
+    frames = [(frame.f_code.co_filename, number) for frame, number in walk_tb(error.__traceback__)]
+    return next((f"{file}:{number}" for file, number in reversed(frames) if file.startswith(folder)), "")
+
+
+def _reason(error: Exception) -> str:
+    from jinja2 import TemplateNotFound
+
+    if isinstance(error, TemplateNotFound):
+        return f"there is no template {error}"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 @lru_cache(maxsize=8)
@@ -40,10 +63,11 @@ def _environment(folder: str | None) -> Any:
     """A Jinja2 environment over the built-in templates, those of `folder` first."""
     from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 
+    kind = Environment if folder is None else _sandbox()
     if folder is not None and not Path(folder).is_dir():
         raise ProtogenError(f"{folder}: no such folder of templates")
     own = [FileSystemLoader(folder)] if folder is not None else []
-    environment = Environment(
+    environment = kind(
         loader=ChoiceLoader([*own, FileSystemLoader(resource("templates", "prototxt"))]),
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
         autoescape=False, auto_reload=False,
@@ -52,3 +76,14 @@ def _environment(folder: str | None) -> Any:
     names = (name.removeprefix("layers/") for name in environment.list_templates() if name.startswith("layers/"))
     environment.globals["own_templates"] = {name.removesuffix(".prototxt.j2") for name in names}
     return environment
+
+
+def _sandbox() -> Any:
+    """The environment for templates of others: no access to the program behind the definition, nor to its setters."""
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Sandbox(ImmutableSandboxedEnvironment):
+        def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+            return super().is_safe_attribute(obj, attr, value) and not (isinstance(obj, Message) and attr in _SETTERS)
+
+    return Sandbox

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..errors import printable
 from ..prototxt.message import Message
-from .summary import printable
 
 if TYPE_CHECKING:
     import numpy as np

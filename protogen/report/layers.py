@@ -62,9 +62,10 @@ class SupportTable:
     def table(self) -> Table:
         """The table for a `rich` console."""
         from rich.box import SIMPLE_HEAD
-        from rich.table import Table
 
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
+        from .table import PlainTable
+
+        table = PlainTable(box=SIMPLE_HEAD, pad_edge=False)
         for column in COLUMNS:
             table.add_column(column, no_wrap=column != "note")
         for row in self.rows:

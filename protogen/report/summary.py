@@ -59,10 +59,10 @@ class Summary:
     def table(self) -> Table:
         """The table for a `rich` console: a line per layer, block names as section lines, totals at the end."""
         from rich.box import SIMPLE_HEAD
-        from rich.table import Table
-        from rich.text import Text
 
-        table = Table(box=SIMPLE_HEAD, title=None, pad_edge=False)
+        from .table import PlainTable
+
+        table = PlainTable(box=SIMPLE_HEAD, title=None, pad_edge=False)
         for header, justify in (
             ("layer", "left"),
             ("type", "left"),
@@ -76,9 +76,9 @@ class Summary:
             if row.group != group:
                 group = row.group
                 if group:
-                    table.add_row(Text(f"[{printable(group)}]", style="bold"))
+                    table.add_row(f"[{group}]", style="bold")
             shapes = " ".join("x".join(map(str, shape)) if shape is not None else "?" for shape in row.shapes)
-            table.add_row(Text(printable(row.name)), Text(printable(row.type)), shapes, _number(row.params), _number(row.macs))
+            table.add_row(row.name, row.type, shapes, _number(row.params), _number(row.macs))
         return table
 
     @property
@@ -114,15 +114,6 @@ def summarise(net: Net) -> Summary:
         params = sum(blob.count for i, blob in enumerate(blobs) if blob.trainable and (layer.name, i) not in shared)
         rows.append(SummaryRow(layer.name, layer.type, layer.group, shapes, params, op.macs if op is not None else 0))
     return Summary(net.name, net.phase, net.inputs, net.outputs, rows, net.analysis.complete)
-
-
-def printable(name: str) -> str:
-    """A name that is safe on a terminal: control characters escaped.
-
-    >>> printable("a\\x1b[31m")
-    'a\\\\x1b[31m'
-    """
-    return name if name.isprintable() else repr(name)[1:-1]
 
 
 def _number(value: int) -> str:

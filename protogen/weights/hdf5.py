@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from protogen.errors import WeightsError, excerpt
+from protogen.errors import WeightsError, excerpt, install_hint
 from protogen.files import replacing
 from protogen.weights.blobs import LayerBlobs
 from protogen.weights.caffemodel import FLOAT32, MAX_AXES, Layer, as_numbers
@@ -223,7 +223,7 @@ def _require_h5py() -> None:
     try:
         import h5py  # noqa: F401
     except ImportError as error:
-        raise WeightsError("HDF5 weights need the package h5py: pip install 'protogen[hdf5]'") from error
+        raise WeightsError(f"HDF5 weights need the package h5py: {install_hint('hdf5')}") from error
 
 
 @contextmanager

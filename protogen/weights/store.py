@@ -261,7 +261,7 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
                 problems.append(f"{source}: {error}")
         if problems:
             more = [f"... and {len(problems) - 10} more layers that do not fit"] if len(problems) > 10 else []
-            raise WeightsError("\n".join(problems[:10] + more))
+            raise WeightsError(*problems[:10], *more)
         return arrays
 
     def require_complete(self) -> None:

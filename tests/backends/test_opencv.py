@@ -61,6 +61,16 @@ def test_a_crash_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPatch, progra
     assert "\n" not in str(error.value)
 
 
+def test_modules_in_the_working_folder_are_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of a downloaded model may hold Python files, too."""
+    for name in ("cv2", "numpy", "json", "protogen", "sitecustomize"):
+        (tmp_path / f"{name}.py").write_text("open('pwned', 'w').close()\nraise SystemExit(9)\n")
+    monkeypatch.chdir(tmp_path)
+    report = protogen.verify(protogen.models.peleenet(size=32, classes=10), ("torch", "opencv"), folded=False)
+    assert report.ok, report.verdict
+    assert not Path("pwned").exists()
+
+
 @needs_opencv5
 @pytest.mark.parametrize("path", ["sizes", "fixed"])
 def test_open_sizes(path: str) -> None:
@@ -76,7 +86,7 @@ def test_open_sizes(path: str) -> None:
 
 def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
-    with pytest.raises(ProtogenError, match=r"pip install 'protogen\[opencv\]'"):
+    with pytest.raises(ProtogenError, match=r"pip install '\.\[opencv\]'"):
         protogen.verify(protogen.models.peleenet(size=32, classes=10), ("torch", "opencv"))
 
 

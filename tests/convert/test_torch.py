@@ -6,6 +6,7 @@ import copy
 import io
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -408,3 +409,38 @@ def test_hooks_on_layers_see_their_outputs() -> None:
     module.get_submodule("map").register_forward_hook(lambda _, __, output: seen.append(output))
     made = module(image(net))
     assert seen[0] is made[0]
+
+
+# ---- names of layers are data
+
+NAMES = [
+    *('quo"ted', "com,ma", "semi;colon", "back\\slash", "(", ")", "[", "]", "line\nbreak", "nul\x00", "\x1b[31m", "half\udcff"),
+    *("None", "def", "class", "True", "self", "forward", "a/b", "a b", "it's", "{x}", "#", "名前", "a.b", "a_b", "__init__"),
+    'x"), open("pwned", "w"), getattr(self, "y',
+    "x'), open('pwned', 'w'), ('y",
+    'x"\nopen("pwned", "w")\n"',
+    """x'''\nopen("pwned", "w")\n'''""",
+]
+
+
+def test_names_are_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exported program is Python code with the submodules' names in it: these must not become statements of it."""
+    monkeypatch.chdir(tmp_path)
+    b = NetBuilder()
+    x = b.input("data", (2, 3, 4, 4))
+    for name in NAMES:
+        x = b.conv(x, 3, 1, name=name)
+    net = b.build().fill(1)
+    module = net.to_torch()
+    assert list(module.module_names) == NAMES
+    assert len(set(module.module_names.values())) == len(NAMES)
+    expected = module(image(net))
+    file = io.BytesIO()
+    torch.export.save(torch.export.export(module, (image(net),)), file)
+    file.seek(0)
+    loaded = torch.export.load(file).module()
+    torch.testing.assert_close(loaded(image(net)), expected)
+    assert list(tmp_path.iterdir()) == []
+    torch.save(module.state_dict(), "net.pth")
+    again = protogen.loads(net.to_prototxt(), "net.pth")
+    assert all((again.weights[name][0] == net.weights[name][0]).all() for name in NAMES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -85,11 +86,78 @@ def _renamed(folder: Path) -> Path:
     return folder.rename(folder.with_name("changed"))
 
 
-@pytest.mark.parametrize("text", ["{{ net.nmae }}", "{% for %}", "{{ net.name / 2 }}", "{% include 'none.j2' %}"])
-def test_faults_of_a_template_are_the_users(tmp_path: Path, text: str) -> None:
-    (tmp_path / "net.prototxt.j2").write_text(text)
-    with pytest.raises(ProtogenError, match="template"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{{ net.nmae }}", "'nmae'"),
+        ("{% for %}", "Expected an expression"),
+        ("{{ net.name / 2 }}", "unsupported operand"),
+        ("{% include 'none.j2' %}", "there is no template none.j2"),
+        ("{% include '../secret' %}", "there is no template ../secret"),
+        ("{{ net | fields(skip=3) }}", "not iterable"),
+        ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "recursion"),
+        ("{{ range(1000000000) | list }}", "Range too big"),
+    ],
+)
+def test_faults_of_a_template_are_the_users(tmp_path: Path, text: str, message: str) -> None:
+    """One line that names file and line, whether the fault shows when the template is read or when it runs."""
+    path = tmp_path / "net.prototxt.j2"
+    path.write_text("# mine\n\n" + text)
+    with pytest.raises(ProtogenError, match=rf"^{re.escape(str(path))}:3: this template fails: .*{re.escape(message)}") as error:
         write(parse(NET), templates=tmp_path)
+    assert len(error.value.lines) == 1
+
+
+def test_the_innermost_template_is_named(tmp_path: Path) -> None:
+    (tmp_path / "layers").mkdir()
+    path = tmp_path / "layers" / "ReLU.prototxt.j2"
+    path.write_text("layer {\n{{ layer.nmae }}\n}")
+    with pytest.raises(ProtogenError, match=rf"^{re.escape(str(path))}:2: .*'nmae'"):
+        write(parse(NET), templates=tmp_path)
+
+
+def test_a_template_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "net.prototxt.j2").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ProtogenError, match=r"net\.prototxt\.j2: this template fails: .*utf-8"):
+        write(parse(NET), templates=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ cycler.__init__.__globals__.os.popen('touch pwned').read() }}",
+        "{{ net.fields.__globals__ }}",
+        "{{ net.__class__.__mro__ }}",
+        "{{ net | attr('__class__') }}",
+        "{{ ''['__class__'].__mro__ }}",
+        "{{ '{0.__class__}'.format(net) }}",
+        "{% set f = '{0.__init__.__globals__}'.format %}{{ f(net) }}",
+        "{{ lipsum.__globals__['os'] }}",
+        "{{ self.__init__ }}",
+        "{% for f in [net.__reduce__] %}{{ f() }}{% endfor %}",
+    ],
+)
+def test_templates_run_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    folder = tmp_path / "templates"
+    folder.mkdir()
+    (folder / "net.prototxt.j2").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ProtogenError, match=r"net\.prototxt\.j2:1: this template fails: access to attribute .* is unsafe"):
+        write(parse(NET), templates=folder)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["net.set('name', 'x')", "net.layer.append(1)", "net.layer[0].remove('name')", "net.update({'name': 'x'})",
+     "net.layer[1].store('name', 'x')", "net.append('layer', {})", "net.layer[0].top.clear()", "net.descriptor.fields.clear()"],
+)  # fmt: skip
+def test_templates_change_nothing(tmp_path: Path, change: str) -> None:
+    (tmp_path / "net.prototxt.j2").write_text(f"{{{{ {change} }}}}")
+    net = parse(NET)
+    with pytest.raises(ProtogenError, match="is unsafe"):
+        write(net, templates=tmp_path)
+    assert net == parse(NET)
 
 
 def test_no_such_folder(tmp_path: Path) -> None:

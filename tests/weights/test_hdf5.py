@@ -201,5 +201,5 @@ for _ in range(400):
 
 def test_without_h5py_the_error_says_what_to_install(legacy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(WeightsError, match=r"pip install 'protogen\[hdf5\]'"):
+    with pytest.raises(WeightsError, match=r"pip install '\.\[hdf5\]'"):
         read_weights(legacy / "v0.caffemodel.h5")

@@ -1,0 +1,36 @@
+"""Tables for a terminal whose cells are plain text, whatever they hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from ..errors import printable
+
+
+class PlainTable(Table):
+    """A `rich` table that takes each cell as text to be shown as it is: no markup in it, and nothing that drives a terminal."""
+
+    def add_row(self, *cells: str, style: str = "", **settings: Any) -> None:  # type: ignore[override]
+        """Add a row of text; `style` is that of all its cells."""
+        super().add_row(*(_Cell(cell, style) for cell in cells), **settings)
+
+
+class _Cell:
+    """Text that is made `printable` when it is measured and drawn, for only then the terminal's encoding is known."""
+
+    def __init__(self, text: str, style: str) -> None:
+        self.text, self.style = text, style
+
+    def _shown(self, options: ConsoleOptions) -> Text:
+        return Text(printable(self.text, options.encoding), self.style)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield self._shown(options)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement.get(console, options, self._shown(options))
