@@ -22,7 +22,7 @@ def layers(form: str | None) -> None:
     if form == "fields":
         from ..report.fields import fields_page
 
-        click.echo(fields_page(), nl=False)
+        write_text("-", fields_page())
         return
     from ..report.layers import support_table
 

@@ -136,4 +136,4 @@ def require_computed(ops: Iterable[LayerType], strict: bool | None) -> None:
         return
     rest = len(problems) - MAX_LISTED
     listed = problems[:MAX_LISTED] + ([f"and {rest} more"] if rest > 0 else [])
-    raise ConversionError("\n".join([*listed, "to convert as if these fields were not there: --no-strict, or strict=False"]))
+    raise ConversionError(*listed, "to convert as if these fields were not there: --no-strict, or strict=False")

@@ -264,7 +264,7 @@ CONDITIONAL = {
     "negative_slope", "pre_fixed_normalizer", "eta", "top_k", "bp_norm", "normalize_type", "stride_h", "stride_w", "scale_w",
     "iou_normalizer", "max_delta", "accumulate", "label_smooth_eps", "sample_size", "neg_overlap", "use_prior_for_nms", "source",
     "hole", "nms_threshold", "kernel_w", "pad_w", "hole_w", "upsample_w", "stride", "filler", "bias_filler", "num_axes", "k",
-    "use_blob_size", "object_scale", "scale", "scale_h",
+    "use_blob_size", "object_scale", "scale", "scale_h", "objectness_score",
 }  # fmt: skip
 
 
