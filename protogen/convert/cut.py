@@ -83,7 +83,7 @@ def _called(layer: Layer) -> str:
 
 
 def _measures(op: LayerType) -> bool:
-    return bool(op.onnx_note) and not op.is_input
+    return op.only_trains
 
 
 def _without(net: Net, seed: int, rule: Rule, only_learned: bool = False) -> Net | None:

@@ -80,9 +80,12 @@ class LayerType:
     is_loss: ClassVar[bool] = False  # first top counts into the net's loss by default
     has_gradient: ClassVar[bool] = True
     is_postprocess: ClassVar[bool] = False  # turns a net's predictions into detections; `to_onnx(postprocess=False)` cuts it off
-    onnx_note: ClassVar[str] = ""  # why there is no ONNX form, for types that need none
-    # In inference its first top is its first bottom, and its other tops only serve training; for types with an `onnx_note`.
+    # Only serves training, or tells how good a net is (losses, accuracies, mining, sampling of targets): ONNX models go without.
+    only_trains: ClassVar[bool] = False
+    # Of a type that only trains: in inference its first top is its first bottom, and its other tops are not needed. Where such a
+    # layer stands in the middle of a net, what reads its first top reads its first bottom in an ONNX model.
     passes_first: ClassVar[bool] = False
+    onnx_note: ClassVar[str] = ""  # why there is no ONNX form, in words; nothing follows from them
     # Bottoms that carry labels or indices: random inputs for them are small whole numbers.
     index_bottoms: ClassVar[tuple[int, ...]] = ()
     # Along height and width, each value of its (first) top comes from the same place of its first bottom; see `coordinates`.
