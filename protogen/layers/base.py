@@ -104,6 +104,7 @@ class LayerType:
         self._check_arity("top", len(layer.tops), self.n_tops)
         flags = len(layer.message.propagate_down)
         self.check(flags in (0, len(bottoms)), f"{flags} values of propagate_down for {len(bottoms)} bottoms")
+        self._check_loss_weight()
         self.setup()
         for shape in filter(None, self.tops):  # a source's may be unknown
             self._check_size("top", shape)
@@ -283,6 +284,15 @@ class LayerType:
             return
         wanted = f"{least}" if least == most else f"at least {least}" if most is None else f"{least} to {most}"
         raise self.error(f"needs {wanted} {what}{'' if wanted == '1' else 's'}, has {number}")
+
+    def _check_loss_weight(self) -> None:
+        """As Caffe's `SetLossWeights` (caffe/layer.hpp). A loss layer without any gets one, which two tops refuse."""
+        number, n = len(self.layer.message.loss_weight), len(self.layer.tops)
+        if number:
+            wrong = f"has {n} top{'s' if n != 1 else ''} and {number} of loss_weight; give none, or one for each top"
+            self.check(number == n, wrong)
+        elif self.is_loss:
+            self.check(n == 1, f"is a loss with {n} tops: give loss_weight {n} times, once for each")
 
     def _check_size(self, what: str, shape: Shape) -> None:
         if any(dim < 0 for dim in shape):
