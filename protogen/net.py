@@ -112,8 +112,8 @@ class Net:
 
     @property
     def inputs(self) -> list[str]:
-        """Blobs that are fed from outside, in file order: tops of Input and data layers."""
-        return [top for op in self.analysis.sources for top in op.layer.tops]
+        """Blobs that are fed from outside, in file order: tops of Input and data layers, and DummyData's random ones."""
+        return [top for op in self.analysis.sources for top in op.fed_tops]
 
     @property
     def outputs(self) -> list[str]:
@@ -126,8 +126,8 @@ class Net:
     @property
     def computed(self) -> list[str]:
         """Blobs whose values layers make: all but the inputs, and those inputs that a layer overwrites in place."""
-        sources = [op.layer for op in self.analysis.sources]
-        return [blob for blob, maker in self.analysis.makers.items() if not any(maker is layer for layer in sources)]
+        fed = {top: op.layer for op in self.analysis.sources for top in op.fed_tops}
+        return [blob for blob, maker in self.analysis.makers.items() if fed.get(blob) is not maker]
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -242,7 +242,7 @@ class Net:
                 lines.append(f"{len(unknown) - MAX_LISTED} more layers of the types {', '.join(self.unknown_types)}")
             lines[-1] += ' (to define a type, see protogen.register and "A layer type of your own" in the README)'
             raise NetError("\n".join(lines))
-        missing = [top for op in self.analysis.sources for top in op.layer.tops if self.analysis.shapes[top] is None]
+        missing = [top for top in self.inputs if self.analysis.shapes[top] is None]
         example = ", ".join(f"{name!r}: (1, 3, 224, 224)" for name in missing[:1])
         raise NetError(
             f"{self.source + ': ' if self.source else ''}the shape of input {', '.join(map(repr, missing))} is not in the "

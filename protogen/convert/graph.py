@@ -16,7 +16,7 @@ from ..prototxt.message import Message
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..layers.base import LayerType
+    from ..layers.base import LayerType, Shape
     from ..net import Net
 
 
@@ -36,6 +36,16 @@ class Node:
     inputs: list[Value]
     outputs: list[Value]
     weights: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def fed(self) -> list[Value]:
+        """Outputs that are inputs of the net, fed from outside."""
+        return [value for value, _ in self.fed_shapes()]
+
+    def fed_shapes(self) -> list[tuple[Value, Shape]]:
+        """`fed`, each with its shape."""
+        fed = self.op.fed_tops
+        return [(value, shape) for value, top, shape in zip(self.outputs, self.op.layer.tops, self.op.tops) if top in fed]
 
 
 def values_of(net: Net, weights: Mapping[str, Sequence[np.ndarray]] = MappingProxyType({})) -> list[Node]:
@@ -67,7 +77,7 @@ def rebuild(net: Net, nodes: list[Node]) -> Net:
         for rule in ("include", "exclude"):
             message.remove(rule)
         definition.append("layer", message)
-    shapes = {blob: net.shapes[blob] for node in nodes if node.op.is_input for blob in node.message.top}
+    shapes = {names[id(value)]: shape for node in nodes for value, shape in node.fed_shapes()}
     twin = Net(
         definition, phase=net.phase, inputs=shapes, source=net.source, strict=net.strict, groups=net._groups, crop=net.crop
     )

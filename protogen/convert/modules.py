@@ -108,7 +108,7 @@ class NetModule(nn.Module):
         if op.blobs or op.layer.name not in self.module_names:
             self.module_names[op.layer.name] = name
         cut = [i for i, passes in enumerate(op.layer.message.propagate_down) if not passes]
-        self._steps.append(Step(name, op.layer.bottoms, op.layer.tops, dead, losses, cut))
+        self._steps.append(Step(name, op.layer.bottoms, op.own_tops, dead, losses, cut))
         self._states_loss = self._states_loss or bool(losses)
         if op.blobs or op.layer.name not in self._blobs_of:  # layers may share a name, but only one has blobs
             self._blobs_of[op.layer.name] = [(name, blob.name, blob.shape) for blob in op.blobs]

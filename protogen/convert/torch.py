@@ -57,7 +57,7 @@ def loss_weights(op: LayerType) -> dict[str, float]:
 
 def _last_uses(ops: Sequence[LayerType], outputs: Sequence[str]) -> dict[int, list[str]]:
     """For each layer (by `id`), the blobs it is the last to read or make, outputs excepted."""
-    last = {blob: op for op in ops for blob in (*op.layer.bottoms, *op.layer.tops)}
+    last = {blob: op for op in ops for blob in (*op.layer.bottoms, *op.own_tops)}
     dead: dict[int, list[str]] = {id(op): [] for op in ops}
     for blob, op in last.items():
         if blob not in outputs:

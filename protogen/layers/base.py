@@ -76,7 +76,7 @@ class LayerType:
     fields: ClassVar[Fields | None] = None
     n_bottoms: ClassVar[tuple[int, int | None]] = (1, 1)  # least and most
     n_tops: ClassVar[tuple[int, int | None]] = (1, 1)
-    is_input: ClassVar[bool] = False  # a source whose tops are fed from outside
+    is_input: ClassVar[bool] = False  # a source: all its tops are fed from outside; see `fed_tops`
     is_loss: ClassVar[bool] = False  # first top counts into the net's loss by default
     has_gradient: ClassVar[bool] = True
     is_postprocess: ClassVar[bool] = False  # turns a net's predictions into detections; `to_onnx(postprocess=False)` cuts it off
@@ -135,8 +135,23 @@ class LayerType:
         """
         raise NotImplementedError(f"{type(self).__name__}.setup")
 
+    @property
+    def fed_tops(self) -> list[str]:
+        """Tops that are inputs of the net, fed from outside: all of a source's, none of most other layers'."""
+        return list(self.layer.tops) if self.is_input else []
+
+    @property
+    def own_tops(self) -> list[str]:
+        """Tops that the layer makes itself: all but `fed_tops`. `forward`, `module` and `onnx` give these."""
+        fed = self.fed_tops
+        return [top for top in self.layer.tops if top not in fed] if fed else list(self.layer.tops)
+
+    def with_tops(self, indices: Sequence[int]) -> Message | None:
+        """For a layer without bottoms: the message of a layer that has only these of its tops; None if there is no such layer."""
+        return None
+
     def feed(self, given: Mapping[str, Shape]) -> None:
-        """For a source: take the shapes given for its tops, by blob name, in place of its own."""
+        """For a layer with `fed_tops`: take the shapes given for them, by blob name, in place of its own."""
         self.tops = [given.get(top, shape) for top, shape in zip(self.layer.tops, self.tops)]
 
     def forward(
