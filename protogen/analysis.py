@@ -28,7 +28,7 @@ class Analysis:
         outputs: blobs that nothing reads (see there for nets without any).
         sources: those among `ops` that have tops fed from outside: inputs of the net.
         crop: the rule for layers of type Crop without `crop_param`, see `Net`.
-        warned: texts of the warnings about where layers stand, which are not given twice.
+        warned: texts of the warnings about layers, which are not given twice.
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class Analysis:
             if op.fed_tops:
                 self._feed(op)
             self._place(op)
+            self._warn(op.doubt)
         tops = op.tops if op is not None else [None] * len(layer.tops)
         for bottom in layer.bottoms:
             self._unread.pop(bottom, None)
@@ -130,6 +131,9 @@ class Analysis:
         warning = op.place(self._first_makers, self.crop)
         for top in op.layer.tops:
             self._first_makers.setdefault(top, op)
+        self._warn(warning)
+
+    def _warn(self, warning: str) -> None:
         if warning and warning not in self.warned:
             self.warned.add(warning)
             warnings.warn(warning, ProtogenWarning, stacklevel=2)

@@ -49,14 +49,14 @@ class Node:
 
 
 def values_of(net: Net, weights: Mapping[str, Sequence[np.ndarray]] = MappingProxyType({})) -> list[Node]:
-    """The net's layers as nodes, in order; messages are copies, free to be changed."""
+    """The net's layers as nodes, in order; messages are copies, free to be changed, without `blobs`: nodes have the weights."""
     current: dict[str, Value] = {}
     nodes = []
     for op in net.ops:
         inputs = [current[blob] for blob in op.layer.bottoms]
         outputs = [Value(blob) for blob in op.layer.tops]
         current.update(zip(op.layer.tops, outputs))
-        nodes.append(Node(op, op.layer.message.copy(), inputs, outputs, list(weights.get(op.layer.name, ()))))
+        nodes.append(Node(op, op.layer.message.without("blobs").copy(), inputs, outputs, list(weights.get(op.layer.name, ()))))
     return nodes
 
 
@@ -78,9 +78,11 @@ def rebuild(net: Net, nodes: list[Node]) -> Net:
             message.remove(rule)
         definition.append("layer", message)
     shapes = {names[id(value)]: shape for node in nodes for value, shape in node.fed_shapes()}
+    counts = {node.message.name: count for node in nodes if (count := node.op.layer.blob_count) is not None}
     twin = Net(
-        definition, phase=net.phase, inputs=shapes, source=net.source, strict=net.strict, groups=net._groups, crop=net.crop
-    )
+        definition, phase=net.phase, inputs=shapes, source=net.source, strict=net.strict, groups=net._groups,
+        blob_counts=counts, crop=net.crop, like=net,
+    )  # fmt: skip
     twin.weights.update({node.message.name: node.weights for node in nodes if node.weights})
     return twin
 

@@ -18,6 +18,7 @@ from ..errors import LayerError, ProtogenError, did_you_mean
 from ..prototxt.message import Message
 from ..schema import declare, message_type
 from .fields import Fields, unknown_fields
+from .readings import Reading, doubt
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,6 +93,10 @@ class LayerType:
     keeps_place: ClassVar[bool] = False
     # Axis of the tops whose size only the data tell; `tops` states Caffe's placeholder.
     dynamic_rows: ClassVar[int | None] = None
+    # Forms of the type that only the number of learnable blobs tells apart, by that number: see `reading`.
+    readings: ClassVar[Mapping[int, Reading]] = {}
+    text_decides = True  # whether the text says which of `readings` the layer is
+    _guess: int | None = None
 
     def __init__(self, layer: Layer, bottoms: Sequence[Shape], phase: str) -> None:
         self.layer = layer
@@ -280,6 +285,25 @@ class LayerType:
         """Raise `error(message)` unless `condition` holds."""
         if not condition:
             raise self.error(message)
+
+    def reading(self, stated: int | None, usual: int, sure: bool = False) -> int:
+        """Which of `readings` the layer is, by its number of blobs: what the text states or, if None, what its weights have.
+
+        Where they do not tell, either, it is the `usual` one; unless that is `sure`, a warning is due (see `doubt`).
+        """
+        if stated is not None:
+            return stated
+        self.text_decides = False
+        held = self.layer.blob_count
+        if held is not None and held in self.readings:
+            return held
+        self._guess = None if sure else usual
+        return usual
+
+    @property
+    def doubt(self) -> str:
+        """That neither text nor weights tell which of `readings` the layer is, and what it is taken for; "" where they do."""
+        return "" if self._guess is None else doubt(self.label, self.readings, self._guess)
 
     def axis(self, index: int, shape: Shape | None = None, what: str = "axis", end: bool = False) -> int:
         """A Caffe axis (negative counts from the end) as 0..ndim-1; with `end`, ndim itself is allowed too."""

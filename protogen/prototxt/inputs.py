@@ -41,9 +41,7 @@ def with_layers(definition: Message, changed: Mapping[int, Message]) -> Message:
     """The definition with other messages for some of its layers (by `id`); itself if there are none."""
     if not changed:
         return definition
-    twin = Message(definition.descriptor, definition.origin)
-    for name, value in definition.fields():
-        twin.store(name, value)
+    twin = definition.without("layer")
     twin.store("layer", [changed.get(id(message), message) for message in definition.layer])
     return twin
 
