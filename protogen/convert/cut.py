@@ -34,7 +34,7 @@ def without_postprocess(net: Net, seed: int = 0) -> Net:
         seed: for the fillers of blobs without weights.
 
     Raises:
-        ConversionError: nothing but inputs is left.
+        ConversionError: nothing but inputs and constants is left.
     """
     rest = _without(net, seed, _detects)
     if rest is None:
@@ -87,7 +87,7 @@ def _measures(op: LayerType) -> bool:
 
 
 def _without(net: Net, seed: int, rule: Rule, only_learned: bool = False) -> Net | None:
-    """`net` without layers at its end that `rule` names; None if only inputs are left."""
+    """`net` without layers at its end that `rule` names; None if only inputs and constants are left."""
     if not any(map(rule, net.ops)):
         return net
     nodes = values_of(net, net.weights.filled(seed))
@@ -100,7 +100,7 @@ def _without(net: Net, seed: int, rule: Rule, only_learned: bool = False) -> Net
     read = {id(value) for node in nodes for value in node.inputs}
     wanted = [value for node in kept for value in node.outputs if id(value) not in read]
     kept = _needed(kept, [*wanted, *loose])
-    if all(node.op.is_input for node in kept):
+    if not any(node.inputs or node.weights for node in kept):
         return None
     return rebuild(net, _with_outputs(kept, loose))
 

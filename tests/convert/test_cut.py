@@ -208,6 +208,15 @@ def test_nothing_but_a_loss_is_refused_by_name() -> None:
         net.to_onnx()
 
 
+def test_constants_are_nothing_to_deploy_either() -> None:
+    net = protogen.loads("""
+        layer { name: "dummy" type: "DummyData" top: "one" top: "noise" dummy_data_param {
+          shape { dim: 2 dim: 3 } data_filler { value: 1 } data_filler { type: "gaussian" } } }
+        layer { name: "cost" type: "EuclideanLoss" bottom: "one" bottom: "noise" top: "loss" }""")
+    with pytest.raises(ConversionError, match="'cost'"):
+        net.to_onnx()
+
+
 def test_a_deploy_net_is_not_touched() -> None:
     net = protogen.models.peleenet(size=32, classes=10)
     assert without_measures(net) is net
