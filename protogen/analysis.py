@@ -26,9 +26,9 @@ class Analysis:
         ops: each layer set up, None where its type or a bottom's shape is unknown.
         shapes: blob shapes in the order the blobs are made, None where unknown.
         outputs: blobs that nothing reads (see there for nets without any).
-        sources: the input layers among `ops`.
+        sources: those among `ops` that have tops fed from outside: inputs of the net.
         crop: the rule for layers of type Crop without `crop_param`, see `Net`.
-        warned: texts of the warnings about where layers stand, which are not given twice.
+        warned: texts of the warnings about layers, which are not given twice.
     """
 
     def __init__(
@@ -68,8 +68,8 @@ class Analysis:
 
     def _silenced(self) -> set[str]:
         read = {blob for layer in self.layers if layer.tops for blob in layer.bottoms if blob not in layer.tops}
-        sources = {top for op in self.sources for top in op.layer.tops}
-        return {blob for layer in self.layers if not layer.tops for blob in layer.bottoms} - read - sources
+        fed = {top for op in self.sources for top in op.fed_tops}
+        return {blob for layer in self.layers if not layer.tops for blob in layer.bottoms} - read - fed
 
     def copy(self) -> Analysis:
         """A copy that further `add`s to either one leave the other alone."""
@@ -99,9 +99,10 @@ class Analysis:
         op = None
         if definition is not None and (None not in bottoms):
             op = self._set_up(definition, layer, bottoms, like)
-            if op.is_input:
+            if op.fed_tops:
                 self._feed(op)
             self._place(op)
+            self._warn(op.doubt)
         tops = op.tops if op is not None else [None] * len(layer.tops)
         for bottom in layer.bottoms:
             self._unread.pop(bottom, None)
@@ -116,7 +117,7 @@ class Analysis:
         return op
 
     def _set_up(self, definition: type[LayerType], layer: Layer, bottoms: list[Any], like: object) -> LayerType:
-        if like is None or definition.is_input:
+        if like is None or not bottoms:  # a source's shapes are its own
             return definition(layer, bottoms, self.phase)
         key = (id(like), *bottoms, len(layer.tops))
         op = self._like.get(key)
@@ -130,6 +131,9 @@ class Analysis:
         warning = op.place(self._first_makers, self.crop)
         for top in op.layer.tops:
             self._first_makers.setdefault(top, op)
+        self._warn(warning)
+
+    def _warn(self, warning: str) -> None:
         if warning and warning not in self.warned:
             self.warned.add(warning)
             warnings.warn(warning, ProtogenWarning, stacklevel=2)
@@ -139,7 +143,7 @@ class Analysis:
         op.feed(self.input_shapes)
         for top, shape in zip(op.layer.tops, op.tops):
             if shape is not None:
-                op._check_size(f"input {top!r}", shape)
+                op._check_size(f"input {top!r}" if top in op.fed_tops else "top", shape)
 
     def _check_bottoms(self, layer: Layer, later: Mapping[str, Layer]) -> None:
         if not layer.type:

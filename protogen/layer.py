@@ -18,12 +18,14 @@ class Layer:
         bottoms, tops: names of the blobs it reads and makes.
         group: name of the builder block it came from ("stage1/layer2"), "" if none.
         source: file the layer was read from, for error messages.
+        blob_count: how many learnable blobs it has by a weights file or, without one, by its own `blobs`; None if nothing tells.
     """
 
-    __slots__ = ("bottoms", "group", "message", "name", "source", "tops", "type")
+    __slots__ = ("blob_count", "bottoms", "group", "message", "name", "source", "tops", "type")
 
-    def __init__(self, message: Message, group: str = "", source: str = "") -> None:
+    def __init__(self, message: Message, group: str = "", source: str = "", blob_count: int | None = None) -> None:
         self.message, self.group, self.source = message, group, source
+        self.blob_count = blob_count if blob_count is not None else len(message.get("blobs", ())) or None
         self.name: str = message.get("name", "")
         self.type: str = message.get("type", "")
         self.bottoms: list[str] = message.get("bottom", [])

@@ -37,6 +37,8 @@ class Net:
         strict: False converts layers as if the fields that protogen does not compute were not there (with a warning); otherwise
             converting refuses such layers.
         groups: names of builder blocks by layer name.
+        blob_counts: how many learnable blobs the weights to come have, by layer name: it tells forms of a type apart (see
+            `LayerType.readings`).
         analysis: what `analyse` made of the same layers, if the caller has it already.
         crop: where a Crop layer without `crop_param` begins. "aligned": where its bottoms' pixels lie on each other, as in the
             Caffe of HED and of the first FCNs, with a warning where that is not at 0 or nowhere; "bvlc": at 0, as in BVLC's.
@@ -66,6 +68,7 @@ class Net:
         source: str = "",
         strict: bool | None = None,
         groups: Mapping[str, str] | None = None,
+        blob_counts: Mapping[str, int] | None = None,
         analysis: Analysis | None = None,
         crop: str = "aligned",
         like: Net | None = None,
@@ -75,6 +78,7 @@ class Net:
         self.source = source
         self.strict = strict
         self._groups = dict(groups or {})
+        self._blob_counts = dict(blob_counts or {})
         self._input_shapes = {name: tuple(int(dim) for dim in shape) for name, shape in (inputs or {}).items()}
         self._weights: WeightStore | None = None
         warned = like.analysis.warned if like else None
@@ -88,7 +92,8 @@ class Net:
         inactive: dict[str, Message] = {}
         for message in self.definition.layer:
             if active(message, self.state):
-                taking_part.append(Layer(message, self._groups.get(message.get("name", ""), ""), self.source))
+                name = message.get("name", "")
+                taking_part.append(Layer(message, self._groups.get(name, ""), self.source, self._blob_counts.get(name)))
             else:
                 inactive.update(dict.fromkeys(message.get("top", []), message))
         return taking_part, inactive
@@ -112,8 +117,8 @@ class Net:
 
     @property
     def inputs(self) -> list[str]:
-        """Blobs that are fed from outside, in file order: tops of Input and data layers."""
-        return [top for op in self.analysis.sources for top in op.layer.tops]
+        """Blobs that are fed from outside, in file order: tops of Input and data layers, and DummyData's random ones."""
+        return [top for op in self.analysis.sources for top in op.fed_tops]
 
     @property
     def outputs(self) -> list[str]:
@@ -126,8 +131,8 @@ class Net:
     @property
     def computed(self) -> list[str]:
         """Blobs whose values layers make: all but the inputs, and those inputs that a layer overwrites in place."""
-        sources = [op.layer for op in self.analysis.sources]
-        return [blob for blob, maker in self.analysis.makers.items() if not any(maker is layer for layer in sources)]
+        fed = {top: op.layer for op in self.analysis.sources for top in op.fed_tops}
+        return [blob for blob, maker in self.analysis.makers.items() if fed.get(blob) is not maker]
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -212,7 +217,7 @@ class Net:
         Args:
             phase: "TEST" or "TRAIN"; by default the net's own.
             inputs: shapes by blob name, such as {"data": (8, 3, 320, 320)}; those of other inputs stay.
-            weights: take the weights along; without, the net has none yet.
+            weights: take the weights along; without, the net has none yet but those that its definition holds.
 
         Raises:
             NetError, LayerError: as for a new net; a layer may not work with these shapes.
@@ -221,11 +226,12 @@ class Net:
         twin = Net(
             self.definition, phase=phase or self.phase, level=self.state.level, stages=self.state.stages,
             inputs={**self._input_shapes, **(inputs or {})}, source=self.source, strict=self.strict, groups=self._groups,
-            crop=self.crop, like=self,
+            blob_counts=self._blob_counts, crop=self.crop, like=self,
         )  # fmt: skip
         if weights and self._weights is not None:
-            twin.weights.update({name: blobs for name, blobs in self._weights.items() if name in twin.weights.shapes})
-            twin.weights.source = self._weights.source
+            from .weights.store import WeightStore
+
+            twin._weights = WeightStore(twin, like=self._weights)
         return twin
 
     def require_shapes(self) -> None:
@@ -242,7 +248,7 @@ class Net:
                 lines.append(f"{len(unknown) - MAX_LISTED} more layers of the types {', '.join(self.unknown_types)}")
             lines[-1] += ' (to define a type, see protogen.register and "A layer type of your own" in the README)'
             raise NetError(*lines)
-        missing = [top for op in self.analysis.sources for top in op.layer.tops if self.analysis.shapes[top] is None]
+        missing = [top for top in self.inputs if self.analysis.shapes[top] is None]
         example = ", ".join(f"{name!r}: (1, 3, 224, 224)" for name in missing[:1])
         raise NetError(
             f"{self.source + ': ' if self.source else ''}the shape of input {', '.join(map(repr, missing))} is not in the "
@@ -259,7 +265,10 @@ class Net:
 
     @property
     def weights(self) -> WeightStore:
-        """Learnable blobs as float32 arrays, `{layer: [array, ...]}`; set by layer name, checked against `param_shapes`."""
+        """Learnable blobs as float32 arrays, `{layer: [array, ...]}`; set by layer name, checked against `param_shapes`.
+
+        To begin with, those that the definition itself holds: the `blobs` of its layers.
+        """
         if self._weights is None:
             from .weights.store import WeightStore
 
@@ -280,16 +289,22 @@ class Net:
         Crop layers without `crop_param` get one where the rules for them differ (see `crop`), so that every Caffe, and any
         rule, gives the numbers of this net.
 
+        Weights that the definition holds (the `blobs` of its layers) are written as they were read. Once a layer's weights are
+        others, from a file or set by hand, its `blobs` are left out: weights belong into a caffemodel beside the text, which must
+        not say otherwise. A folded net's text has none.
+
         Args:
             templates: a folder whose templates go before the built-in ones of `templates/prototxt/`.
         """
+        from .prototxt.inputs import with_input_shapes, with_layers
         from .prototxt.placed import with_placed_fields
         from .prototxt.writer import write
 
         definition = with_placed_fields(self)
+        outdated = self._weights.outdated if self._weights is not None else set()
+        bare = {id(layer): layer.without("blobs") for layer in definition.layer if layer.get("name", "") in outdated}
+        definition = with_layers(definition, bare)
         if self._input_shapes:
-            from .prototxt.inputs import with_input_shapes
-
             definition = with_input_shapes(definition, self.layers, self._input_shapes)
         return write(definition, templates)
 
@@ -341,7 +356,8 @@ class Net:
 
     def fill(self, seed: int = 0) -> Net:
         """Give every learnable blob without weights the values of its filler. Returns self."""
-        self.weights.update(self.weights.filled(seed))
+        filled = self.weights.filled(seed)
+        self.weights.update({layer: filled[layer] for layer in self.weights.missing})
         return self
 
     def summary(self) -> Summary:

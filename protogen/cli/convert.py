@@ -39,8 +39,8 @@ def convert(
     """Convert PROTOTXT with the weights of WEIGHTS to ONNX, PyTorch or Caffe.
 
     WEIGHTS is a .caffemodel or .caffemodel.h5, or a PyTorch state dict (.pth, .safetensors) of the net that convert or
-    to_torch made: so weights trained in PyTorch go back to Caffe. Without WEIGHTS, the layers' fillers make them: random ones,
-    or zeros where a layer names no filler.
+    to_torch made: so weights trained in PyTorch go back to Caffe. Without WEIGHTS they are those that PROTOTXT itself holds
+    (blobs) or, where it has none, what the layers' fillers make: random ones, or zeros where a layer names no filler.
 
     \b
     protogen convert deploy.prototxt model.caffemodel -o model.onnx
@@ -59,8 +59,8 @@ def convert(
     _refuse_idle_options(chosen, output, {**onnx_only, "dynamic_batch": dynamic_batch, "opset": _given("opset")})
     with progress():
         net = reading.load(prototxt, weights)
-        if weights is None and chosen != ".prototxt" and net.param_shapes:
-            say(f"Note: no weights given; {_fillers_make(net)}", err=True)
+        if weights is None and chosen != ".prototxt" and net.weights.missing:
+            say(f"Note: no weights given{_fillers_make(net)}", err=True)
         options = Options(dynamic_batch, fold, seed, {"opset": opset, **onnx_settings(**onnx_only)})
         if output == "-":
             write_binary(lambda path: write(net, path, options, chosen))
@@ -71,10 +71,11 @@ def convert(
 def _fillers_make(net: Net) -> str:
     from ..weights.store import some
 
-    zeros = net.weights.zero_filled
+    missing, zeros = net.weights.missing, net.weights.zero_filled
+    where = f" for {some(missing)}" if len(missing) < len(net.weights.shapes) else ""  # the prototxt has the others
     if not zeros:
-        return "random ones from the layers' fillers are used"
-    return f"those of the layers' fillers are used: all zeros in {some(zeros)}"
+        return f"{where}; random ones from the layers' fillers are used"
+    return f"{where}; those of the layers' fillers are used: all zeros in {some(zeros)}"
 
 
 def _given(option: str) -> bool:

@@ -48,9 +48,9 @@ def verify(
 ) -> None:  # fmt: skip
     """Run PROTOTXT through PyTorch and ONNX Runtime, and compare every blob.
 
-    WEIGHTS is a .caffemodel, .caffemodel.h5, .pth or .safetensors; without it, weights are random. Ends with 0 if all agree, with
-    1 if not, naming the first blob that differs. The options of convert's ONNX models are options here, too: such a model is
-    then what is compared; with an open batch or size, also at a larger one.
+    WEIGHTS is a .caffemodel, .caffemodel.h5, .pth or .safetensors; layers that neither it nor PROTOTXT (blobs) has weights of get
+    random ones. Ends with 0 if all agree, with 1 if not, naming the first blob that differs. The options of convert's ONNX
+    models are options here, too: such a model is then what is compared; with an open batch or size, also at a larger one.
 
     \b
     protogen verify deploy.prototxt model.caffemodel

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ConversionError
 from ..layer import Layer
-from ..layers.base import layer_type
+from ..layers.base import definition_for, layer_type
 from ..prototxt.message import Message
 from .graph import Node, Value, rebuild, values_of
 
@@ -34,7 +34,7 @@ def without_postprocess(net: Net, seed: int = 0) -> Net:
         seed: for the fillers of blobs without weights.
 
     Raises:
-        ConversionError: nothing but inputs is left.
+        ConversionError: nothing but inputs and constants is left.
     """
     rest = _without(net, seed, _detects)
     if rest is None:
@@ -83,11 +83,11 @@ def _called(layer: Layer) -> str:
 
 
 def _measures(op: LayerType) -> bool:
-    return bool(op.onnx_note) and not op.is_input
+    return op.only_trains
 
 
 def _without(net: Net, seed: int, rule: Rule, only_learned: bool = False) -> Net | None:
-    """`net` without layers at its end that `rule` names; None if only inputs are left."""
+    """`net` without layers at its end that `rule` names; None if only inputs and constants are left."""
     if not any(map(rule, net.ops)):
         return net
     nodes = values_of(net, net.weights.filled(seed))
@@ -100,7 +100,7 @@ def _without(net: Net, seed: int, rule: Rule, only_learned: bool = False) -> Net
     read = {id(value) for node in nodes for value in node.inputs}
     wanted = [value for node in kept for value in node.outputs if id(value) not in read]
     kept = _needed(kept, [*wanted, *loose])
-    if all(node.op.is_input for node in kept):
+    if not any(node.inputs or node.weights for node in kept):
         return None
     return rebuild(net, _with_outputs(kept, loose))
 
@@ -191,22 +191,27 @@ def _needed(nodes: list[Node], wanted: list[Value]) -> list[Node]:
     for node in reversed(nodes):
         if any(id(value) in live for value in node.outputs):
             live.update(map(id, node.inputs))
-            kept.append(_with_tops(node, [value for value in node.outputs if id(value) in live]) if node.op.is_input else node)
+            kept.append(_with_tops(node, [i for i, value in enumerate(node.outputs) if id(value) in live]))
     return kept[::-1]
 
 
-def _with_tops(node: Node, tops: list[Value]) -> Node:
-    """A source with some of its tops only: an Input layer then, for data layers make all of theirs."""
-    if len(tops) == len(node.outputs):
+def _with_tops(node: Node, indices: list[int]) -> Node:
+    """A source with some of its tops only; any other layer makes all of them."""
+    message = node.op.with_tops(indices) if len(indices) < len(node.outputs) else None
+    if message is None:
         return node
-    message = Message.of("LayerParameter", name=node.message.name, type="Input")
-    return replace(node, message=message, outputs=tops)
+    tops = [node.outputs[i] for i in indices]
+    message.set("top", [value.blob for value in tops])
+    layer = Layer(message)
+    definition = definition_for(layer)
+    assert definition is not None
+    return Node(definition(layer, [], node.op.phase), message, [], tops)
 
 
 def _with_outputs(kept: list[Node], loose: list[Value]) -> list[Node]:
     """Make the values outputs that other layers read, too: each gets a copy that nothing reads."""
     read = {id(value) for node in kept for value in node.inputs}
-    inputs = {id(value) for node in kept if node.op.is_input for value in node.outputs}
+    inputs = {id(value) for node in kept for value in node.fed}
     wanted = {id(value): value for value in loose if id(value) in read and id(value) not in inputs}
     return kept + [_copy_of(value, kept) for value in wanted.values()]
 

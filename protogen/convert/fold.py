@@ -58,10 +58,10 @@ def _overwritten_inputs(nodes: list[Node]) -> set[int]:
 
     Read beyond that layer they would need a name besides the input's, which is the last version's, too.
     """
-    versions = {value.blob: [value] for node in nodes if node.op.is_input for value in node.outputs}
+    versions = {value.blob: [value] for node in nodes for value in node.fed}
     for node in nodes:
         for value in node.outputs:
-            if value.blob in versions and not node.op.is_input:
+            if value.blob in versions and value is not versions[value.blob][0]:
                 versions[value.blob].append(value)
     return {id(value) for values in versions.values() for value in values[:-1]}
 
@@ -77,7 +77,7 @@ def _can_drop(node: Node, read: set[int], kept: list[Node], nodes: list[Node]) -
         return True
     # An output: its name can move to the value it equals, if that one has no other reader and is made by a layer.
     source = node.inputs[0]
-    makers = [other for other in kept if source in other.outputs and not other.op.is_input]
+    makers = [other for other in kept if source in other.outputs and source not in other.fed]
     readers = [other for other in nodes if any(value is source for value in other.inputs)]
     return len(lost) == len(node.outputs) == 1 and bool(makers) and readers == [node]
 

@@ -16,7 +16,7 @@ from ..prototxt.message import Message
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..layers.base import LayerType
+    from ..layers.base import LayerType, Shape
     from ..net import Net
 
 
@@ -37,16 +37,26 @@ class Node:
     outputs: list[Value]
     weights: list[np.ndarray] = field(default_factory=list)
 
+    @property
+    def fed(self) -> list[Value]:
+        """Outputs that are inputs of the net, fed from outside."""
+        return [value for value, _ in self.fed_shapes()]
+
+    def fed_shapes(self) -> list[tuple[Value, Shape]]:
+        """`fed`, each with its shape."""
+        fed = self.op.fed_tops
+        return [(value, shape) for value, top, shape in zip(self.outputs, self.op.layer.tops, self.op.tops) if top in fed]
+
 
 def values_of(net: Net, weights: Mapping[str, Sequence[np.ndarray]] = MappingProxyType({})) -> list[Node]:
-    """The net's layers as nodes, in order; messages are copies, free to be changed."""
+    """The net's layers as nodes, in order; messages are copies, free to be changed, without `blobs`: nodes have the weights."""
     current: dict[str, Value] = {}
     nodes = []
     for op in net.ops:
         inputs = [current[blob] for blob in op.layer.bottoms]
         outputs = [Value(blob) for blob in op.layer.tops]
         current.update(zip(op.layer.tops, outputs))
-        nodes.append(Node(op, op.layer.message.copy(), inputs, outputs, list(weights.get(op.layer.name, ()))))
+        nodes.append(Node(op, op.layer.message.without("blobs").copy(), inputs, outputs, list(weights.get(op.layer.name, ()))))
     return nodes
 
 
@@ -67,10 +77,12 @@ def rebuild(net: Net, nodes: list[Node]) -> Net:
         for rule in ("include", "exclude"):
             message.remove(rule)
         definition.append("layer", message)
-    shapes = {blob: net.shapes[blob] for node in nodes if node.op.is_input for blob in node.message.top}
+    shapes = {names[id(value)]: shape for node in nodes for value, shape in node.fed_shapes()}
+    counts = {node.message.name: count for node in nodes if (count := node.op.layer.blob_count) is not None}
     twin = Net(
-        definition, phase=net.phase, inputs=shapes, source=net.source, strict=net.strict, groups=net._groups, crop=net.crop
-    )
+        definition, phase=net.phase, inputs=shapes, source=net.source, strict=net.strict, groups=net._groups,
+        blob_counts=counts, crop=net.crop, like=net,
+    )  # fmt: skip
     twin.weights.update({node.message.name: node.weights for node in nodes if node.weights})
     return twin
 

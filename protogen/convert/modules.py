@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from keyword import iskeyword
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
@@ -50,14 +50,21 @@ class LayerModule(nn.Module):
 
 
 class Step:
-    """One layer's turn: the submodule to call, the blobs it reads and makes, those no later layer needs."""
+    """One layer's turn: the submodule to call, the blobs it reads and makes, those no later layer needs, losses among them."""
 
-    __slots__ = ("bottoms", "cut", "dead", "module", "tops")
+    __slots__ = ("bottoms", "cut", "dead", "losses", "module", "tops")
 
     def __init__(
-        self, module: str, bottoms: Sequence[str], tops: Sequence[str], dead: Sequence[str], cut: Sequence[int] = ()
+        self,
+        module: str,
+        bottoms: Sequence[str],
+        tops: Sequence[str],
+        dead: Sequence[str],
+        losses: Mapping[str, float],
+        cut: Sequence[int] = (),
     ) -> None:
         self.module, self.bottoms, self.tops, self.dead = module, tuple(bottoms), tuple(tops), tuple(dead)
+        self.losses = {top: weight for top, weight in losses.items() if weight}
         self.cut = tuple(cut)  # indices of bottoms that get no gradient (`propagate_down: false`)
 
 
@@ -85,7 +92,7 @@ class NetModule(nn.Module):
         self.output_names = list(outputs)
         self.module_names: dict[str, str] = {}
         self._steps: list[Step] = []
-        self._losses: list[tuple[str, float]] = []
+        self._states_loss = False
         self._blobs_of: dict[str, list[tuple[str, str, tuple[int, ...]]]] = {}
         self._own_forward()
 
@@ -104,8 +111,8 @@ class NetModule(nn.Module):
         super().__setstate__(state)
         self._own_forward()
 
-    def add_layer(self, op: LayerType, module: nn.Module, dead: Sequence[str], losses: Sequence[tuple[str, float]]) -> None:
-        """Append a layer: its submodule, the blobs that die with it, and the weights of its tops in the loss."""
+    def add_layer(self, op: LayerType, module: nn.Module, dead: Sequence[str], losses: Mapping[str, float]) -> None:
+        """Append a layer: its submodule, the blobs that die with it, and the weights of tops in the loss, if it states any."""
         name = _as_attribute(op.layer.name or op.layer.type)
         while name in self._modules or hasattr(self, name) or iskeyword(name):
             name += "_"
@@ -113,8 +120,8 @@ class NetModule(nn.Module):
         if op.blobs or op.layer.name not in self.module_names:
             self.module_names[op.layer.name] = name
         cut = [i for i, passes in enumerate(op.layer.message.propagate_down) if not passes]
-        self._steps.append(Step(name, op.layer.bottoms, op.layer.tops, dead, cut))
-        self._losses.extend(losses)
+        self._steps.append(Step(name, op.layer.bottoms, op.own_tops, dead, losses, cut))
+        self._states_loss = self._states_loss or bool(losses)
         if op.blobs or op.layer.name not in self._blobs_of:  # layers may share a name, but only one has blobs
             self._blobs_of[op.layer.name] = [(name, blob.name, blob.shape) for blob in op.blobs]
 
@@ -132,13 +139,20 @@ class NetModule(nn.Module):
     def loss(self, *inputs: Tensor) -> Tensor:
         """The net's loss as Caffe sums it: every loss top times its `loss_weight` (by default 1 for loss layers).
 
+        Tops of weight 0 are left out, whatever their values; where there are no others it is 0, and its `backward()` gives no
+        gradients.
+
         Raises:
-            ProtogenError: no layer of this net gives a loss.
+            ProtogenError: no layer of this net states a loss.
         """
-        if not self._losses:
+        if not self._states_loss:
             raise ProtogenError("this net has no loss: no loss layer and no loss_weight in this phase")
-        blobs = self._run(inputs, keep=True)
-        return torch.stack([blobs[top].sum() * weight for top, weight in self._losses]).sum()
+        terms: list[Tensor] = []
+        blobs = self._run(inputs, keep=False, losses=terms)
+        if not terms:
+            like = next(iter(blobs.values()), torch.zeros(()))
+            return torch.zeros((), device=like.device, requires_grad=True)
+        return torch.stack(terms).sum()
 
     def caffe_params(self, layer: str) -> list[Tensor]:
         """A layer's learnable blobs, live, in Caffe's order and shape; [] for a layer without any.
@@ -157,7 +171,8 @@ class NetModule(nn.Module):
             raise ProtogenError(f"no layer {layer!r} in this module")
         return [(getattr(getattr(self, module), name), shape) for module, name, shape in self._blobs_of[layer]]
 
-    def _run(self, inputs: Sequence[Tensor], keep: bool) -> dict[str, Tensor]:
+    def _run(self, inputs: Sequence[Tensor], keep: bool, losses: list[Tensor] | None = None) -> dict[str, Tensor]:
+        """Run the layers; with `keep`, no blob is let go. Each weighted loss goes to `losses` as its layer made it."""
         if len(inputs) != len(self.input_names):
             raise ProtogenError(
                 f"this net takes {len(self.input_names)} inputs ({', '.join(self.input_names)}), not {len(inputs)}"
@@ -173,6 +188,8 @@ class NetModule(nn.Module):
             else:
                 for name, tensor in zip(step.tops, made):
                     blobs[name] = tensor
+            if losses is not None:
+                losses += [blobs[top].sum() * weight for top, weight in step.losses.items()]
             if not keep:
                 for name in step.dead:
                     del blobs[name]

@@ -138,7 +138,7 @@ class Emitter:
         from onnx import TensorProto, helper
 
         wanted = list(self.net.shapes) if self.options.all_blobs else outputs
-        outputs = self._name_outputs([blob for blob in wanted if not self.last_maker[blob].is_input])
+        outputs = self._name_outputs([blob for blob in wanted if blob not in self.last_maker[blob].fed_tops])
         for name in merge_reshapes(self.graph, outputs):
             self.value_shapes.pop(name, None)
         arrays = self._used_initializers()
@@ -161,8 +161,8 @@ class Emitter:
         model.ir_version = _IR_VERSIONS[self.graph.opset]
         return OnnxModel(model, arrays)
 
-    def _input(self, op: LayerType) -> None:
-        for top in op.layer.tops:
+    def _inputs(self, tops: Sequence[str]) -> None:
+        for top in tops:
             self.current[top] = top
             if top == self.image:
                 assert self.options.preprocess is not None
@@ -172,10 +172,8 @@ class Emitter:
 
     def _layer(self, op: LayerType) -> None:
         layer = op.layer
-        if op.is_input:
-            self._input(op)
-            return
-        if _is_idle(op):
+        self._inputs(op.fed_tops)
+        if op.is_input or _is_idle(op):
             return
         graph = self.graph
         graph.layer = layer.name or layer.type
@@ -184,7 +182,9 @@ class Emitter:
         made = op.onnx(graph, bottoms, self._blob_names(op))
         values = [made] if isinstance(made, str) else list(made)
         fresh = {name for node in graph.nodes[first:] for name in node.output}
-        for top, shape, value in zip(layer.tops, op.tops, values):
+        shapes = dict(zip(layer.tops, op.tops))
+        for top, value in zip(op.own_tops, values):
+            shape = shapes[top]
             if value in fresh:
                 name = self._public(top) if self.last_maker[top] is op else graph.unique(f"{top}/{graph.layer}")
                 _rename(graph.nodes[first:], {value: name})

@@ -81,9 +81,10 @@ def _grown(net: Net, batch: int = 0, rows: int = 0, size: Sequence[int] = (0, 0)
     where the data tell how many there are."""
     shapes: dict[str, Shape] = {}
     for op in net.ops:
-        if op.is_input:
+        if op.fed_tops:
             larger = enlarged(net, size)
-            shapes.update({top: tuple(dim + batch * (i == 0) for i, dim in enumerate(larger[top])) for top in op.layer.tops})
+            fed = {top: tuple(dim + batch * (i == 0) for i, dim in enumerate(larger[top])) for top in op.fed_tops}
+            shapes.update({**dict(zip(op.layer.tops, op.tops)), **fed})
             continue
         tops = type(op)(op.layer, [shapes[bottom] for bottom in op.layer.bottoms], net.phase).tops
         axis = op.dynamic_rows

@@ -41,7 +41,7 @@ def to_torch(net: Net, fold: bool = False, seed: int = 0) -> NetModule:
             continue
         if op.blobs:
             _set_blobs(op, child, weights[op.layer.name])
-        module.add_layer(op, child, dead[id(op)], losses(op))
+        module.add_layer(op, child, dead[id(op)], loss_weights(op))
     if problems:
         raise ConversionError(*problems)
     _share(net, module)
@@ -49,17 +49,15 @@ def to_torch(net: Net, fold: bool = False, seed: int = 0) -> NetModule:
     return module
 
 
-def losses(op: LayerType) -> list[tuple[str, float]]:
-    """(top, weight) of each top that counts into the loss: `loss_weight`, by default 1 for a loss layer's first top."""
-    weights = list(op.layer.message.loss_weight)
-    if not weights and op.is_loss:
-        weights = [1.0]
-    return [(top, weight) for top, weight in zip(op.layer.tops, weights) if weight]
+def loss_weights(op: LayerType) -> dict[str, float]:
+    """Weight of each top in the net's loss: `loss_weight`, by default 1 for a loss layer's; {} if nothing states any."""
+    weights = list(op.layer.message.loss_weight) or ([1.0] if op.is_loss else [])
+    return dict(zip(op.layer.tops, weights))
 
 
 def _last_uses(ops: Sequence[LayerType], outputs: Sequence[str]) -> dict[int, list[str]]:
     """For each layer (by `id`), the blobs it is the last to read or make, outputs excepted."""
-    last = {blob: op for op in ops for blob in (*op.layer.bottoms, *op.layer.tops)}
+    last = {blob: op for op in ops for blob in (*op.layer.bottoms, *op.own_tops)}
     dead: dict[int, list[str]] = {id(op): [] for op in ops}
     for blob, op in last.items():
         if blob not in outputs:

@@ -21,6 +21,7 @@ class Measure(LayerType):
     n_bottoms = (2, 2)
     has_gradient = False
     index_bottoms = (1,)
+    only_trains = True
     onnx_note = "accuracy is for testing while training"
 
 

@@ -18,6 +18,7 @@ from ..errors import LayerError, ProtogenError, did_you_mean
 from ..prototxt.message import Message
 from ..schema import declare, message_type
 from .fields import Fields, unknown_fields
+from .readings import Reading, doubt
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,19 +77,26 @@ class LayerType:
     fields: ClassVar[Fields | None] = None
     n_bottoms: ClassVar[tuple[int, int | None]] = (1, 1)  # least and most
     n_tops: ClassVar[tuple[int, int | None]] = (1, 1)
-    is_input: ClassVar[bool] = False  # a source whose tops are fed from outside
+    is_input: ClassVar[bool] = False  # a source: all its tops are fed from outside; see `fed_tops`
     is_loss: ClassVar[bool] = False  # first top counts into the net's loss by default
     has_gradient: ClassVar[bool] = True
     is_postprocess: ClassVar[bool] = False  # turns a net's predictions into detections; `to_onnx(postprocess=False)` cuts it off
-    onnx_note: ClassVar[str] = ""  # why there is no ONNX form, for types that need none
-    # In inference its first top is its first bottom, and its other tops only serve training; for types with an `onnx_note`.
+    # Only serves training, or tells how good a net is (losses, accuracies, mining, sampling of targets): ONNX models go without.
+    only_trains: ClassVar[bool] = False
+    # Of a type that only trains: in inference its first top is its first bottom, and its other tops are not needed. Where such a
+    # layer stands in the middle of a net, what reads its first top reads its first bottom in an ONNX model.
     passes_first: ClassVar[bool] = False
+    onnx_note: ClassVar[str] = ""  # why there is no ONNX form, in words; nothing follows from them
     # Bottoms that carry labels or indices: random inputs for them are small whole numbers.
     index_bottoms: ClassVar[tuple[int, ...]] = ()
     # Along height and width, each value of its (first) top comes from the same place of its first bottom; see `coordinates`.
     keeps_place: ClassVar[bool] = False
     # Axis of the tops whose size only the data tell; `tops` states Caffe's placeholder.
     dynamic_rows: ClassVar[int | None] = None
+    # Forms of the type that only the number of learnable blobs tells apart, by that number: see `reading`.
+    readings: ClassVar[Mapping[int, Reading]] = {}
+    text_decides = True  # whether the text says which of `readings` the layer is
+    _guess: int | None = None
 
     def __init__(self, layer: Layer, bottoms: Sequence[Shape], phase: str) -> None:
         self.layer = layer
@@ -101,6 +109,7 @@ class LayerType:
         self._check_arity("top", len(layer.tops), self.n_tops)
         flags = len(layer.message.propagate_down)
         self.check(flags in (0, len(bottoms)), f"{flags} values of propagate_down for {len(bottoms)} bottoms")
+        self._check_loss_weight()
         self.setup()
         for shape in filter(None, self.tops):  # a source's may be unknown
             self._check_size("top", shape)
@@ -131,8 +140,23 @@ class LayerType:
         """
         raise NotImplementedError(f"{type(self).__name__}.setup")
 
+    @property
+    def fed_tops(self) -> list[str]:
+        """Tops that are inputs of the net, fed from outside: all of a source's, none of most other layers'."""
+        return list(self.layer.tops) if self.is_input else []
+
+    @property
+    def own_tops(self) -> list[str]:
+        """Tops that the layer makes itself: all but `fed_tops`. `forward`, `module` and `onnx` give these."""
+        fed = self.fed_tops
+        return [top for top in self.layer.tops if top not in fed] if fed else list(self.layer.tops)
+
+    def with_tops(self, indices: Sequence[int]) -> Message | None:
+        """For a layer without bottoms: the message of a layer that has only these of its tops; None if there is no such layer."""
+        return None
+
     def feed(self, given: Mapping[str, Shape]) -> None:
-        """For a source: take the shapes given for its tops, by blob name, in place of its own."""
+        """For a layer with `fed_tops`: take the shapes given for them, by blob name, in place of its own."""
         self.tops = [given.get(top, shape) for top, shape in zip(self.layer.tops, self.tops)]
 
     def forward(
@@ -262,6 +286,25 @@ class LayerType:
         if not condition:
             raise self.error(message)
 
+    def reading(self, stated: int | None, usual: int, sure: bool = False) -> int:
+        """Which of `readings` the layer is, by its number of blobs: what the text states or, if None, what its weights have.
+
+        Where they do not tell, either, it is the `usual` one; unless that is `sure`, a warning is due (see `doubt`).
+        """
+        if stated is not None:
+            return stated
+        self.text_decides = False
+        held = self.layer.blob_count
+        if held is not None and held in self.readings:
+            return held
+        self._guess = None if sure else usual
+        return usual
+
+    @property
+    def doubt(self) -> str:
+        """That neither text nor weights tell which of `readings` the layer is, and what it is taken for; "" where they do."""
+        return "" if self._guess is None else doubt(self.label, self.readings, self._guess)
+
     def axis(self, index: int, shape: Shape | None = None, what: str = "axis", end: bool = False) -> int:
         """A Caffe axis (negative counts from the end) as 0..ndim-1; with `end`, ndim itself is allowed too."""
         ndim = len(self.bottoms[0] if shape is None else shape)
@@ -280,6 +323,15 @@ class LayerType:
             return
         wanted = f"{least}" if least == most else f"at least {least}" if most is None else f"{least} to {most}"
         raise self.error(f"needs {wanted} {what}{'' if wanted == '1' else 's'}, has {number}")
+
+    def _check_loss_weight(self) -> None:
+        """As Caffe's `SetLossWeights` (caffe/layer.hpp). A loss layer without any gets one, which two tops refuse."""
+        number, n = len(self.layer.message.loss_weight), len(self.layer.tops)
+        if number:
+            wrong = f"has {n} top{'s' if n != 1 else ''} and {number} of loss_weight; give none, or one for each top"
+            self.check(number == n, wrong)
+        elif self.is_loss:
+            self.check(n == 1, f"is a loss with {n} tops: give loss_weight {n} times, once for each")
 
     def _check_size(self, what: str, shape: Shape) -> None:
         if any(dim < 0 for dim in shape):

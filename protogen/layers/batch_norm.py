@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..prototxt.message import Message
 from .base import BlobSpec, constant_filler, register
 from .fields import Fields
 from .fused_relu import FusedReLU
+from .readings import Reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +39,9 @@ class BatchNorm(FusedReLU):
     fraction * stored + (1 - fraction) * new, begun with the first batch; the factor (1) is not divided by; and eps, at
     least 1e-5, is part of the variance that is stored.
 
+    Where the text does not ask for scale and bias, but the weights have five blobs, it is Intel's form, and the default there
+    (mkldnn_batch_norm_layer.cpp of intel/caffe): BVLC's, followed by scale and bias.
+
     happynear's `disable_mean` leaves the mean in: the variance is then the mean of squares; `disable_variance` does not divide.
     Neither is then updated (batch_norm_layer.cpp of happynear/caffe-windows). With Intel's `relu: true` a ReLU follows.
     """
@@ -47,15 +52,21 @@ class BatchNorm(FusedReLU):
         engine="NVIDIA/caffe src/caffe/layer_factory.cpp: GetBatchNormLayer picks cuDNN's",
     )
     keeps_place = True
+    readings = MappingProxyType({
+        3: Reading("BVLC's BatchNorm, without scale and bias"),
+        5: Reading("a BatchNorm with scale and bias, Intel's or NVIDIA's"),
+    })  # fmt: skip
 
     def setup(self) -> None:
         p = self.param
         shape = self.bottoms[0]
         self.channels = shape[1] if len(shape) > 1 else 1
-        self.five = bool(p.scale_bias) or "scale_filler" in p or "bias_filler" in p
-        self.eps = max(p.eps, 1e-5) if self.five else p.eps
+        self.nvidia = bool(p.scale_bias) or "scale_filler" in p or "bias_filler" in p
+        stated = 5 if self.nvidia else 3 if "scale_bias" in p else None
+        self.five = self.reading(stated, usual=3, sure=True) == 5
+        self.eps = max(p.eps, 1e-5) if self.nvidia else p.eps
         self.fraction = p.moving_average_fraction
-        decided = "use_global_stats" in p and not self.five
+        decided = "use_global_stats" in p and not self.nvidia
         self.global_stats: bool | None = p.use_global_stats if decided else None
         self.centres, self.divides = not p.disable_mean, not p.disable_variance
         self.check(
@@ -82,7 +93,7 @@ class BatchNorm(FusedReLU):
         blobs = [
             BlobSpec("mean", c, constant_filler(), trainable=False),
             BlobSpec("variance", c, neutral, trainable=False),
-            BlobSpec("factor", (1,), constant_filler(1.0) if self.five else neutral, trainable=False),
+            BlobSpec("factor", (1,), constant_filler(1.0) if self.nvidia else neutral, trainable=False),
         ]
         if self.five:
             scale = p.scale_filler if "scale_filler" in p else constant_filler(1.0)
@@ -111,7 +122,7 @@ class BatchNorm(FusedReLU):
         import torch
 
         mean, variance, factor = blobs[:3]
-        if self.five:
+        if self.nvidia:
             return mean, variance
         scale = torch.where(factor == 0, torch.zeros_like(factor), 1 / factor)
         return mean * scale, variance * scale
@@ -120,7 +131,7 @@ class BatchNorm(FusedReLU):
         """Caffe's running sums, in place: they are state, not part of the gradient."""
         correction = m / (m - 1) if m > 1 else 1.0
         sums, squares, factor = blobs[:3]
-        if self.five:
+        if self.nvidia:
             self._average(sums, squares, mean, variance + self.eps)
             return
         factor.mul_(self.fraction).add_(1)
@@ -143,7 +154,7 @@ class BatchNorm(FusedReLU):
             return self.onnx_activated(graph, self._onnx_batch(graph, bottoms[0], blobs))
         mean, variance, factor = blobs[:3]
         one, zero = graph.constant([1.0] * self.channels), graph.constant([0.0] * self.channels)
-        if not self.five:
+        if not self.nvidia:
             is_zero = graph.add("Equal", factor, graph.constant([0.0]))
             scale = graph.add("Where", is_zero, graph.constant([0.0]), graph.add("Div", graph.constant([1.0]), factor))
             mean, variance = graph.add("Mul", mean, scale), graph.add("Mul", variance, scale)
@@ -176,7 +187,7 @@ class BatchNorm(FusedReLU):
         if self.global_stats is False or len(self.bottoms[0]) < 2 or self.has_relu:
             return None
         mean, variance, factor = (blob.astype(np.float64) for blob in weights[:3])
-        if not self.five:
+        if not self.nvidia:
             divisor = 0.0 if factor[0] == 0 else 1 / factor[0]
             mean, variance = mean * divisor, variance * divisor
         scale = 1 / np.sqrt(variance + self.eps) if self.divides else np.ones_like(variance)

@@ -25,6 +25,11 @@ class Source(LayerType):
     has_gradient = False
     onnx_note = "it is an input of the graph"
 
+    def with_tops(self, indices: Sequence[int]) -> Message:
+        """An Input layer: one that reads data makes all its tops."""
+        shapes = [{"dim": list(self.tops[i])} for i in indices]
+        return Message.of("LayerParameter", name=self.layer.name, type="Input", input_param={"shape": shapes})
+
     def unknown(self) -> list[Any]:
         """One unknown shape per top: `inputs=` must give them."""
         return [None] * len(self.layer.tops)
@@ -133,7 +138,11 @@ def _dummy_shapes(op: LayerType) -> list[Shape]:
 class DummyData(LayerType):
     """Blobs of one value each: the `value` of their constant `data_filler`, by default 0 (caffe/layers/dummy_data_layer.cpp).
 
-    With a filler that draws random numbers the layer stands in for data: its tops are inputs of the net (see `RandomData`).
+    A top whose filler draws random numbers stands in for data: it is an input of the net. See `RandomData` for layers that
+    have no others.
+
+    Attributes:
+        values: of the tops, None where they are random.
     """
 
     param_name = "dummy_data_param"
@@ -145,32 +154,47 @@ class DummyData(LayerType):
     @classmethod
     def select(cls, layer: Layer) -> type[LayerType]:
         fillers = layer.message.dummy_data_param.data_filler
-        return cls if all(filler.type == "constant" for filler in fillers) else RandomData
+        return RandomData if fillers and all(filler.type != "constant" for filler in fillers) else cls
 
     def setup(self) -> None:
         self.tops = _dummy_shapes(self)
         fillers: list[Message] = list(self.param.data_filler) or [constant_filler()]
-        self.values: list[float] = [filler.value for filler in fillers]
+        self.values: list[float | None] = [filler.value if filler.type == "constant" else None for filler in fillers]
         if len(self.values) == 1:
             self.values *= len(self.tops)
+
+    @property
+    def fed_tops(self) -> list[str]:
+        """Tops whose filler is random."""
+        return [top for top, value in zip(self.layer.tops, self.values) if value is None]
+
+    def with_tops(self, indices: Sequence[int]) -> Message:
+        """DummyData with those shapes and fillers that are these tops'."""
+        fillers = list(self.param.data_filler)
+        param = {
+            "shape": [{"dim": list(self.tops[i])} for i in indices],
+            "data_filler": [fillers[i] for i in indices] if len(fillers) > 1 else fillers,
+        }
+        return Message.of("LayerParameter", name=self.layer.name, type="DummyData", dummy_data_param=param)
+
+    def _constants(self) -> list[tuple[float, Shape]]:
+        return [(value, shape) for value, shape in zip(self.values, self.tops) if value is not None]
 
     def module(self) -> torch.nn.Module:
         from ..convert.constant import ConstantModule
 
-        return ConstantModule(self.values, self.tops)
+        values, shapes = zip(*self._constants())
+        return ConstantModule(values, shapes)
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> Sequence[str]:
         from onnx import TensorProto, helper
 
-        made = []
-        for value, shape in zip(self.values, self.tops):
-            tensor = helper.make_tensor("value", TensorProto.FLOAT, [1], [value])
-            made.append(graph.add("ConstantOfShape", graph.ints(*shape), value=tensor))
-        return made
+        tensors = [(helper.make_tensor("value", TensorProto.FLOAT, [1], [value]), shape) for value, shape in self._constants()]
+        return [graph.add("ConstantOfShape", graph.ints(*shape), value=tensor) for tensor, shape in tensors]
 
 
 class RandomData(Source):
-    """DummyData with random fillers: inputs of the net with the shapes of `dummy_data_param`."""
+    """DummyData with random fillers only: inputs of the net with the shapes of `dummy_data_param`."""
 
     types = ("DummyData",)
     param_name = "dummy_data_param"

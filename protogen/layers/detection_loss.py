@@ -448,6 +448,7 @@ class BoxAnnotatorOHEM(LayerType):
     n_tops = (2, 2)
     has_gradient = False
     index_bottoms = (2,)
+    only_trains = True
     onnx_note = "mining is for training only"
 
     def setup(self) -> None:

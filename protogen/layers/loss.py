@@ -48,6 +48,7 @@ class Loss(LayerType):
     n_bottoms = (2, 2)
     is_loss = True
     index_bottoms: ClassVar[tuple[int, ...]] = (1,)
+    only_trains = True
     onnx_note = "a loss is for training only"
     normalization_default = "VALID"
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .base import BlobSpec, LayerType, Shape, constant_filler, register
 from .batch_norm import batch_statistics
 from .fields import Fields
+from .readings import Reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -145,10 +147,12 @@ class Normalize(FourAxes):
     (), with `channel_shared` (default). Caffe's gradient for the bottom leaves a scale per channel out of the
     projection; so does this.
 
-    happynear (`normalize_param`, a second top, or neither parameters nor blobs; normalize_layer.cpp of
-    happynear/caffe-windows): x / norm over the channels of each position, norm = sqrt(sum of squares + 1e-6), or sum of
-    |x| + 1e-6 for `normalize_type: "L1"`. The tops have four axes; an optional second one is the norm (N, 1, H, W), which
-    passes gradients back only with `bp_norm`.
+    happynear (`normalize_param` or a second top; normalize_layer.cpp of happynear/caffe-windows): x / norm over the channels
+    of each position, norm = sqrt(sum of squares + 1e-6), or sum of |x| + 1e-6 for `normalize_type: "L1"`. The tops have four
+    axes; an optional second one is the norm (N, 1, H, W), which passes gradients back only with `bp_norm`.
+
+    Where the text has none of these, `param { }` speaks for SSD's; then the weights tell: it is SSD's if they have a blob for the
+    layer. Without weights it is taken for happynear's, with a warning.
     """
 
     n_tops = (1, 2)
@@ -161,18 +165,29 @@ class Normalize(FourAxes):
             fix_gradient="happynear/caffe-windows src/caffe/layers/normalize_layer.cpp:18",
         )
     )
+    readings = MappingProxyType({
+        0: Reading("happynear's Normalize (each position over its channels, no scale)", "normalize_param {}"),
+        1: Reading("SSD's (all positions together, with a learned scale)", "norm_param {}"),
+    })  # fmt: skip
 
     def setup(self) -> None:
         message = self.layer.message
         self.two_tops = len(self.layer.tops) == 2
-        happynear = self.two_tops or "normalize_param" in message
-        has_blobs = "param" in message or "blobs" in message
-        self.ssd = "norm_param" in message or (has_blobs and not happynear)
+        self.ssd = self.reading(self._stated(), usual=0) == 1
         self.p = message.norm_param if self.ssd else message.normalize_param
         if self.ssd:
             self._setup_ssd()
         else:
             self._setup_happynear()
+
+    def _stated(self) -> int | None:
+        """How many blobs the text says that there are."""
+        message = self.layer.message
+        if "norm_param" in message:
+            return 1
+        if self.two_tops or "normalize_param" in message:
+            return 0
+        return 1 if "param" in message else None
 
     def _setup_ssd(self) -> None:
         p, shape = self.p, self.bottoms[0]
@@ -265,6 +280,9 @@ class BN(FourAxes):
     PSPNet and TSN (otherwise; bn_layer.cpp of hszhao/PSPNet): blobs slope, bias, mean and variance, eps 1e-5 by default.
     TEST or `frozen`: the stored statistics; slope and bias then get no gradient if frozen. TRAIN: the batch's, and
     stored = momentum * stored + (1 - momentum) * new, with the biased variance.
+
+    Where `bn_param` has no field of either, the weights tell: two blobs are SegNet's, four PSPNet's. Without weights it is taken
+    for PSPNet's, with a warning.
     """
 
     param_name = "bn_param"
@@ -273,6 +291,10 @@ class BN(FourAxes):
         engine="hszhao/PSPNet src/caffe/layer_factory.cpp: GetBNLayer picks cuDNN's",
     )
     n_tops = (1, 3)
+    readings = MappingProxyType({
+        2: Reading("SegNet's BN (scale and shift)", "bn_param { bn_mode: LEARN }"),
+        4: Reading("PSPNet's BN (scale, shift and statistics)", "bn_param { frozen: false }"),
+    })  # fmt: skip
 
     def setup(self) -> None:
         p, shape = self.param, self.bottoms[0]
@@ -281,7 +303,8 @@ class BN(FourAxes):
         pspnet = next((f for f in ("slope_filler", "bias_filler", "momentum", "eps", "frozen") if f in p), None)
         n_tops = len(self.layer.tops)
         self.check(not (segnet and pspnet), f"bn_param mixes SegNet's fields (bn_mode, ...) with PSPNet's ({pspnet})")
-        self.segnet = segnet or (pspnet is None and (n_tops > 1 or len(self.layer.message.blobs) == 2))
+        stated = 2 if segnet else 4 if pspnet else 2 if n_tops > 1 else None
+        self.segnet = self.reading(stated, usual=4) == 2
         self.check(self.segnet or n_tops == 1, f"PSPNet's BN has one top, not {n_tops}")
         self.learn = self.segnet and p.bn_mode == "LEARN"
         self.check(self.learn or n_tops == 1, "only bn_mode: LEARN has the batch's mean and variance as further tops")

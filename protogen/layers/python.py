@@ -189,6 +189,7 @@ class PythonEuclideanLoss(PythonLayer):
     """
 
     n_bottoms = (2, 2)
+    only_trains = True
     onnx_note = "a loss is for training"
 
     def setup(self) -> None:

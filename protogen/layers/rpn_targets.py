@@ -61,6 +61,7 @@ class Targets(PythonLayer):
     """What both layers share: ground truth (G, 5), for each box x1, y1, x2, y2 in pixels of the network's input and a label."""
 
     has_gradient = False
+    only_trains = True
     onnx_note = "target sampling is for training only"
 
     def setup(self) -> None:

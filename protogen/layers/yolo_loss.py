@@ -569,6 +569,7 @@ class AssistedExcitation(LayerType):
 
     n_bottoms = (3, 3)
     index_bottoms: ClassVar[tuple[int, ...]] = (1,)
+    only_trains = True
     onnx_note = "it is for training only; in inference it passes its first bottom on"
     passes_first = True
 

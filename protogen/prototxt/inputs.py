@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ProtogenWarning
 from .message import Message
@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from ..layer import Layer
 
 
+_STATED = {"Input": "input_param", "DummyData": "dummy_data_param"}  # types that state their shapes, and where
+_SIDES = ("num", "channels", "height", "width")  # DummyData's old way
+
+
 def with_input_shapes(definition: Message, layers: Sequence[Layer], shapes: Mapping[str, Sequence[int]]) -> Message:
-    """The definition with `shapes` in the `input_param` of its Input layers; itself if none is there.
+    """The definition with `shapes` in its Input and DummyData layers; itself if none is there.
 
     Shapes of data layers (Data, HDF5Data, ...) depend on their data: these layers stay as they are, and a warning says so.
 
@@ -23,12 +27,9 @@ def with_input_shapes(definition: Message, layers: Sequence[Layer], shapes: Mapp
         layers: those that are active.
         shapes: by name of the top.
     """
-    changed = {
-        id(layer.message): _reshaped(layer.message, shapes)
-        for layer in layers
-        if layer.type == "Input" and any(top in shapes for top in layer.tops)
-    }
-    unwritten = [layer for layer in layers if layer.type != "Input" and not layer.bottoms and set(layer.tops) & set(shapes)]
+    sources = [layer for layer in layers if not layer.bottoms and any(top in shapes for top in layer.tops)]
+    changed = {id(layer.message): _reshaped(layer.message, shapes) for layer in sources if layer.type in _STATED}
+    unwritten = [layer for layer in sources if layer.type not in _STATED]
     if unwritten:
         names = ", ".join(f"{layer.name!r} ({layer.type})" for layer in unwritten)
         text = f"the shapes given are not written: the data of layer {names} decide; only layers of type Input state theirs"
@@ -40,19 +41,29 @@ def with_layers(definition: Message, changed: Mapping[int, Message]) -> Message:
     """The definition with other messages for some of its layers (by `id`); itself if there are none."""
     if not changed:
         return definition
-    twin = Message(definition.descriptor, definition.origin)
-    for name, value in definition.fields():
-        twin.store(name, value)
+    twin = definition.without("layer")
     twin.store("layer", [changed.get(id(message), message) for message in definition.layer])
     return twin
 
 
 def _reshaped(message: Message, shapes: Mapping[str, Sequence[int]]) -> Message:
     tops = message.top
-    given = list(message.input_param.shape)
-    given = given * len(tops) if len(given) == 1 else given or [None] * len(tops)
-    wanted = [{"dim": list(shapes[top])} if top in shapes else shape for top, shape in zip(tops, given)]
+    known = _stated_shapes(message, len(tops))
+    wanted = [{"dim": list(shapes[top])} if top in shapes else shape for top, shape in zip(tops, known)]
     twin = message.copy()
     if all(shape is not None for shape in wanted):
-        twin.set("input_param", {"shape": wanted})
+        param = getattr(twin, _STATED[message.type])
+        for name in _SIDES:
+            param.remove(name)
+        twin.set(_STATED[message.type], param.update({"shape": wanted}))
     return twin
+
+
+def _stated_shapes(message: Message, n: int) -> list[Any]:
+    """A shape for each of n tops, None where the file has none."""
+    param = getattr(message, _STATED[message.type])
+    columns = [list(getattr(param, side)) * (n if len(getattr(param, side)) == 1 else 1) for side in _SIDES if side in param]
+    if columns:
+        return [{"dim": list(sides)} for sides in zip(*columns)]
+    shapes = list(param.shape)
+    return shapes * n if len(shapes) == 1 else shapes or [None] * n

@@ -126,6 +126,12 @@ class Message:
         """Unset a field."""
         self._values.pop(name, None)
 
+    def without(self, *names: str) -> Message:
+        """The message without some of its fields; values of the others are shared, not copied."""
+        twin = Message(self.descriptor, self.origin)
+        twin._values = {name: value for name, value in self._values.items() if name not in names}
+        return twin
+
     def fields(self) -> Iterable[tuple[str, Any]]:
         """Set fields as (name, value), known ones in the order of their numbers, then unknown ones as read."""
         values = self._values

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import NetError, ParseError, ProtogenError
 from ..net import Net
@@ -12,6 +13,9 @@ from .lexer import Source, decode, read_text
 from .message import Message
 from .parser import parse
 from .upgrade import upgrade, upgrade_solver
+
+if TYPE_CHECKING:
+    from ..weights.content import Content
 
 # Top-level fields that only one kind of file has.
 _KINDS = {
@@ -40,7 +44,9 @@ def load(
 
     Args:
         path: the prototxt, in any dialect and encoding.
-        weights: a `.caffemodel`, a `.caffemodel.h5`, or a state dict (`.pth`, `.safetensors`) of the net's PyTorch form.
+        weights: a `.caffemodel`, a `.caffemodel.h5`, or a state dict (`.pth`, `.safetensors`) of the net's PyTorch form. Layers
+            that it lacks keep the weights that the prototxt itself may hold, in `blobs`. Where one type name stands for layers of
+            several forks (Normalize, BN), its number of blobs tells which is meant.
         phase: "TEST" or "TRAIN"; with `level` and `stages`, selects layers by their include/exclude rules.
         inputs: shapes of inputs by blob name: {"data": (1, 3, 224, 224)}.
         strict: refuse fields the schema lacks (True), or warn of them and keep them (False). By default those inside a layer are
@@ -87,10 +93,23 @@ def loads(
     {'x': (1, 2)}
     """
     definition = read_definition(text, source, strict)
-    net = Net(definition, phase=phase, inputs=inputs, level=level, stages=stages, source=source, strict=strict, crop=crop)
-    if weights is not None:
-        net.weights.load(weights)
+    content = None if weights is None else _content(weights)
+    counts = {} if content is None else content.blob_counts([layer.get("name", "") for layer in definition.layer])
+    net = Net(
+        definition, phase=phase, inputs=inputs, level=level, stages=stages, source=source, strict=strict,
+        blob_counts=counts, crop=crop,
+    )  # fmt: skip
+    if content is not None:
+        net.weights.load(content)
+    elif net.analysis.complete and any("blobs" in layer.message for layer in net.layers):
+        _ = net.weights  # they are checked here
     return net
+
+
+def _content(weights: str | Path) -> Content:
+    from ..weights.content import read_content
+
+    return read_content(weights)
 
 
 def read_definition(text: str, source: str = "<text>", strict: bool | None = None) -> Message:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..weights.store import WeightStore
 from ..net import Net
 
-_APART = ("name", "type", "bottom", "top")  # fields compared on their own
+_APART = ("name", "type", "bottom", "top", "blobs")  # fields compared on their own
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,8 @@ def diff(a: Net, b: Net) -> NetDiff:
             wiring = [*bottoms, *_differing("top", layer.tops, other.tops)]
             stated = _fields(stated_before[id(layer)], stated_after[id(other)], "", _APART)
             parameters = [*_differing("type", layer.type, other.type), *stated]
+            if not (a._weights and b._weights):
+                parameters += _blobs(layer.message, other.message)
             if wiring or parameters:
                 found.changed.append(LayerDiff(layer.name, layer.full_type, parameters, wiring))
     if a._weights and b._weights:
@@ -234,6 +236,13 @@ def _values(a: Any, b: Any, path: str) -> Iterator[Change]:
             yield from _values(empty if one is None else one, empty if other is None else other, f"{path}[{i}]")
     elif (list(a) != list(b)) if lists else a != b:
         yield Change(path, a, b)
+
+
+def _blobs(a: Message, b: Message) -> list[Change]:
+    """Weights in the text of one side, or of both where they cannot be compared blob by blob."""
+    before, after = (f"{len(layer.blobs)} with values" if layer.blobs else "none" for layer in (a, b))
+    same = before == after and list(a.blobs) == list(b.blobs)
+    return [] if same else [Change("blobs", before, after if after != before else "others")]
 
 
 def _weights(a: WeightStore, b: WeightStore) -> Iterator[WeightDiff]:

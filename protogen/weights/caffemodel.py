@@ -49,7 +49,7 @@ FLOAT32 = numpy.dtype("<f4")
 _FLOAT64 = numpy.dtype("<f8")
 _FLOAT16 = numpy.dtype("<f2")
 # NVIDIA's caffe.proto, enum Type.
-_RAW_TYPES: dict[int, numpy.dtype] = {0: _FLOAT64, 1: FLOAT32, 2: _FLOAT16}
+RAW_TYPES: dict[int, numpy.dtype] = {0: _FLOAT64, 1: FLOAT32, 2: _FLOAT16}
 
 
 class _Dialect(NamedTuple):
@@ -226,7 +226,7 @@ def _piece(wire: Wire, field: Field, kind: int, dtype: numpy.dtype, where: str) 
 
 
 def _raw_piece(wire: Wire, field: Field, raw_type: int | None, where: str) -> _Piece:
-    dtype = _RAW_TYPES.get(-1 if raw_type is None else raw_type)
+    dtype = RAW_TYPES.get(-1 if raw_type is None else raw_type)
     if dtype is None:
         told = "no type" if raw_type is None else f"type {raw_type}"
         raise wire.error(field.at, f"{where}raw data of {told}, not float16, float32 or float64")

@@ -387,7 +387,7 @@ def keys_of(ops: Sequence[LayerType]) -> dict[str, tuple[str, int]]:
     skeleton = NetModule([], [])
     for op in ops:
         if not op.is_input:
-            skeleton.add_layer(op, nn.Module(), [], [])
+            skeleton.add_layer(op, nn.Module(), [], {})
     return {
         f"{skeleton.module_names[op.layer.name]}.{blob.name}": (op.layer.name, i) for op in ops for i, blob in enumerate(op.blobs)
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 import zlib
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Container, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import MissingWeightsError, ProtogenError, ProtogenWarning, WeightsError, did_you_mean, nearest
+from ..layers.readings import conflict
 from .blobs import LayerBlobs
+from .content import Content, read_content
 from .fillers import fill
 
 if TYPE_CHECKING:
@@ -53,6 +55,9 @@ class LoadReport:
 class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
     """`{layer: [array, ...]}`; setting checks number and shapes against the net, blobs shared by name are one array.
 
+    To begin with it holds what the net's definition does, in the `blobs` of its layers. A store `like` another one, of the same
+    definition's net in another form, has that one's weights for the layers which both know.
+
     Attributes:
         shapes: of each layer's blobs.
         source: the file loaded last, "" if none was.
@@ -65,13 +70,18 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
     (dtype('float32'), ['fc'])
     """
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: Net, like: WeightStore | None = None) -> None:
         self.shapes: dict[str, list[Shape]] = net.param_shapes
         self._specs = {op.layer.name: op.blobs for op in net.ops if op.blobs}
         self._owner = net.shared_blobs
+        self._undecided = {op.layer.name: op for op in net.ops if not op.text_decides}
         self._net_name, self._ops = net.name, net.ops
-        self._arrays: Arrays = {}
+        self._replaced: set[Key] = set()  # blobs set or deleted since the definition was read
         self.source = ""
+        self._arrays: Arrays = self._written(like.shapes if like is not None else ())
+        if like is not None:
+            self.update({layer: blobs for layer, blobs in like.items() if layer in self.shapes})
+            self.source, self._replaced = like.source, set(like._replaced)
 
     def __getitem__(self, layer: str) -> list[np.ndarray]:
         self._require(layer)
@@ -81,13 +91,15 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
         return [blob for blob in blobs if blob is not None]
 
     def __setitem__(self, layer: str, blobs: Sequence[np.ndarray]) -> None:
+        self._check_readings({layer: len(blobs)})
         self._require(layer)
-        self._arrays.update(self._fitted(layer, blobs))
+        self._update(self._fitted(layer, blobs))
 
     def __delitem__(self, layer: str) -> None:
         self[layer]
         for i in range(len(self.shapes[layer])):
             self._arrays.pop((layer, i), None)
+            self._replaced.add((layer, i))
 
     def __iter__(self) -> Iterator[str]:
         return (layer for layer in self.shapes if self._complete(layer))
@@ -104,6 +116,15 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
     def owner(self, layer: str, index: int) -> Key:
         """(layer, index) of the blob that holds a blob's values: its own, or that of the layer it shares them from."""
         return self._owner.get((layer, index), (layer, index))
+
+    @property
+    def outdated(self) -> set[str]:
+        """Layers whose `blobs` in the net's definition are not their weights any more."""
+        return {
+            op.layer.name
+            for op in self._ops
+            if "blobs" in op.layer.message and any(self.owner(op.layer.name, i) in self._replaced for i in range(len(op.blobs)))
+        }
 
     @property
     def missing(self) -> list[str]:
@@ -132,21 +153,47 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
         if layer not in self.shapes:
             raise MissingWeightsError(f"no layer {layer!r} with weights{did_you_mean(layer, self.shapes)}")
 
-    def _fitted(self, layer: str, blobs: Sequence[np.ndarray | None]) -> Arrays:
+    def _update(self, arrays: Arrays) -> None:
+        self._arrays.update(arrays)
+        self._replaced.update(arrays)
+
+    def _written(self, but: Container[str] = ()) -> Arrays:
+        """What the definition itself holds: the `blobs` of layers, as Caffe takes them. Of shared blobs, the owner's count.
+
+        Args:
+            but: layers left out.
+
+        Raises:
+            WeightsError: they do not fit; the layer and its place are named.
+        """
+        arrays: Arrays = {}
+        for op in self._ops:
+            if "blobs" not in op.layer.message or op.layer.name in but:
+                continue
+            from . import text
+
+            name, blobs = op.layer.name, text.read(op.layer.message, op.label)
+            if not op.blobs:
+                raise WeightsError(f"{op.label}: has no learnable blobs, but {len(blobs)} in its text")
+            own = [None if (name, i) in self._owner else blob for i, blob in enumerate(blobs)]
+            arrays.update(self._fitted(name, own, op.label))
+        return arrays
+
+    def _fitted(self, layer: str, blobs: Sequence[np.ndarray | None], label: str = "") -> Arrays:
         """A layer's blobs in the net's shapes, by owner; None stands for one that another layer holds."""
-        shapes = self.shapes[layer]
+        shapes, label = self.shapes[layer], label or f"layer {layer!r}"
         if len(blobs) != len(shapes):
             given = [None if blob is None else np.shape(blob) for blob in blobs]
-            raise WeightsError(f"layer {layer!r} has {len(shapes)} blobs {list(shapes)}, not {len(blobs)} {given}")
+            raise WeightsError(f"{label} has {len(shapes)} blobs {list(shapes)}, not {len(blobs)} {given}")
         arrays: Arrays = {}
         for i, (blob, shape) in enumerate(zip(blobs, shapes)):
             if blob is None:
                 if (layer, i) not in self._owner:
-                    raise WeightsError(f"layer {layer!r}, blob {i}: no values; the net's shape is {shape}")
+                    raise WeightsError(f"{label}, blob {i}: no values; the net's shape is {shape}")
                 continue
             array = np.asarray(blob)
             if array.shape != shape:
-                array = _reshaped(array, shape, f"layer {layer!r}, blob {i}")
+                array = _reshaped(array, shape, f"{label}, blob {i}")
             arrays[self.owner(layer, i)] = np.asarray(array, dtype=np.float32)
         return arrays
 
@@ -183,12 +230,13 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
                 f"random ones are drawn up to {MAX_DRAWN:,}; give a weights file, or a smaller net"
             )
 
-    def load(self, path: str | Path) -> LoadReport:
+    def load(self, path: str | Path | Content) -> LoadReport:
         """Take the weights of a file, matched by name. Nothing is changed if the file does not fit.
 
         Args:
             path: a `.caffemodel` or `.caffemodel.h5` (by layer name, as Caffe does it); or a state dict of the module that
-                `Net.to_torch` makes, saved by `torch.save` (`.pth`, `.pt`) or as `.safetensors`. The content tells which.
+                `Net.to_torch` makes, saved by `torch.save` (`.pth`, `.pt`) or as `.safetensors`. The content tells which. Or
+                what `read_content` made of such a file.
 
         Returns:
             Layers filled, layers without weights, and what the net has no place for; a warning names each of the latter two.
@@ -197,21 +245,22 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
             WeightsError: the file is damaged or of another kind, no name of it is the net's, or the number or shapes of
                 layers' blobs differ from the net's (all such layers are named).
         """
-        from . import read_weights, state_dict
+        from . import state_dict
 
-        source = str(path)
+        content = path if isinstance(path, Content) else read_content(path)
+        source = content.source
         entries: list[LayerBlobs]
         spare: list[LayerBlobs] = []
         unused: list[str]
-        if state_dict.is_state_dict(path):
-            entries, unused = state_dict.match(state_dict.read(path), self._ops, self._owner, source)
+        self._check_readings(content.blob_counts(self._undecided), f"{source}: ")
+        if content.state is not None:
+            entries, unused = state_dict.match(content.state, self._ops, self._owner, source)
         else:
-            found = read_weights(path)
-            entries = [entry for entry in found if entry.name in self.shapes]
-            spare = [entry for entry in found if entry.blobs and entry.name not in self.shapes]
+            entries = [entry for entry in content.layers if entry.name in self.shapes]
+            spare = [entry for entry in content.layers if entry.blobs and entry.name not in self.shapes]
             unused = [entry.name for entry in spare]
         report = LoadReport(unused=unused)
-        self._arrays.update(self._taken(entries, report, source))
+        self._update(self._taken(entries, report, source))
         self.source = source
         report.without_weights = self.missing
         if not report.loaded:
@@ -229,6 +278,13 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
         elif unused:
             self._warn(f"{source}: keys that the net has no place for: {some(unused)}")
         return report
+
+    def _check_readings(self, counts: Mapping[str, int], place: str = "") -> None:
+        """Refuse weights of another form of a layer's type than the layer was taken for, by their numbers of blobs."""
+        for layer, held in counts.items():
+            op = self._undecided.get(layer)
+            if op is not None and held and held != len(op.blobs) and held in op.readings:
+                raise WeightsError(place + conflict(f"layer {layer!r} ({op.layer.type})", op.readings, len(op.blobs), held))
 
     def _renamed(self, spare: Sequence[LayerBlobs], without_weights: Sequence[str]) -> str:
         """A hint at a layer of the file that may be one of the net's under another name, "" if none has fitting shapes."""

@@ -101,6 +101,7 @@ def drawn() -> Iterator[None]:
     @protogen.register("Drawn")
     class Drawn(protogen.LayerType):
         n_bottoms = n_tops = (2, 2)
+        only_trains = True
         onnx_note = "drawing is for training"
         passes_first = True
 
@@ -133,6 +134,41 @@ def test_it_stays_where_more_than_its_first_top_is_needed() -> None:
     assert measures(net)[0] == ["draw again", "cost"]
     with pytest.raises(ConversionError, match=r"'draw'.*not convertible to ONNX: drawing is for training"):
         net.to_onnx()
+
+
+ENDS_IN_OWN_TYPE = """
+layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+layer { name: "tanh" type: "TanH" bottom: "x" top: "y" }
+layer { name: "tell" type: "Tell" bottom: "y" top: "told" }
+"""
+
+
+@pytest.fixture
+def tell() -> Iterator[type[protogen.LayerType]]:
+    """A layer type of the user's own, without an ONNX form."""
+
+    @protogen.register("Tell")
+    class Tell(protogen.LayerType):
+        def setup(self) -> None:
+            self.tops = [()]
+
+    yield Tell
+    del _REGISTRY["Tell"]
+
+
+@pytest.mark.parametrize("note", ["", "it asks a server"])
+def test_a_type_of_ones_own_without_an_onnx_form_is_refused_by_name(tell: type[protogen.LayerType], note: str) -> None:
+    """A note says why, in words; it does not make a type one that a model can go without."""
+    tell.onnx_note = note
+    with pytest.raises(ConversionError, match=f"'tell' .*{note or 'no standard ONNX form'}"):
+        protogen.loads(ENDS_IN_OWN_TYPE).to_onnx()
+
+
+def test_a_type_of_ones_own_that_only_trains_is_left_out(tell: type[protogen.LayerType]) -> None:
+    tell.only_trains = True
+    with pytest.warns(ProtogenWarning, match="only serve training: 'tell'"):
+        model = protogen.loads(ENDS_IN_OWN_TYPE).to_onnx()
+    assert [value.name for value in model.graph.output] == ["y"]
 
 
 def test_what_only_stands_between_measures_goes_with_them() -> None:
@@ -168,6 +204,15 @@ def test_nothing_but_a_loss_is_refused_by_name() -> None:
     net = protogen.loads("""
         layer { name: "in" type: "Input" top: "x" top: "y" input_param { shape { dim: 2 dim: 3 } } }
         layer { name: "cost" type: "EuclideanLoss" bottom: "x" bottom: "y" top: "loss" }""")
+    with pytest.raises(ConversionError, match="'cost'"):
+        net.to_onnx()
+
+
+def test_constants_are_nothing_to_deploy_either() -> None:
+    net = protogen.loads("""
+        layer { name: "dummy" type: "DummyData" top: "one" top: "noise" dummy_data_param {
+          shape { dim: 2 dim: 3 } data_filler { value: 1 } data_filler { type: "gaussian" } } }
+        layer { name: "cost" type: "EuclideanLoss" bottom: "one" bottom: "noise" top: "loss" }""")
     with pytest.raises(ConversionError, match="'cost'"):
         net.to_onnx()
 

@@ -274,6 +274,42 @@ def test_loss_sums_tops_times_their_weights() -> None:
     torch.testing.assert_close(weighted.loss(x, y, z), 3 * entropy + size)
 
 
+def test_losses_of_weight_0_are_no_loss() -> None:
+    """As in Caffe: their values do not count, not even if they are infinite, and nothing gets a gradient."""
+    net = protogen.loads("""
+        layer { name: "x" type: "Input" top: "x" top: "y" input_param { shape { dim: 4 dim: 3 } } }
+        layer { name: "fc" type: "InnerProduct" bottom: "x" top: "fc" inner_product_param { num_output: 3 } }
+        layer { name: "distance" type: "EuclideanLoss" bottom: "fc" bottom: "y" top: "distance" loss_weight: 0 }""")
+    module = net.to_torch()
+    loss = module.loss(torch.randn(4, 3), torch.full((4, 3), torch.inf))
+    loss.backward()
+    assert loss.item() == 0
+    assert module.caffe_grads("fc") == [None, None]
+
+
+def test_a_loss_counts_as_its_layer_made_it() -> None:
+    """A layer behind it may overwrite its blob."""
+    net = losses_net()
+    text = net.to_prototxt() + 'layer { name: "ten" type: "Power" bottom: "size" top: "size" power_param { scale: 10 } }'
+    x, y, z = torch.randn(4, 3), torch.tensor([0.0, 2, 1, 1]), torch.randn(4, 3)
+    module = protogen.loads(text, phase="TRAIN").to_torch()
+    torch.testing.assert_close(module.loss(x, y, z), net.to_torch().loss(x, y, z))
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [("loss_weight: 1", "2 tops and 1 of loss_weight"), ("loss_weight: [1, 2, 3]", "2 tops and 3"), ("", "loss_weight 2 times")],
+)
+def test_loss_weights_go_with_the_tops(weights: str, message: str) -> None:
+    """Caffe's SetLossWeights; a loss layer's own default is one, which does not go with two tops either."""
+    text = """
+        layer { name: "in" type: "Input" top: "x" top: "y" input_param { shape { dim: 4 dim: 3 } shape { dim: 4 } } }
+        layer { name: "loss" type: "SoftmaxWithLoss" bottom: "x" bottom: "y" top: "loss" top: "p" %s }"""
+    with pytest.raises(protogen.LayerError, match=rf"layer 'loss' .*{message}"):
+        protogen.loads(text % weights)
+    assert protogen.loads(text % "loss_weight: 1 loss_weight: 0").to_torch().loss(torch.zeros(4, 3), torch.zeros(4)) > 1
+
+
 def test_a_net_without_a_loss_says_so() -> None:
     with pytest.raises(ProtogenError, match="this net has no loss"):
         small_net().to_torch().loss(image(small_net()))

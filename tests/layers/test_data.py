@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import protogen
+from protogen.convert.cut import without_measures
 from protogen.errors import LayerError, NetError, ProtogenError
 from protogen.layer import Layer
 from protogen.layers.base import LayerType
@@ -63,6 +64,57 @@ def test_random_dummy_data_is_an_input_in_the_old_shape_fields_too() -> None:
     assert net.inputs == ["x", "l"]
     assert net.shapes == {"x": (4, 3, 8, 6), "l": (4, 1, 8, 6)}
     assert net_of(layer, inputs={"x": (1, 3, 2, 2)}).shapes["x"] == (1, 3, 2, 2)
+
+
+MIXED = """
+layer { name: "dummy" type: "DummyData" top: "seven" top: "noise" top: "nine" dummy_data_param {
+  shape { dim: 2 dim: 3 } data_filler { value: 7 } data_filler { type: "gaussian" std: 1 } data_filler { value: 9 } } }
+layer { name: "op" type: "Eltwise" bottom: "seven" bottom: "noise" bottom: "nine" top: "y" }
+"""
+
+
+def test_each_top_of_dummy_data_goes_by_its_own_filler() -> None:
+    """As dummy_data_layer.cpp fills them: constants once and for all, the others anew for each batch."""
+    net = protogen.loads(MIXED)
+    assert (net.inputs, net.computed) == (["noise"], ["seven", "nine", "y"])
+    values = values_for(net)
+    assert_same(by_torch(net, values), [values["noise"] + 16])
+    check_every_form(net, batch=None)
+    assert [value.name for value in net.to_onnx().graph.input] == ["noise"]
+    assert protogen.verify(net).ok
+    blobs = net.to_torch().blobs(torch.tensor(values["noise"]))
+    assert [float(blobs[name].mean()) for name in ("seven", "nine")] == [7, 9]
+
+
+def test_a_random_top_takes_the_shape_of_an_input_and_a_constant_one_does_not() -> None:
+    text = MIXED.partition('layer { name: "op"')[0]
+    net = protogen.loads(text, inputs={"noise": (4, 5)})
+    assert net.shapes == {"seven": (2, 3), "noise": (4, 5), "nine": (2, 3)}
+    written = net.to_prototxt()
+    assert protogen.loads(written).shapes == net.shapes
+    assert written.count("data_filler") == 3
+    with pytest.raises(NetError, match=r"no input 'nine'.*inputs: noise"):
+        protogen.loads(text, inputs={"nine": (4, 5)})
+
+
+@pytest.mark.parametrize(
+    ("read", "inputs", "expected"),
+    [("seven", [], 7), ("nine", [], 9), ("noise", ["noise"], None)],
+)
+def test_a_cut_net_keeps_those_tops_of_dummy_data_that_it_needs(read: str, inputs: list[str], expected: float | None) -> None:
+    others = [top for top in ("seven", "noise", "nine") if top != read]
+    net = protogen.loads(
+        MIXED.partition('layer { name: "op"')[0]
+        + f"""layer {{ name: "fc" type: "InnerProduct" bottom: "{read}" top: "fc"
+                inner_product_param {{ num_output: 3 bias_term: false weight_filler {{ value: 1 }} }} }}
+              layer {{ name: "sum" type: "Eltwise" bottom: "{others[0]}" bottom: "{others[1]}" top: "sum" }}
+              layer {{ name: "loss" type: "EuclideanLoss" bottom: "fc" bottom: "sum" top: "loss" }}"""
+    )
+    rest = without_measures(net)
+    assert (rest.inputs, rest.outputs) == (inputs, ["fc"])
+    values = values_for(rest)
+    total = values["noise"].sum(1, keepdims=True) if expected is None else np.full((2, 1), 3 * expected, np.float32)
+    assert_same(by_torch(rest, values), [np.repeat(total, 3, 1)])
 
 
 def test_parameter_starts_at_zero_learns_and_is_no_input() -> None:

@@ -18,10 +18,12 @@ def text(type: str, *shapes: tuple[int, ...], tops: int = 1, more: str = "") -> 
     """A net of one loss layer "op" with inputs b0, b1, ... and tops t0, t1, ..."""
     dims = " ".join(f"shape {{ {' '.join(f'dim: {d}' for d in shape)} }}" for shape in shapes)
     names = [f"b{i}" for i in range(len(shapes))]
+    # Caffe wants it where there are further tops, which count with 0; one that weighs nothing by itself may go without.
+    weights = "loss_weight: 1" + " loss_weight: 0" * (tops - 1) if tops > 1 and type != "SmoothL1LossOHEM" else ""
     return (
         f'layer {{ name: "in" type: "Input" {" ".join(f"top: {n!r}" for n in names)} input_param {{ {dims} }} }}\n'
         f'layer {{ name: "op" type: "{type}" {" ".join(f"bottom: {n!r}" for n in names)} '
-        f"{' '.join(f'top: {chr(39)}t{i}{chr(39)}' for i in range(tops))} {more} }}"
+        f"{' '.join(f'top: {chr(39)}t{i}{chr(39)}' for i in range(tops))} {weights} {more} }}"
     )
 
 

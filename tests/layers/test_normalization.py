@@ -38,7 +38,7 @@ NVIDIA = 'type: "BatchNorm" batch_norm_param { scale_bias: true moving_average_f
         ('type: "Normalize" norm_param { }', "out"),
         ('type: "Normalize" norm_param { across_spatial: false channel_shared: false }', "out"),
         ('type: "Normalize" norm_param { across_spatial: true channel_shared: false }', "out"),
-        ('type: "Normalize"', "out"),
+        ('type: "Normalize" normalize_param { }', "out"),
         ('type: "Normalize" normalize_param { normalize_type: "L1" }', "out norm"),
         ('type: "Normalize"', "out norm"),
         ('type: "L2Normalization"', "out"),
@@ -54,7 +54,9 @@ def test_every_form_of_a_type_agrees(layer: str, tops: str) -> None:
     check_every_form(net_of(layer, (2, 3, 4, 5), tops=tops))
 
 
-@pytest.mark.parametrize("layer", ['type: "MVN"', 'type: "Normalize"', 'type: "BN" bn_param { bn_mode: INFERENCE }'])
+@pytest.mark.parametrize(
+    "layer", ['type: "MVN"', 'type: "Normalize" normalize_param { }', 'type: "BN" bn_param { bn_mode: INFERENCE }']
+)
 def test_tops_with_four_axes_for_bottoms_with_fewer(layer: str) -> None:
     net = net_of(layer, (2, 3, 4))
     assert net.shapes["out"] == (2, 3, 4, 1)
@@ -62,7 +64,8 @@ def test_tops_with_four_axes_for_bottoms_with_fewer(layer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "layer", ['type: "Normalize" norm_param { channel_shared: false }', 'type: "BN"', 'type: "L2Normalization"']
+    "layer",
+    ['type: "Normalize" norm_param { channel_shared: false }', 'type: "BN" bn_param { eps: 1e-5 }', 'type: "L2Normalization"'],
 )
 def test_tops_shaped_as_bottoms_with_two_axes(layer: str) -> None:
     net = net_of(layer, (2, 3))
