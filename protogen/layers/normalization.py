@@ -1,4 +1,4 @@
-"""Normalization by neighbours, by mean and variance, or by length: LRN, MVN, Normalize, L2Normalization; and BN of two forks."""
+"""Normalization by neighbours, by mean and variance, or by length: LRN, MVN, Normalize, L2Normalization."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from .base import BlobSpec, LayerType, Shape, constant_filler, register
-from .batch_norm import batch_statistics
 from .fields import Fields
 from .readings import Reading
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
     from ..convert.onnx_graph import OnnxGraph
@@ -266,112 +264,3 @@ class L2Normalization(LayerType):
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
         return graph.add("Div", bottoms[0], _onnx_norm(graph, bottoms[0], self.axes, 0.0))
-
-
-@register("BN")
-class BN(FourAxes):
-    """Batch normalization with scale and shift in one layer, SegNet's and PSPNet's; all blobs (1, C, 1, 1).
-
-    SegNet (any of `bn_mode`, `scale_filler`, `shift_filler`, or more than one top; bn_layer.cpp of
-    alexgkendall/caffe-segnet): blobs scale and shift. INFERENCE: x * scale + shift. LEARN (default): the batch's own
-    statistics, in TEST, too, with eps 1e-9; optional second and third tops are the batch's mean and variance
-    (1, C, 1, 1), without gradients. The top has four axes.
-
-    PSPNet and TSN (otherwise; bn_layer.cpp of hszhao/PSPNet): blobs slope, bias, mean and variance, eps 1e-5 by default.
-    TEST or `frozen`: the stored statistics; slope and bias then get no gradient if frozen. TRAIN: the batch's, and
-    stored = momentum * stored + (1 - momentum) * new, with the biased variance.
-
-    Where `bn_param` has no field of either, the weights tell: two blobs are SegNet's, four PSPNet's. Without weights it is taken
-    for PSPNet's, with a warning.
-    """
-
-    param_name = "bn_param"
-    fields = Fields(
-        "slope_filler bias_filler momentum eps frozen bn_mode scale_filler shift_filler",
-        engine="hszhao/PSPNet src/caffe/layer_factory.cpp: GetBNLayer picks cuDNN's",
-    )
-    n_tops = (1, 3)
-    readings = MappingProxyType({
-        2: Reading("SegNet's BN (scale and shift)", "bn_param { bn_mode: LEARN }"),
-        4: Reading("PSPNet's BN (scale, shift and statistics)", "bn_param { frozen: false }"),
-    })  # fmt: skip
-
-    def setup(self) -> None:
-        p, shape = self.param, self.bottoms[0]
-        self.check_axes(2)
-        segnet = any(field in p for field in ("bn_mode", "scale_filler", "shift_filler"))
-        pspnet = next((f for f in ("slope_filler", "bias_filler", "momentum", "eps", "frozen") if f in p), None)
-        n_tops = len(self.layer.tops)
-        self.check(not (segnet and pspnet), f"bn_param mixes SegNet's fields (bn_mode, ...) with PSPNet's ({pspnet})")
-        stated = 2 if segnet else 4 if pspnet else 2 if n_tops > 1 else None
-        self.segnet = self.reading(stated, usual=4) == 2
-        self.check(self.segnet or n_tops == 1, f"PSPNet's BN has one top, not {n_tops}")
-        self.learn = self.segnet and p.bn_mode == "LEARN"
-        self.check(self.learn or n_tops == 1, "only bn_mode: LEARN has the batch's mean and variance as further tops")
-        self.statistics = (1, shape[1], 1, 1)
-        self.eps = 1e-9 if self.segnet else p.eps
-        if self.segnet:
-            self.tops = [four_axes(shape)] + [self.statistics] * (n_tops - 1)
-            fillers = [p.scale_filler, p.shift_filler]
-        else:
-            self.tops = [shape]
-            fillers = [p.slope_filler, p.bias_filler]
-        self.blobs = [BlobSpec(name, self.statistics, filler) for name, filler in zip(("weight", "bias"), fillers)]
-        if not self.segnet:
-            # Caffe starts with variance 0 unless frozen; in TEST that would divide by sqrt(eps): see BatchNorm.
-            neutral = constant_filler(1.0 if p.frozen or self.phase == "TEST" else 0.0)
-            self.blobs.append(BlobSpec("mean", self.statistics, constant_filler(), trainable=False))
-            self.blobs.append(BlobSpec("variance", self.statistics, neutral, trainable=False))
-
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor | Sequence[Tensor]:  # type: ignore[override]
-        if self.segnet:
-            return self._forward_segnet(x.reshape(four_axes(x.shape)), blobs)
-        view = [1, -1] + [1] * (x.dim() - 2)
-        axes = [i for i in range(x.dim()) if i != 1]
-        weight, bias = blobs[0].view(view), blobs[1].view(view)
-        frozen = self.param.frozen
-        if frozen or not training:
-            mean, variance = blobs[2].view(view), blobs[3].view(view)
-            unit = (x - mean) * (variance + self.eps).rsqrt()
-            return unit * weight.detach() + bias.detach() if frozen else unit * weight + bias
-        batch_mean, batch_variance, centred = batch_statistics(x, axes, view)
-        momentum = self.param.momentum
-        for stored, new in zip(blobs[2:], (batch_mean, batch_variance)):
-            stored.mul_(momentum).add_(new.detach().view(stored.shape), alpha=1 - momentum)
-        return centred / (batch_variance.view(view) + self.eps).sqrt() * weight + bias
-
-    def _forward_segnet(self, x: Tensor, blobs: Sequence[Tensor]) -> Tensor | Sequence[Tensor]:
-        scale, shift = blobs
-        if not self.learn:
-            return x * scale + shift
-        view = (1, -1, 1, 1)
-        mean, variance, centred = batch_statistics(x, [0, 2, 3], view)
-        y = centred / (variance.view(view) + self.eps).sqrt() * scale + shift
-        further = [mean.detach().view(view), variance.detach().view(view)]
-        return [y, *further[: len(self.tops) - 1]] if len(self.tops) > 1 else y
-
-    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str | Sequence[str]:
-        if not self.segnet:
-            flat = [graph.reshape(blob, [-1]) for blob in blobs]
-            return graph.add("BatchNormalization", bottoms[0], *flat, epsilon=self.eps)
-        x = self.onnx_four(graph, bottoms[0])
-        if not self.learn:
-            return graph.affine(x, blobs[0], blobs[1])
-        mean = graph.reduce("Mean", x, [0, 2, 3])
-        centred = graph.add("Sub", x, mean)
-        variance = graph.reduce("Mean", graph.add("Mul", centred, centred), [0, 2, 3])
-        deviation = graph.add("Sqrt", graph.add("Add", variance, graph.scalar(self.eps)))
-        y = graph.affine(graph.add("Div", centred, deviation), blobs[0], blobs[1])
-        return [y, mean, variance][: len(self.tops)] if len(self.tops) > 1 else y
-
-    def affine(self, weights: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
-        import numpy as np
-
-        if self.learn or self.tops[0] != self.bottoms[0]:
-            return None
-        scale, shift, *statistics = (blob.astype(np.float64).reshape(-1) for blob in weights)
-        if self.segnet:
-            return scale, shift
-        mean, variance = statistics
-        scale = scale / np.sqrt(variance + self.eps)
-        return scale, shift - mean * scale

@@ -105,7 +105,7 @@ class Upsample(LayerType):
     """
 
     param_name = "upsample_param"
-    fields = Fields("scale scale_h scale_w upsample_h upsample_w stride stride_h stride_w")
+    fields = Fields("scale scale_h scale_w pad_out_h pad_out_w upsample_h upsample_w stride stride_h stride_w")
 
     @classmethod
     def select(cls, layer: Layer) -> type[LayerType]:
@@ -114,8 +114,8 @@ class Upsample(LayerType):
     def setup(self) -> None:
         p, shape = self.param, self.bottoms[0]
         self.check(len(shape) == 4, f"takes a bottom with 4 axes (N, C, H, W), not {shape}")
-        plain = "upsample_h" not in p and "upsample_w" not in p
-        self.check(plain, "upsample_h and upsample_w are for unpooling, which needs a pooling mask as second bottom")
+        unpooling = [name for name in ("upsample_h", "upsample_w", "pad_out_h", "pad_out_w") if p.get(name)]
+        self.check(not unpooling, f"{', '.join(unpooling)}: for unpooling, which needs a pooling mask as second bottom")
         self.gain = 1.0
         if any(name in p for name in ("stride", "stride_h", "stride_w")):
             self.check("scale_h" not in p and "scale_w" not in p, "give either stride, or scale_h and scale_w")

@@ -114,7 +114,7 @@ class TestNormalize:
         b = protogen.NetBuilder()
         b.input("x", (1, 3, 2, 2))
         with pytest.warns(ProtogenWarning, match="^layer 'op' .*taken for happynear's"):
-            b.layer("Normalize", name="op")
+            b.layer("Normalize", "x", name="op")
         b.build()  # once is enough
 
 

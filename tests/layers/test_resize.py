@@ -147,3 +147,21 @@ def test_atcs_upsample_of_stride_1_still_multiplies() -> None:
     net = net_of('type: "Upsample" bottom: "a" top: "y" upsample_param { stride: 1 scale: 2 }', (1, 2, 2, 2))
     values = values_for(net)
     assert_same([net.to_torch(fold=True)(torch.tensor(values["a"])).numpy()], [2 * values["a"]])
+
+
+@pytest.mark.parametrize(("param", "size"), [("pad_out_h: true", (5, 8)), ("pad_out_w: true", (6, 7))])
+def test_unpooling_may_leave_out_the_last_row_or_column(param: str, size: tuple[int, int]) -> None:
+    net = net_of(f'type: "Upsample" bottom: "a" bottom: "b" top: "y" upsample_param {{ {param} }}', (1, 2, 3, 4), (1, 2, 3, 4))
+    assert net.shapes["y"] == (1, 2, *size)
+    mask = np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4) % 12 * 2
+    values = {"a": values_for(net)["a"], "b": mask}
+    expected = np.zeros((2, size[0] * size[1]), np.float32)
+    for channel in range(2):
+        expected[channel, mask[0, channel].astype(int).ravel()] = values["a"][0, channel].ravel()
+    assert_same(by_torch(net, values), [expected.reshape(1, 2, *size)])
+
+
+@pytest.mark.parametrize("param", ["upsample_h: 4", "pad_out_w: true"])
+def test_what_only_unpooling_has_is_refused_without_a_mask(param: str) -> None:
+    with pytest.raises(LayerError, match=f"{param.partition(':')[0]}: for unpooling"):
+        net_of(f'type: "Upsample" bottom: "a" top: "y" upsample_param {{ {param} }}', (1, 2, 3, 4))
