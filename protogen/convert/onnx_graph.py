@@ -148,6 +148,31 @@ class OnnxGraph:
         self.nodes.append(helper.make_node(op_type, inputs, names, name=self._node_name(node_name), **given))
         return names[0] if outputs == 1 else names
 
+    def loop(self, going: str, state: Sequence[tuple[str, str]], step: Callable[..., Sequence[str]]) -> list[str]:
+        """A Loop: while it is `going`, `step` makes the next state of the one before; returns the last one.
+
+        Args:
+            going: a bool scalar, whether there is anything to do at all.
+            state: name and element type (as numpy calls it) of vectors whose lengths stay what they are.
+            step: from a graph for the body and the names of the state there to [whether it goes on, the next state]; it must
+                read nothing else, for what is cleaned up afterwards does not look into bodies.
+        """
+        from onnx import TensorProto, helper, numpy_helper
+
+        body = OnnxGraph(self.opset, self.dynamic_batch, self.dynamic_size)
+        body.layer, body._names = self.layer, self._names
+        count, before = self.unique(f"{self.layer}/step"), self.unique(f"{self.layer}/going")
+        names = [self.unique(f"{self.layer}/state") for _ in state]
+        outputs = list(step(body, names))
+        kinds = [TensorProto.BOOL, *(_TYPES[dtype] for _, dtype in state)]
+        made = [helper.make_tensor_value_info(name, kind, [None] * (i > 0)) for i, (name, kind) in enumerate(zip(outputs, kinds))]
+        taken = [helper.make_tensor_value_info(count, TensorProto.INT64, []), helper.make_tensor_value_info(before, kinds[0], [])]
+        taken += [helper.make_tensor_value_info(name, kind, [None]) for name, kind in zip(names, kinds[1:])]
+        constants = [numpy_helper.from_array(array, name) for name, array in body.initializers.items()]
+        graph = helper.make_graph(body.nodes, f"{self.layer}/body", taken, made, constants)
+        last = self.add("Loop", "", going, *(name for name, _ in state), outputs=len(state), body=graph)
+        return [last] if isinstance(last, str) else last
+
     def _node_name(self, name: str) -> str:
         return self.unique("node:" + name).removeprefix("node:")
 

@@ -11,6 +11,7 @@ from .base import LayerType, register
 from .boxes import LOWEST
 from .fields import Fields
 from .python import PythonLayer, arguments, register_python
+from .quick_sort import onnx_quick_order, quick_order
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,8 +27,12 @@ class Proposal(LayerType):
     Bottoms: scores (N, 2 * A, H, W), whose second half says how likely each of A anchors holds an object; offsets
     (N, 4 * A, H, W); and for each image its height, width and scale (N, 3 or more). Anchors, `ratio` times `scale` of them
     around each cell of `feat_stride` pixels, are moved by the offsets and clipped to the image. Those smaller than
-    `min_size` (times the image's scale) are dropped. The best `pre_nms_topn` go through suppression (`nms_thresh`), the best
-    `post_nms_topn` are left (proposal_layer.cpp and nms.cpp of the forks; box widths count both end pixels).
+    `min_size` (times the image's scale) stay, with a score of 0. The best `pre_nms_topn` go through suppression (`nms_thresh`),
+    the best `post_nms_topn` are left (proposal_layer.cpp and nms.cpp of the forks; box widths count both end pixels). Equal
+    scores are in the order that the layer's own quick sort leaves them in.
+
+    `scale` is in units of `base_size`, as in PVANet's and OpenVINO's forks; in happynear's it is in pixels, and no file says
+    which of them it is for.
 
     Attributes:
         anchors: corners (A, 4) of the boxes around the first cell.
@@ -106,15 +111,19 @@ class Proposal(LayerType):
         boxes = boxes.clamp(min=0).minimum(info[:, :, [1, 0, 1, 0]] - 1)
         side = boxes[..., 2:] - boxes[..., :2] + 1
         large = (side >= info[..., self._scales()] * self.min_size).all(2)
-        score = scores[:, len(self.anchors) :].permute(0, 2, 3, 1).reshape(n, -1)
-        score, order = score.masked_fill(~large, -torch.inf).sort(dim=1, descending=True, stable=True)
-        score, order = score[:, : self.before], order[:, : self.before]
+        score, order = self.ranked(scores[:, len(self.anchors) :].permute(0, 2, 3, 1).reshape(n, -1), large)
         boxes = boxes.gather(1, order.unsqueeze(2).expand(-1, -1, 4))
         keep = box_ops.suppress(boxes, score > LOWEST, self.threshold, pixel=1.0, least=self.least, limit=self.after)
         keep &= keep.cumsum(1) <= self.after
         image, place = keep.nonzero(as_tuple=True)
         regions = torch.cat([image.to(boxes).unsqueeze(1), boxes[image, place]], 1)
         return [regions, self.score_rows(score[image, place])][: len(self.layer.tops)]
+
+    def ranked(self, scores: Tensor, large: Tensor) -> tuple[Tensor, Tensor]:
+        """The best of scores (N, K), the best first, and where they are; `large` (N, K) tells which boxes are not too small."""
+        scores = scores * large
+        order = quick_order(scores, self.before)
+        return scores.gather(1, order), order
 
     def score_rows(self, scores: Tensor) -> Tensor:
         """The second top from scores (R,)."""
@@ -147,9 +156,8 @@ class Proposal(LayerType):
         boxes = graph.add("Min", graph.clip(boxes, 0.0, None), bounds)
         small = self._onnx_small(graph, boxes, info)
         scores = graph.transpose(graph.slice(scores, [a], [2 * a], [1]), [0, 2, 3, 1])
-        scores = graph.add("Where", small, graph.scalar(float("-inf")), graph.reshape(scores, [0, total]))
-        scores, order = graph.add("TopK", scores, graph.ints(count), outputs=2, axis=1)
-        boxes = graph.add("Gather", graph.reshape(boxes, [-1, 4]), self._onnx_places(graph, info, order, total))
+        scores, rows = self._onnx_ranked(graph, graph.reshape(scores, [0, total]), small, total, count)
+        boxes = graph.add("Gather", graph.reshape(boxes, [-1, 4]), rows)
 
         # NonMaxSuppression knows edges, not last pixels: those are one further.
         edges = graph.add("Add", boxes, graph.constant([0.0, 0.0, 1.0, 1.0]))
@@ -174,7 +182,7 @@ class Proposal(LayerType):
         return graph.add("Concat", graph.add("Sub", center, half), graph.add("Add", center, half), axis=2)
 
     def _onnx_small(self, graph: OnnxGraph, boxes: str, info: str) -> str:
-        """Which boxes (N, K) are dropped for their size."""
+        """Which boxes (N, K) are too small."""
         low, high = graph.split(boxes, [2, 2], 2)
         side = graph.add("Add", graph.add("Sub", high, low), graph.scalar(1.0))
         scales = graph.add("Gather", info, graph.ints(*self._scales()), axis=2)
@@ -182,12 +190,11 @@ class Proposal(LayerType):
         wide, high = graph.split(graph.add("Less", side, least), [1, 1], 2)
         return graph.squeeze(graph.add("Or", wide, high), [2])
 
-    def _onnx_places(self, graph: OnnxGraph, x: str, order: str, total: Size) -> str:
-        """Indices of an image's boxes (N, K) as rows among those of all images."""
-        if not graph.dynamic_batch and self.bottoms[0][0] == 1:
-            return order
-        start = graph.add("Mul", box_ops.onnx_count(graph, x), graph.constant(total, "int64"))
-        return graph.add("Add", order, graph.unsqueeze(start, [1]))
+    def _onnx_ranked(self, graph: OnnxGraph, scores: str, small: str, total: Size, count: Size) -> tuple[str, str]:
+        """The `count` best scores of each image (N, count), and their boxes' rows among those of all images."""
+        scores = graph.add("Mul", scores, graph.add("Cast", graph.add("Not", small), to=1))
+        rows = onnx_quick_order(graph, scores, total, count)
+        return graph.add("Gather", graph.reshape(scores, [-1]), rows), rows
 
     def _onnx_score_rows(self, graph: OnnxGraph, scores: str) -> str:
         return scores
@@ -195,8 +202,8 @@ class Proposal(LayerType):
 
 @register_python("ProposalLayer", "rpn.proposal_layer")
 class PythonProposal(PythonLayer, Proposal):
-    """py-faster-rcnn's lib/rpn/proposal_layer.py, for one image. Scores come as (R, 1, 1, 1), as stated before the
-    first forward pass (Caffe then makes that (R, 1)).
+    """py-faster-rcnn's lib/rpn/proposal_layer.py, for one image. Boxes that are too small are dropped. Scores come as
+    (R, 1, 1, 1), as stated before the first forward pass (Caffe then makes that (R, 1)).
 
     `param_str` gives `feat_stride` and optionally `scales` (8, 16, 32); ratios are 0.5, 1, 2. The rest was in the
     program's configuration; its defaults hold: of 6000 boxes 300 are left (in TRAIN 2000 of 12000), overlap 0.7, least
@@ -220,8 +227,26 @@ class PythonProposal(PythonLayer, Proposal):
         self.before, self.after = (6000, 300) if self.phase == "TEST" else (12000, 2000)
         self.tops = [(1, 5), (1, 1, 1, 1)][: len(self.layer.tops)]
 
+    def ranked(self, scores: Tensor, large: Tensor) -> tuple[Tensor, Tensor]:
+        import torch
+
+        scores, order = scores.masked_fill(~large, -torch.inf).sort(dim=1, descending=True, stable=True)
+        return scores[:, : self.before], order[:, : self.before]
+
     def score_rows(self, scores: Tensor) -> Tensor:
         return scores.reshape(-1, 1, 1, 1)
+
+    def _onnx_ranked(self, graph: OnnxGraph, scores: str, small: str, total: Size, count: Size) -> tuple[str, str]:
+        scores = graph.add("Where", small, graph.scalar(float("-inf")), scores)
+        scores, order = graph.add("TopK", scores, graph.ints(count), outputs=2, axis=1)
+        return scores, self._onnx_rows(graph, scores, order, total)
+
+    def _onnx_rows(self, graph: OnnxGraph, x: str, order: str, total: Size) -> str:
+        """Indices of an image's boxes (N, K) as rows among those of all images."""
+        if not graph.dynamic_batch and self.bottoms[0][0] == 1:
+            return order
+        start = graph.add("Mul", box_ops.onnx_count(graph, x), graph.constant(total, "int64"))
+        return graph.add("Add", order, graph.unsqueeze(start, [1]))
 
     def _onnx_score_rows(self, graph: OnnxGraph, scores: str) -> str:
         return graph.reshape(scores, [-1, 1, 1, 1])

@@ -39,6 +39,19 @@ def test_detections() -> None:
     assert "detection_out" in {row.blob for row in report.rows}
 
 
+@needs_opencv5
+def test_proposals_of_equal_scores() -> None:
+    """Half of the boxes are too small; the Loop that sorts them as Caffe does runs there, too."""
+    net = protogen.loads("""
+        layer { name: "in" type: "Input" top: "scores" top: "moves" top: "info" input_param {
+          shape { dim: 1 dim: 12 dim: 5 dim: 6 } shape { dim: 1 dim: 24 dim: 5 dim: 6 } shape { dim: 1 dim: 3 } } }
+        layer { name: "proposal" type: "Proposal" bottom: "scores" bottom: "moves" bottom: "info" top: "rois" top: "best"
+                proposal_param { ratio: 0.5 ratio: 1 ratio: 2 scale: 1 scale: 2 post_nms_topn: 90 } }""")
+    scores = np.random.default_rng(0).random((1, 12, 5, 6)).astype(np.float32)
+    report = protogen.verify(net, ("torch", "opencv"), inputs={"scores": scores})
+    assert report.ok, report.verdict
+
+
 def test_a_model_it_cannot_read_is_told_in_its_words(tmp_path: Path) -> None:
     model = tmp_path / "no.onnx"
     model.write_bytes(b"no model")
