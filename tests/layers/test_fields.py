@@ -187,7 +187,8 @@ def kin(cls: type[LayerType]) -> Iterator[type[LayerType]]:
 # Where real Caffe has no case: the test file that holds the field against the fork's C++ or numpy.
 ELSEWHERE = {
     "Accuracy": "accuracy", "SegAccuracy": "accuracy", "SegmentationEvaluate": "accuracy", "BatchNorm": "batch_norm",
-    "BN": "normalization bn", "Normalize": "normalization", "BoxAnnotatorOHEM": "detection_loss", "MultiBoxLoss": "detection_loss",
+    "BN": "normalization bn", "Normalize": "normalization",
+    "BoxAnnotatorOHEM": "detection_loss", "MultiBoxLoss": "detection_loss",
     "DetectionEvaluate": "data", "DetectionOutput": "detection_output", "DummyData": "data", "HDF5Output": "data",
     "InfogainLoss": "loss", "SigmoidCrossEntropyLoss": "loss", "SmoothL1Loss": "loss", "SmoothL1LossOHEM": "loss",
     "SoftmaxWithLoss": "loss", "SoftmaxWithLossOHEM": "loss", "LSTM": "recurrent", "RNN": "recurrent", "PriorBox": "prior_box",
