@@ -13,26 +13,36 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from . import blocks, models
     from .builder import NetBuilder, block
-    from .convert.onnx_options import Preprocess
-    from .errors import ConversionError, LayerError, NetError, ParseError, ProtogenError, ProtogenWarning, WeightsError
-    from .layer import Layer
-    from .layers.base import BlobSpec, LayerType, register
+    from .errors import (
+        ConversionError,
+        LayerError,
+        NetError,
+        ParseError,
+        ProtogenError,
+        ProtogenWarning,
+        WeightsError,
+    )
+    from .layers.base import BlobSpec, LayerType
+    from .layers.registry import register
     from .net import Net
-    from .prototxt.reader import load, loads
+    from .prototxt.layer import Layer
+    from .reading import load, loads
+    from .targets.onnx.options import Preprocess
     from .verification import verify
 
 _HOMES = {
     "blocks": "blocks",
     "models": "models",
     **dict.fromkeys(("NetBuilder", "block"), "builder"),
-    "Preprocess": "convert.onnx_options",
+    "Preprocess": "targets.onnx.options",
     **dict.fromkeys(
         ("ConversionError", "LayerError", "NetError", "ParseError", "ProtogenError", "ProtogenWarning", "WeightsError"), "errors"
     ),
-    **dict.fromkeys(("BlobSpec", "LayerType", "register"), "layers.base"),
-    "Layer": "layer",
+    **dict.fromkeys(("BlobSpec", "LayerType"), "layers.base"),
+    "register": "layers.registry",
+    "Layer": "prototxt.layer",
     "Net": "net",
-    **dict.fromkeys(("load", "loads"), "prototxt.reader"),
+    **dict.fromkeys(("load", "loads"), "reading"),
     "verify": "verification",
 }
 

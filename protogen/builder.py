@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
-from .analysis import Analysis
 from .errors import NetError, ProtogenError, did_you_mean
-from .layer import Layer
-from .layers.base import Shape, layer_type, layer_types
+from .graph.analysis import Analysis
+from .layers.base import Shape
+from .layers.registry import layer_type, layer_types
 from .net import Net
+from .prototxt.layer import Layer
 from .prototxt.message import Constant, Message
 from .prototxt.phase import State, active
 from .schema import message_type

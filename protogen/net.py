@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .analysis import Analysis, analyse
 from .errors import NetError, did_you_mean
-from .layer import Layer
-from .layers.base import LayerType, Shape, definition_for, unknown_type_hint
+from .graph.analysis import Analysis, analyse
+from .layers.base import LayerType, Shape
+from .layers.registry import class_for, unknown_type_hint
+from .prototxt.layer import Layer
 from .prototxt.message import Message
 from .prototxt.phase import State, active
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
+    from .graph.store import WeightStore
     from .report.summary import Summary
-    from .weights.store import WeightStore
 
 MAX_LISTED = 20  # layers named in one error message
 
@@ -179,7 +180,7 @@ class Net:
     @property
     def unknown_layers(self) -> list[Layer]:
         """Layers whose types nothing defines."""
-        return [layer for layer, op in zip(self.layers, self.analysis.ops) if op is None and definition_for(layer) is None]
+        return [layer for layer, op in zip(self.layers, self.analysis.ops) if op is None and class_for(layer) is None]
 
     @property
     def unknown_types(self) -> list[str]:
@@ -229,7 +230,7 @@ class Net:
             blob_counts=self._blob_counts, crop=self.crop, like=self,
         )  # fmt: skip
         if weights and self._weights is not None:
-            from .weights.store import WeightStore
+            from .graph.store import WeightStore
 
             twin._weights = WeightStore(twin, like=self._weights)
         return twin
@@ -270,7 +271,7 @@ class Net:
         To begin with, those that the definition itself holds: the `blobs` of its layers.
         """
         if self._weights is None:
-            from .weights.store import WeightStore
+            from .graph.store import WeightStore
 
             self._weights = WeightStore(self)
         return self._weights
@@ -296,8 +297,8 @@ class Net:
         Args:
             templates: a folder whose templates go before the built-in ones of `templates/prototxt/`.
         """
+        from .graph.placed import with_placed_fields
         from .prototxt.inputs import with_input_shapes, with_layers
-        from .prototxt.placed import with_placed_fields
         from .prototxt.writer import write
 
         definition = with_placed_fields(self)
@@ -318,7 +319,7 @@ class Net:
         Raises:
             ProtogenError: unknown shapes, or layers without a PyTorch form (all of them named).
         """
-        from .convert.torch import to_torch
+        from .targets.torch.convert import to_torch
 
         return to_torch(self, fold=fold, seed=seed)
 
@@ -333,7 +334,7 @@ class Net:
             dynamic_batch: leave the first axis of inputs and outputs open.
             fold: fold BatchNorm and Scale into convolutions and drop what does nothing in inference.
             options: `dynamic_size`, `postprocess`, `preprocess`, `rename`, `fp16`, `external_data`, `seed`: see
-                `protogen.convert.onnx_options.OnnxOptions`.
+                `protogen.targets.onnx.options.OnnxOptions`.
 
         Returns:
             The model. If its weights went to a file apart, or `path` is given and they exceed 256 MB, big initializers only
@@ -342,7 +343,7 @@ class Net:
         Raises:
             ProtogenError: unknown shapes, layers without an ONNX form (all of them named), or options that do not fit the net.
         """
-        from .convert.onnx import to_onnx
+        from .targets.onnx.emit import to_onnx
 
         return to_onnx(self, path, opset=opset, dynamic_batch=dynamic_batch, fold=fold, **options)
 

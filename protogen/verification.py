@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from .backends import BACKENDS, OF_ONNX
 from .backends.setting import Setting
-from .convert.cut import measures, without_measures, without_postprocess
 from .errors import ProtogenError, did_you_mean, printable
+from .graph.cut import measures, without_measures, without_postprocess
 from .progress import track
 
 if TYPE_CHECKING:
     import numpy as np
 
     from .backends.setting import Blobs
-    from .convert.onnx_options import Preprocess
     from .net import Net
+    from .targets.onnx.options import Preprocess
 
 NUDGE = 1e-6  # of each input value: about what rounding in the first layers amounts to
 # Of the largest value of a blob. A half-precision run rounds every intermediate result to 11 (or 8) bits.
@@ -229,7 +229,7 @@ def _trials(net: Net, feed: Blobs, backends: Sequence[str], setting: Setting, fo
 
 def _larger_trials(net: Net, backends: Sequence[str], setting: Setting, options: Mapping[str, Any]) -> Iterator[_Trial]:
     """Models with an open batch or size, at larger ones than they were made with."""
-    from .convert.onnx_shapes import enlarged, growth
+    from .targets.onnx.shapes import enlarged, growth
 
     batch, size = (bool(options.get(f"dynamic_{what}")) for what in ("batch", "size"))
     if not (batch or size):

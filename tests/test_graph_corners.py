@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import protogen
-from protogen.convert.fold import folded
+from protogen.graph.fold import folded
 
 X = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 4 dim: 6 dim: 6 } } }\n'
 

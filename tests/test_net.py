@@ -265,7 +265,7 @@ def test_converting_leaves_the_net_alone() -> None:
 
 def test_a_layer_type_from_outside() -> None:
     """A registered definition gives shapes, PyTorch and ONNX alike."""
-    from protogen.layers import base
+    from protogen.layers import registry
 
     @protogen.register("Halve")
     class Halve(protogen.LayerType):
@@ -284,7 +284,7 @@ def test_a_layer_type_from_outside() -> None:
         report = protogen.verify(net)
         assert report.ok
     finally:
-        base._REGISTRY.pop("Halve")
+        registry.unregister("Halve")
 
 
 def test_summary_of_a_net_with_unknown_shapes() -> None:

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 import protogen
 from protogen.backends.model_file import onnx_blobs
-from protogen.convert.fold import folded
-from protogen.convert.onnx import to_onnx
+from protogen.graph.fold import folded
 from protogen.prototxt.reader import read_definition
+from protogen.targets.onnx.emit import to_onnx
 from tests.random_nets import LEAST, LONGEST_OFFER, MOST, RandomNet, random_net
 
 GRAPHS = int(os.environ.get("PROTOGEN_GRAPHS", "2000"))

@@ -10,9 +10,9 @@ import torch
 
 import protogen
 from protogen import NetBuilder, ProtogenError, blocks, verification
-from protogen.convert.onnx_options import Preprocess
+from protogen.targets.onnx.options import Preprocess
 from protogen.verification import random_inputs, verify, with_random_weights
-from tests.convert.test_onnx_options import SSD
+from tests.targets.onnx.test_options import SSD
 
 
 def small_net() -> protogen.Net:
@@ -324,12 +324,12 @@ def test_float16_weights_have_their_own_tolerance() -> None:
 
 
 def test_preprocessing_that_a_model_gets_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    from protogen.convert import onnx
+    from protogen.targets.onnx import emit
 
     def forgets(graph: Any, x: str, what: Preprocess, channels: int) -> str:
         return graph.add("Mul", graph.transpose(x, [0, 3, 1, 2]), graph.constant([[[n]] for n in what.scales]))
 
-    monkeypatch.setattr(onnx, "_preprocessed", forgets)
+    monkeypatch.setattr(emit, "_preprocessed", forgets)
     report = verify(small_net(), preprocess=BGR)
     assert report.first_difference is not None
     assert report.first_difference.blob == "one"
@@ -337,14 +337,14 @@ def test_preprocessing_that_a_model_gets_wrong(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_model_that_only_fits_the_size_it_was_made_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """Were the check of the emitted form ever too lenient, running it elsewhere would show."""
-    from protogen.convert import onnx
     from protogen.layers.pooling import Pooling
+    from protogen.targets.onnx import emit
 
     b = NetBuilder("same")
     b.pool(b.conv(b.input("data", (1, 1, 6, 6)), 2, 3, name="conv"), "AVE", 4, stride=1, name="pool")
     net = b.build()
     assert verify(net, dynamic_size=True).ok
-    monkeypatch.setattr(onnx, "require_size_free", lambda *_: None)
+    monkeypatch.setattr(emit, "require_size_free", lambda *_: None)
     monkeypatch.setattr(Pooling, "onnx", lambda self, graph, bottoms, blobs: graph.add("GlobalAveragePool", bottoms[0]))
     report = verify(net, dynamic_size=True)
     assert report.first_difference is not None

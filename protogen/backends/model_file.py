@@ -41,8 +41,8 @@ def model_file(net: Net, feed: Blobs, setting: Setting) -> Iterator[ModelFile]:
     Raises:
         ConversionError: the net has no such ONNX form.
     """
-    from ..convert.onnx import emit
-    from ..convert.onnx_options import OnnxOptions
+    from ..targets.onnx.emit import emit
+    from ..targets.onnx.options import OnnxOptions
 
     options = OnnxOptions(fold=setting.fold, seed=setting.seed, all_blobs=not setting.fold, **setting.onnx)
     model = emit(setting.made_at or net, options)

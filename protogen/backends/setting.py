@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..convert.onnx_options import Preprocess
     from ..net import Net
+    from ..targets.onnx.options import Preprocess
 
     Blobs = dict[str, np.ndarray]
 

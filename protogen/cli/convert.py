@@ -50,8 +50,8 @@ def convert(
     protogen convert deploy.prototxt model.caffemodel -o model.pth
     protogen convert deploy.prototxt trained.pth -o trained.caffemodel
     """
-    from ..convert.formats import FORMATS, Options
-    from ..convert.formats import convert as write
+    from ..targets.formats import FORMATS, Options
+    from ..targets.formats import convert as write
 
     chosen = f".{ending}" if ending else Path(output).suffix.lower()
     if chosen not in FORMATS:
@@ -69,7 +69,7 @@ def convert(
 
 
 def _fillers_make(net: Net) -> str:
-    from ..weights.store import some
+    from ..graph.store import some
 
     missing, zeros = net.weights.missing, net.weights.zero_filled
     where = f" for {some(missing)}" if len(missing) < len(net.weights.shapes) else ""  # the prototxt has the others

@@ -29,8 +29,8 @@ def fold(prototxt: str, weights: str | None, output: str, weights_out: str | Non
     protogen fold deploy.prototxt model.caffemodel -o folded.prototxt      # and folded.caffemodel
     protogen fold deploy.prototxt model.caffemodel -o a.prototxt --weights-out b.caffemodel
     """
-    from ..convert.fold import folded
-    from ..convert.pair import pair_paths, save_pair
+    from ..graph.fold import folded
+    from ..targets.caffe.pair import pair_paths, save_pair
 
     if output == "-":
         raise wrong_use("two files are written: give -o FILE, not standard output")

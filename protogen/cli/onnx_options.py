@@ -69,7 +69,7 @@ def onnx_settings(
     no_postprocess: bool, **same: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Keyword arguments of `Net.to_onnx` from the options given."""
-    from ..convert.onnx_options import Preprocess
+    from ..targets.onnx.options import Preprocess
 
     rename: dict[str, str] = {}
     for given in renames:

@@ -85,7 +85,7 @@ class Reading:
 
     def load(self, prototxt: str, weights: str | None = None) -> Net:
         """The net of a prototxt and, if any, its weights."""
-        from ..prototxt.reader import load
+        from ..reading import load
 
         shapes = {name: _shape(name, text) for name, text in pairs(self.inputs)}
         phase = self.phase.upper()

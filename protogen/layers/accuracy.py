@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .base import LayerType, count, register
+from .base import LayerType, count
 from .fields import Fields
 from .loss import legacy
+from .registry import register
 
 if TYPE_CHECKING:
     import torch

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..prototxt.message import to_float32
-from .base import BlobSpec, LayerType, constant_filler, register
+from .base import BlobSpec, LayerType, constant_filler
 from .fields import Fields
+from .registry import register
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from torch import Tensor
 
-    from ..convert.onnx_graph import OnnxGraph
+    from .forms.onnx_graph import OnnxGraph
 
 
 class Elementwise(LayerType):

@@ -6,17 +6,14 @@ builder, summary, PyTorch and ONNX find it through the registry.
 
 from __future__ import annotations
 
-import importlib
-import os
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..errors import LayerError, ProtogenError, did_you_mean
+from ..errors import LayerError, ProtogenError
 from ..prototxt.message import Message
-from ..schema import declare, message_type
+from ..schema import message_type
 from .fields import Fields, unknown_fields
 from .readings import Reading, doubt
 
@@ -24,9 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from ..convert.onnx_graph import OnnxGraph
-    from ..coordinates import AxisMap
-    from ..layer import Layer
+    from ..prototxt.layer import Layer
+    from .coordinates import AxisMap
+    from .forms.onnx_graph import OnnxGraph
 
 Shape = tuple[int, ...]
 MAX_ELEMENTS = 2**31 - 1  # Caffe's Blob::Reshape refuses more: counts are int32
@@ -175,7 +172,7 @@ class LayerType:
         Override to use a standard module (`torch.nn.Conv2d`) where that computes exactly the same; its parameters must
         carry the names of `blobs` and hold their values in the same order.
         """
-        from ..convert.modules import LayerModule
+        from ..targets.torch.module import LayerModule
 
         return LayerModule(self)
 
@@ -219,7 +216,7 @@ class LayerType:
         """
         if not self.keeps_place or len(self.tops[0]) != len(self.bottoms[0]):
             return None
-        from ..coordinates import IDENTITY
+        from .coordinates import IDENTITY
 
         return [IDENTITY] * len(self.bottoms[0])
 
@@ -243,7 +240,7 @@ class LayerType:
         """Fields of LayerParameter that state what `place` found, so that the layer means the same anywhere else."""
         return {}
 
-    # ---- for folding (see convert/fold.py); weights are float32 arrays in the order of `blobs`
+    # ---- for folding (see graph/fold.py); weights are float32 arrays in the order of `blobs`
 
     @property
     def is_identity(self) -> bool:
@@ -352,103 +349,3 @@ def count(shape: Sequence[int]) -> int:
 def constant_filler(value: float = 0.0) -> Message:
     """A FillerParameter that fills with one value; shared, not to be changed."""
     return Message.of("FillerParameter", type="constant", value=value)
-
-
-# ---- the registry
-
-_REGISTRY: dict[str, type[LayerType]] = {}
-_T = TypeVar("_T", bound=type[LayerType])
-ENTRY_POINTS = "protogen.layers"
-_PACKAGE = "protogen.layers"
-_DECORATOR = re.compile(r"^@register\(([^)]*)\)", re.MULTILINE)
-
-
-def register(*types: str) -> Callable[[_T], _T]:
-    """Class decorator: make a `LayerType` the definition of these Caffe types, also in place of a built-in one.
-
-    With `param_name` and `param_fields`, LayerParameter gets a field for the type's own parameters.
-
-    >>> @register("Twice")
-    ... class Twice(LayerType):
-    ...     def setup(self):
-    ...         self.tops = list(self.bottoms)
-    ...     def forward(self, x, *, blobs, training):
-    ...         return 2 * x
-    >>> layer_type("Twice") is Twice
-    True
-    >>> _ = _REGISTRY.pop("Twice")
-    """
-
-    def add(cls: _T) -> _T:
-        cls.types = types
-        if cls.param_name is not None and cls.param_fields is not None:
-            declare(cls.param_name, cls.param_fields)
-        for name in types:
-            # A family may be imported after a user has replaced one of its types.
-            if not (_is_built_in(cls) and name in _REGISTRY and not _is_built_in(_REGISTRY[name])):
-                _REGISTRY[name] = cls
-        return cls
-
-    return add
-
-
-def _is_built_in(cls: type[LayerType]) -> bool:
-    return cls.__module__.startswith(_PACKAGE + ".")
-
-
-def layer_type(name: str) -> type[LayerType] | None:
-    """The definition of a Caffe layer type, None if there is none."""
-    if name not in _REGISTRY:
-        family = _families().get(name)
-        if family is not None:
-            importlib.import_module(f"{_PACKAGE}.{family}")
-    return _REGISTRY.get(name)
-
-
-def definition_for(layer: Layer) -> type[LayerType] | None:
-    """The definition of a layer: that of its type, or what that type selects for this very layer (see `select`)."""
-    definition = layer_type(layer.type)
-    return None if definition is None else definition.select(layer)
-
-
-def layer_types() -> dict[str, type[LayerType]]:
-    """All registered types by name, in alphabetical order."""
-    load_families()
-    return dict(sorted(_REGISTRY.items(), key=lambda item: item[0].lower()))
-
-
-def unknown_type_hint(name: str) -> str:
-    """`"; did you mean 'X'?"` for a type nobody defined."""
-    return "" if name.startswith("Python (") else did_you_mean(name, layer_types())
-
-
-@lru_cache(maxsize=1)
-def _families() -> dict[str, str]:
-    """The file of this package that defines each type, read off its decorators.
-
-    A net uses a handful of types; importing only their files halves the start of the command line.
-    """
-    families = {}
-    for file in _files():
-        with open(os.path.join(os.path.dirname(__file__), file), encoding="utf-8") as source:
-            for decorator in _DECORATOR.finditer(source.read()):
-                families.update(dict.fromkeys(re.findall(r'"([^"]+)"', decorator[1]), file[:-3]))
-    return families
-
-
-def _files() -> list[str]:
-    return sorted(file for file in os.listdir(os.path.dirname(__file__)) if file.endswith(".py") and file != "__init__.py")
-
-
-def load_families() -> None:
-    """Import every file of this package."""
-    for file in _files():
-        importlib.import_module(f"{_PACKAGE}.{file[:-3]}")
-
-
-def load_entry_points() -> None:
-    """Import the layer families that other installed packages offer under the entry point group `protogen.layers`."""
-    from importlib.metadata import entry_points
-
-    for entry in entry_points(group=ENTRY_POINTS):
-        entry.load()

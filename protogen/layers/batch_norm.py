@@ -7,16 +7,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ..prototxt.message import Message
-from .base import BlobSpec, constant_filler, register
+from .base import BlobSpec, constant_filler
 from .fields import Fields
 from .fused_relu import FusedReLU
 from .readings import Reading
+from .registry import register
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from ..convert.onnx_graph import OnnxGraph
+    from .forms.onnx_graph import OnnxGraph
 
 
 def batch_statistics(x: Tensor, axes: list[int], view: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from .base import BlobSpec, LayerType, constant_filler, register
+from .base import BlobSpec, LayerType, constant_filler
 from .batch_norm import batch_statistics
 from .fields import Fields
 from .normalization import FourAxes, four_axes
 from .readings import Reading
+from .registry import register
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from ..convert.onnx_graph import OnnxGraph
-    from ..layer import Layer
+    from ..prototxt.layer import Layer
+    from .forms.onnx_graph import OnnxGraph
 
 CTPN_FIELDS = ("var_eps", "moving_average", "decay", "axis")
 OTHER_FIELDS = ("bn_mode", "slope_filler", "bias_filler", "momentum", "eps", "frozen")

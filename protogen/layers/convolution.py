@@ -9,16 +9,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
 from ..prototxt.message import Message
-from .base import BlobSpec, Shape, count, register
+from .base import BlobSpec, Shape, count
 from .fields import Fields
 from .fused_relu import FusedReLU
+from .registry import register
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from ..convert.onnx_graph import OnnxGraph
-    from ..coordinates import AxisMap
+    from .coordinates import AxisMap
+    from .forms.onnx_graph import OnnxGraph
 
 
 class Convolutional(FusedReLU):
@@ -182,7 +183,7 @@ class Convolutional(FusedReLU):
     # ---- where pixels lie
 
     def coordinates(self) -> list[AxisMap]:
-        from ..coordinates import IDENTITY, window
+        from .coordinates import IDENTITY, window
 
         maps = [window(*settings) for settings in zip(self.kernel, self.stride, self.pad, self.dilation)]
         return [IDENTITY] * (self.channel_axis + 1) + [map.inverse() if self.transposed else map for map in maps]

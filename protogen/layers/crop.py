@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import NetError
 from ..prototxt.message import Message
-from .base import LayerType, register
+from .base import LayerType
 from .fields import Fields
+from .registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..convert.onnx_graph import OnnxGraph
-    from ..coordinates import AxisMap
+    from .coordinates import AxisMap
+    from .forms.onnx_graph import OnnxGraph
 
 BVLCS_RULE = '(--crop bvlc, or crop="bvlc")'
 
@@ -99,7 +100,7 @@ class Crop(LayerType):
         Raises:
             NetError: there are none; the message is the reason.
         """
-        from ..coordinates import crop_offsets
+        from .coordinates import crop_offsets
 
         cropped, like = self.layer.bottoms
         offsets = crop_offsets(cropped, like, makers, range(self.start, len(self.bottoms[0])))
@@ -113,7 +114,7 @@ class Crop(LayerType):
     def coordinates(self) -> list[AxisMap]:
         from fractions import Fraction
 
-        from ..coordinates import IDENTITY, AxisMap
+        from .coordinates import IDENTITY, AxisMap
 
         return [IDENTITY] * self.start + [AxisMap(Fraction(1), Fraction(-offset)) for offset in self.offsets]
 

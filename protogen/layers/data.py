@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..prototxt.message import Message
-from .base import BlobSpec, LayerType, Shape, constant_filler, register
+from .base import BlobSpec, LayerType, Shape, constant_filler
 from .fields import Fields
+from .registry import register
 
 if TYPE_CHECKING:
     import torch
 
-    from ..convert.onnx_graph import OnnxGraph
-    from ..layer import Layer
+    from ..prototxt.layer import Layer
+    from .forms.onnx_graph import OnnxGraph
 
 
 class Source(LayerType):
@@ -181,7 +182,7 @@ class DummyData(LayerType):
         return [(value, shape) for value, shape in zip(self.values, self.tops) if value is not None]
 
     def module(self) -> torch.nn.Module:
-        from ..convert.constant import ConstantModule
+        from .forms.constant import ConstantModule
 
         values, shapes = zip(*self._constants())
         return ConstantModule(values, shapes)

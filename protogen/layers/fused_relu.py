@@ -9,7 +9,7 @@ from .base import LayerType
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..convert.onnx_graph import OnnxGraph
+    from .forms.onnx_graph import OnnxGraph
 
 
 class FusedReLU(LayerType):

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..prototxt.message import Message
-from .base import BlobSpec, count, register
+from .base import BlobSpec, count
 from .fields import Fields
 from .fused_relu import FusedReLU
+from .registry import register
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from ..convert.onnx_graph import OnnxGraph
+    from .forms.onnx_graph import OnnxGraph
 
 
 @register("InnerProduct")

@@ -10,8 +10,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from .base import LayerType, Shape, count, register
+from .base import LayerType, Shape, count
 from .fields import Fields
+from .registry import register
 
 if TYPE_CHECKING:
     import torch

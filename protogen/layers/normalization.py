@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from .base import BlobSpec, LayerType, Shape, constant_filler, register
+from .base import BlobSpec, LayerType, Shape, constant_filler
 from .fields import Fields
 from .readings import Reading
+from .registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..convert.onnx_graph import OnnxGraph
+    from .forms.onnx_graph import OnnxGraph
 
 
 @register("LRN")

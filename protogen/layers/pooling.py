@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..layer import POOLING_METHODS
-from .base import LayerType, register
+from .base import LayerType
 from .fields import Fields
+from .registry import register
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from ..convert.onnx_graph import OnnxGraph
-    from ..coordinates import AxisMap
-    from ..layer import Layer
+    from .coordinates import AxisMap
+    from .forms.onnx_graph import OnnxGraph
 
 LOWEST = -3.4028234663852886e38  # -FLT_MAX: the maximum of an empty window
 
@@ -39,11 +38,6 @@ class Pooling(LayerType):
         blobs_a_min="happynear/caffe-windows src/caffe/layers/pooling_layer.cpp:150: likewise",
     )
     n_tops = (1, 2)
-
-    @classmethod
-    def select(cls, layer: Layer) -> type[LayerType] | None:
-        """None for LOWRES and DEF, whose shapes are their own (pooling_layer.cpp of happynear/caffe-windows)."""
-        return cls if layer.message.pooling_param.pool in POOLING_METHODS else None
 
     def setup(self) -> None:
         p, shape = self.param, self.bottoms[0]
@@ -123,7 +117,7 @@ class Pooling(LayerType):
         """As a convolution of the same windows; global pooling has no map, for it would change with the image's size."""
         if self.global_pooling:
             return None
-        from ..coordinates import IDENTITY, window
+        from .coordinates import IDENTITY, window
 
         return [IDENTITY, IDENTITY, *(window(*settings) for settings in zip(self.kernel, self.stride, self.pad))]
 

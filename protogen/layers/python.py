@@ -6,50 +6,38 @@ import ast
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from .base import LayerType, count, load_families, register
+from .base import LayerType, count
 from .data import Source
 from .fields import Fields
+from .registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..convert.onnx_graph import OnnxGraph
-    from ..layer import Layer
+    from ..prototxt.layer import Layer
+    from .forms.onnx_graph import OnnxGraph
 
-_PYTHON: dict[tuple[str, str], type[LayerType]] = {}
-_T = TypeVar("_T", bound=type[LayerType])
+_C = TypeVar("_C", bound=type[LayerType])
 MAX_PARAM_STR = 4096  # characters; what real nets write has less than 200
 
 
-def register_python(layer: str, *modules: str) -> Callable[[_T], _T]:
-    """Class decorator: make a `LayerType` the definition of a `Python` layer, told by its class and module.
+def register_python(layer: str, *modules: str) -> Callable[[_C], _C]:
+    """Class decorator: make a `LayerType` the one that computes a `Python` layer, told by its class and module.
 
     Args:
         layer: `python_param { layer }`, the class's name.
         modules: `python_param { module }`, every name that nets use for the module.
 
+    >>> from protogen.layers.registry import unregister
     >>> @register_python("Twice", "my.layers")
     ... class Twice(LayerType):
     ...     def setup(self):
     ...         self.tops = list(self.bottoms)
     ...     def forward(self, x, *, blobs, training):
     ...         return 2 * x
-    >>> _PYTHON.pop(("my.layers", "Twice")) is Twice
-    True
+    >>> unregister("Python (my.layers.Twice)")
     """
-
-    def add(cls: _T) -> _T:
-        for module in modules:
-            _PYTHON[module, layer] = cls
-        return cls
-
-    return add
-
-
-def python_layers() -> dict[str, type[LayerType]]:
-    """All registered `Python` layers by "module.Class", in alphabetical order."""
-    load_families()
-    return {f"{module}.{layer}": definition for (module, layer), definition in sorted(_PYTHON.items())}
+    return register(*(f"Python ({module}.{layer})" for module in modules))
 
 
 def arguments(layer: Layer) -> dict[str, Any]:
@@ -57,7 +45,7 @@ def arguments(layer: Layer) -> dict[str, Any]:
 
     Only literals are read: numbers, strings, lists, dicts, true and false.
 
-    >>> from protogen.layer import Layer
+    >>> from protogen.prototxt.layer import Layer
     >>> from protogen.prototxt.message import Message
     >>> def read(text):
     ...     return arguments(Layer(Message.of("LayerParameter", python_param={"param_str": text})))
@@ -129,12 +117,7 @@ class Python(LayerType):
 
     @classmethod
     def select(cls, layer: Layer) -> type[LayerType] | None:
-        load_families()  # any of them may define Python layers
-        python = layer.message.python_param
-        definition = _PYTHON.get((python.module, python.layer))
-        if definition is None and not layer.bottoms and layer.tops:
-            return PythonSource
-        return definition
+        return PythonSource if layer.tops and not layer.bottoms else None
 
 
 class PythonSource(Source):

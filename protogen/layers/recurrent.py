@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .base import BlobSpec, LayerType, count, register
+from .base import BlobSpec, LayerType, count
 from .fields import Fields
+from .registry import register
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from ..convert.onnx_graph import OnnxGraph
+    from .forms.onnx_graph import OnnxGraph
 
 
 class Recurrent(LayerType):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from .base import LayerType, count, register
+from .base import LayerType, count
 from .fields import Fields
+from .registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..convert.onnx_graph import OnnxGraph
+    from .forms.onnx_graph import OnnxGraph
 
 
 @register("Reduction")

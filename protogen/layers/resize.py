@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .base import LayerType, register
-from .boxes import constant_like
+from .base import LayerType
+from .detection.boxes import constant_like
 from .fields import Fields
+from .registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..convert.onnx_graph import OnnxGraph
-    from ..layer import Layer
+    from ..prototxt.layer import Layer
+    from .forms.onnx_graph import OnnxGraph
 
 
 @register("Interp")

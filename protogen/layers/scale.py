@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..prototxt.message import Message
-from .base import BlobSpec, LayerType, Shape, constant_filler, register
+from .base import BlobSpec, LayerType, Shape, constant_filler
 from .fields import Fields
+from .registry import register
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-    from ..convert.onnx_graph import OnnxGraph
+    from .forms.onnx_graph import OnnxGraph
 
 
 class Broadcast(LayerType):

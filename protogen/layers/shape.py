@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
-from .base import LayerType, Shape, count, register
-from .boxes import onnx_positions
+from .base import LayerType, Shape, count
+from .detection.boxes import onnx_positions
 from .fields import Fields
+from .registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..convert.onnx_graph import OnnxGraph, Size
-    from ..coordinates import AxisMap
+    from .coordinates import AxisMap
+    from .forms.onnx_graph import OnnxGraph, Size
 
 TO_THE_END = 2**62  # a Slice end beyond any axis
 
@@ -384,7 +385,7 @@ class Im2col(LayerType):
         return [(size + 2 * pad - extent) // stride + 1 for size, pad, extent, stride in settings]
 
     def coordinates(self) -> list[AxisMap]:
-        from ..coordinates import IDENTITY, window
+        from .coordinates import IDENTITY, window
 
         maps = [window(*settings) for settings in zip(self.kernel, self.stride, self.pad, self.dilation)]
         return [IDENTITY] * (self.channel_axis + 1) + maps

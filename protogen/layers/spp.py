@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..prototxt.message import Message
-from .base import LayerType, count, register
+from .base import LayerType, count
 from .fields import Fields
 from .pooling import Pooling
+from .registry import register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..convert.onnx_graph import OnnxGraph
+    from .forms.onnx_graph import OnnxGraph
 
 
 @register("SPP")
@@ -45,7 +46,7 @@ class SPP(LayerType):
 
     def _levels(self, shape: Sequence[int]) -> list[Pooling]:
         """The poolings of the pyramid for a bottom of this shape."""
-        from ..layer import Layer
+        from ..prototxt.layer import Layer
 
         levels = []
         for level in range(self.param.pyramid_height):

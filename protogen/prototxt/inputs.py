@@ -10,7 +10,7 @@ from ..errors import ProtogenWarning
 from .message import Message
 
 if TYPE_CHECKING:
-    from ..layer import Layer
+    from .layer import Layer
 
 
 _STATED = {"Input": "input_param", "DummyData": "dummy_data_param"}  # types that state their shapes, and where

@@ -11,6 +11,7 @@ import warnings
 from typing import Any
 
 from ..errors import ParseError, ProtogenWarning, did_you_mean, excerpt, nearest
+from ..plugins import load_entry_points
 from ..schema import Field, MessageType, message_type
 from .lexer import Source, describe, unquote
 from .message import Message, Word, to_float32
@@ -93,8 +94,6 @@ class _Parser:
         """The field of a layer that another installed package declares for a layer type of its own, if there is one."""
         if self.asked or message.descriptor is not message_type("LayerParameter"):
             return None
-        from ..layers.base import load_entry_points
-
         self.asked = True
         load_entry_points()
         return message.descriptor.fields.get(name)

@@ -9,8 +9,8 @@ from traceback import walk_tb
 from typing import Any
 
 from ..errors import ProtogenError
+from ..prototxt import format as text_format
 from ..schema import resource
-from . import format as text_format
 from .message import Message
 
 _SETTERS = {"append", "remove", "set", "store", "update"}

@@ -12,8 +12,8 @@ from ..prototxt.message import Message
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..layer import Layer
-    from ..weights.store import WeightStore
+    from ..graph.store import WeightStore
+    from ..prototxt.layer import Layer
 from ..net import Net
 
 _APART = ("name", "type", "bottom", "top", "blobs")  # fields compared on their own

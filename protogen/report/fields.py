@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..layers.base import LayerType, layer_types
+from ..layers.base import LayerType
 from ..layers.fields import COMMON, INERT, MODIFIERS
+from ..layers.registry import layer_types
 from ..schema import message_type
 
 COMPUTED, REFUSED = "computed", "refused"
@@ -34,7 +35,7 @@ class FieldUse:
 def field_uses() -> list[FieldUse]:
     """Every field that the schema has for the messages of built-in and registered layer types, by type.
 
-    Types whose blobs are fed from outside are left out: what they read is not computed here.
+    Types whose blobs are fed from outside are left out: what they read is not computed here. All Python layers are one type.
 
     >>> uses = {(use.type, use.path): use.use for use in field_uses()}
     >>> uses["Pooling", "pooling_param.pool"], uses["Convolution", "convolution_param.shape_offset"]
@@ -43,7 +44,7 @@ def field_uses() -> list[FieldUse]:
     common = [FieldUse("(any)", path, COMPUTED) for path in sorted(COMMON)]
     common += [FieldUse("(any)", path, proof) for path, proof in INERT.items()]
     common += [FieldUse("(any)", path, REFUSED) for path in sorted(MODIFIERS)]
-    types = [(name, cls) for name, cls in layer_types().items() if not cls.is_input]
+    types = [(name, cls) for name, cls in layer_types().items() if not (cls.is_input or name.startswith("Python ("))]
     return common + [use for name, cls in types for use in _uses_of(name, cls)]
 
 

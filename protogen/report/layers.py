@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..layers.base import LayerType, layer_types
+from ..layers.base import LayerType
+from ..layers.registry import layer_types
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -89,26 +90,21 @@ def support_table() -> SupportTable:
     >>> support["Convolution"].onnx, support["SoftmaxWithLoss"].onnx, support["ArgMax"].gradient
     (True, False, False)
     """
-    from ..layers.python import python_layers
-
-    definitions = layer_types()
-    del definitions["Python"]  # by itself nothing; its well-known classes stand for it
-    known = {f"Python ({name})": definition for name, definition in python_layers().items()}
-    rows = [_support(name, definition) for name, definition in {**definitions, **known}.items()]
-    return SupportTable(sorted(rows, key=lambda row: row.type.lower()))
+    # "Python" by itself is nothing; its well-known classes stand for it.
+    return SupportTable([_support(name, cls) for name, cls in layer_types().items() if name != "Python"])
 
 
-def _support(name: str, definition: type[LayerType]) -> Support:
-    if definition.is_input:
+def _support(name: str, cls: type[LayerType]) -> Support:
+    if cls.is_input:
         return Support(name, True, False, False, False, INPUT)
-    torch = _gives(definition, "forward") or _gives(definition, "module")
-    onnx = _gives(definition, "onnx")
-    if definition.n_tops[1] == 0:
+    torch = _gives(cls, "forward") or _gives(cls, "module")
+    onnx = _gives(cls, "onnx")
+    if cls.n_tops[1] == 0:
         return Support(name, True, torch, False, onnx, SINK)
-    note = "" if definition.dynamic_rows is None else ROWS
-    return Support(name, True, torch, torch and definition.has_gradient, onnx, note if onnx else definition.onnx_note)
+    note = "" if cls.dynamic_rows is None else ROWS
+    return Support(name, True, torch, torch and cls.has_gradient, onnx, note if onnx else cls.onnx_note)
 
 
-def _gives(definition: type[LayerType], method: str) -> bool:
+def _gives(cls: type[LayerType], method: str) -> bool:
     """Whether a definition, or a class it builds on, has a form of its own of a method."""
-    return getattr(definition, method) is not getattr(LayerType, method)
+    return getattr(cls, method) is not getattr(LayerType, method)

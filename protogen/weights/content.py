@@ -54,7 +54,7 @@ def read_content(path: Path) -> Content:
     Raises:
         WeightsError: it is damaged, or of another kind.
     """
-    from . import read_weights, state_dict
+    from ..weights import read_weights, state_dict
 
     source = os.fspath(path)
     if state_dict.is_state_dict(path):

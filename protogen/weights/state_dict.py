@@ -17,18 +17,14 @@ import pickletools
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import WeightsError, excerpt
-from .blobs import LayerBlobs
 from .files import Path, map_file
-
-if TYPE_CHECKING:
-    from ..layers.base import LayerType
 
 MAX_AXES = 32
 MAX_ENTRIES = 200_000
@@ -323,82 +319,3 @@ def _numpy(kind: str) -> np.dtype[Any]:
 def _as_floats(array: np.ndarray, kind: str) -> np.ndarray:
     """bfloat16 is the upper half of a float32."""
     return (array.astype(np.uint32) << 16).view(np.float32) if kind == _BFLOAT16 else array
-
-
-# ---- keys to layers
-
-
-def match(
-    state: Mapping[str, np.ndarray], ops: Sequence[LayerType], shared: Mapping[tuple[str, int], tuple[str, int]], source: str
-) -> tuple[list[LayerBlobs], list[str]]:
-    """Sort a state dict's tensors to layers, by the names that `Net.to_torch` gives modules and parameters.
-
-    Args:
-        state: tensors by key; prefixes of DistributedDataParallel ("module.") and torch.compile ("_orig_mod.") are taken off.
-        ops: the net's layers.
-        shared: (layer, index) of blobs that another layer owns.
-        source: the file, for messages.
-
-    Returns:
-        The blobs of each layer that has any here, and the keys that no layer takes.
-
-    Raises:
-        WeightsError: some blobs of a layer are there and some are not (the missing keys are named), or two keys of one shared
-            blob have different values.
-    """
-    keys = keys_of(ops)
-    found: dict[tuple[str, int], tuple[str, np.ndarray]] = {}
-    unused = []
-    for key, array in state.items():
-        place = keys.get(_without_prefixes(key, keys))
-        if place is None:
-            unused.append(key)
-            continue
-        owner = shared.get(place, place)
-        if owner in found and not np.array_equal(found[owner][1].ravel(), array.ravel(), equal_nan=True):
-            raise WeightsError(f"{source}: {found[owner][0]!r} and {key!r} are one shared blob of the net, but differ")
-        if owner not in found or owner == place:
-            found[owner] = key, array
-    missing: list[str] = []
-    entries = []
-    names = {place: key for key, place in keys.items()}
-    for op in ops:
-        places = [(op.layer.name, i) for i in range(len(op.blobs))]
-        blobs = [found.get(shared.get(place, place)) for place in places]
-        if not any(blobs):
-            continue
-        missing += [names[place] for place, blob in zip(places, blobs) if blob is None]
-        # Layers may share a blob in different shapes of the same size.
-        arrays = [blob[1].reshape(spec.shape) if place in shared and blob[1].size == spec.count else blob[1]
-                  for place, blob, spec in zip(places, blobs, op.blobs) if blob is not None]  # fmt: skip
-        entries.append(LayerBlobs(op.layer.name, op.layer.type, list(arrays)))
-    if missing:
-        more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
-        raise WeightsError(f"{source}: keys missing: {', '.join(map(repr, missing[:10]))}{more}")
-    return entries, unused
-
-
-def keys_of(ops: Sequence[LayerType]) -> dict[str, tuple[str, int]]:
-    """Key in the state dict -> (layer, index) of each learnable blob."""
-    from torch import nn
-
-    from ..convert.modules import NetModule
-
-    skeleton = NetModule([], [])
-    for op in ops:
-        if not op.is_input:
-            skeleton.add_layer(op, nn.Module(), [], {})
-    return {
-        f"{skeleton.module_names[op.layer.name]}.{blob.name}": (op.layer.name, i) for op in ops for i, blob in enumerate(op.blobs)
-    }
-
-
-def _without_prefixes(key: str, known: Mapping[str, Any]) -> str:
-    """A layer may itself be called "module", so a prefix goes only from keys that are unknown with it."""
-    plain = key
-    for _ in range(8):
-        if plain in known:
-            return plain
-        prefix = next((prefix for prefix in PREFIXES if plain.startswith(prefix)), "")
-        plain = plain[len(prefix) :]
-    return key

@@ -11,7 +11,7 @@ import protogen
 from protogen import ProtogenError
 from protogen.backends import BACKENDS, OF_ONNX, opencv
 from protogen.backends.setting import Setting
-from tests.convert.test_onnx_options import SSD
+from tests.targets.onnx.test_options import SSD
 
 cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 needs_opencv5 = pytest.mark.skipif(int(cv2.__version__.partition(".")[0]) < 5, reason="needs OpenCV 5")
@@ -24,7 +24,7 @@ def test_a_classifier_in_any_version() -> None:
 
 
 def test_renamed_and_preprocessed() -> None:
-    from protogen.convert.onnx_options import Preprocess
+    from protogen.targets.onnx.options import Preprocess
 
     net = protogen.models.peleenet(size=64, classes=10)
     options = {"preprocess": Preprocess(mean=(104, 117, 123), scale=0.017, swap_rb=True), "rename": {"data": "image"}}

@@ -31,8 +31,8 @@ WORK = {
 CHILD = """
 import sys
 import {module}
-import protogen, protogen.prototxt.reader, protogen.weights.store, protogen.layers.convolution
-from protogen.convert import formats
+import protogen, protogen.reading, protogen.graph.store, protogen.layers.convolution
+from protogen.targets import formats
 def peak():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))

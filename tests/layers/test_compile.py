@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import protogen
-from protogen.layers.python import python_layers
+from protogen.layers.registry import layer_types
 from protogen.report.layers import INPUT, ROWS, support_table
 from tests.layers.examples import SMALL, example
 from tests.layers.test_against_caffe import load
@@ -14,7 +14,7 @@ from tests.oracle import cases, families
 
 # Shapes that follow from the data, and a layer that evaluates row by row, are no graphs.
 DYNAMIC = {row.type for row in support_table().rows if row.note == ROWS} | {"DetectionEvaluate"}
-DYNAMIC |= {f"Python ({name})" for name, definition in python_layers().items() if definition.dynamic_rows is not None}
+DYNAMIC |= {name for name, cls in layer_types().items() if name.startswith("Python (") and cls.dynamic_rows is not None}
 STATIC = [name for name in families() if name not in DYNAMIC]
 
 

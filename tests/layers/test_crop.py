@@ -10,10 +10,10 @@ import torch
 
 import protogen
 from protogen import NetBuilder, NetError, ProtogenError, ProtogenWarning
-from protogen.convert.cut import without_measures
-from protogen.convert.fold import folded
 from protogen.errors import LayerError
-from protogen.layers.base import _REGISTRY
+from protogen.graph.cut import without_measures
+from protogen.graph.fold import folded
+from protogen.layers.registry import unregister
 from protogen.prototxt.reader import read_definition, read_source
 from tests.corpus import CORPUS, fill_as_seeded, needs_corpus, needs_oracle, samples, seeded
 from tests.corpus_shapes import assumed_shapes
@@ -346,17 +346,18 @@ def test_autocrop_without_offsets_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("stays", "expected"), [(True, "at offset 5, "), (False, r"nothing tells where layer 'own' \(Own\)")])
-def test_a_type_of_ones_own_says_whether_pixels_stay(monkeypatch: pytest.MonkeyPatch, stays: bool, expected: str) -> None:
+def test_a_type_of_ones_own_says_whether_pixels_stay(stays: bool, expected: str) -> None:
     class Own(protogen.LayerType):
         keeps_place = stays
 
         def setup(self) -> None:
             self.tops = [self.bottoms[0]]
 
-    monkeypatch.setitem(_REGISTRY, "Own", Own)
+    protogen.register("Own")(Own)
     own = 'layer { name: "own" type: "Own" bottom: "c1" top: "own" }'
     with pytest.warns(ProtogenWarning) as warned:
         protogen.loads(CASE + own + CROP % ("own", "img"))
+    unregister("Own")
     assert re.search(expected, str(warned[-1].message))
 
 

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 import protogen
-from protogen.convert.cut import without_measures
 from protogen.errors import LayerError, NetError, ProtogenError
-from protogen.layer import Layer
+from protogen.graph.cut import without_measures
 from protogen.layers.base import LayerType
-from protogen.layers.python import _PYTHON, arguments, register_python
+from protogen.layers.python import arguments, register_python
+from protogen.layers.registry import unregister
+from protogen.prototxt.layer import Layer
 from protogen.prototxt.message import Message
 from tests.layers.forms import assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
 
@@ -222,7 +223,7 @@ def test_register_python_gives_a_layer_its_definition() -> None:
             net = net_of(PYTHON % (module, "Twice", "") + 'bottom: "a"', X)
             assert net.to_torch()(torch.ones(X)).unique().tolist() == [2]
     finally:
-        del _PYTHON["my.layers", "Twice"], _PYTHON["layers", "Twice"]
+        unregister("Python (my.layers.Twice)", "Python (layers.Twice)")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 import protogen
-from protogen.layers.base import _REGISTRY
+from protogen.layers.registry import layer_type, unregister
 
 HEAD = 'layer { name: "a" type: "Input" top: "a" input_param { shape { dim: 1 dim: 2 } } }\n'
 LAYER = HEAD + 'layer { name: "op" type: "Gain" bottom: "a" top: "y" gain_param { %s } }'
@@ -28,7 +28,7 @@ def gain() -> Iterator[type[protogen.LayerType]]:
             self.tops = [self.bottoms[0]]
 
     yield Gain
-    del _REGISTRY["Gain"]
+    unregister("Gain")
 
 
 def read(fields: str, strict: bool = True) -> protogen.Net:
@@ -93,12 +93,12 @@ def test_an_installed_package_declares_them_when_they_are_met(monkeypatch: pytes
             def setup(self) -> None:
                 self.tops = [self.bottoms[0]]
 
-    monkeypatch.setattr("protogen.layers.base.load_entry_points", offered)
+    monkeypatch.setattr("protogen.prototxt.parser.load_entry_points", offered)
     text = HEAD + 'layer { name: "op" type: "Offered" bottom: "a" top: "y" offered_param { factor: 3 } }'
     try:
         assert protogen.loads(text, strict=True).ops[1].param.factor == 3
     finally:
-        _REGISTRY.pop("Offered", None)
+        unregister("Offered")
 
 
 @pytest.mark.parametrize(
@@ -113,4 +113,4 @@ def test_an_installed_package_declares_them_when_they_are_met(monkeypatch: pytes
 def test_declarations_that_cannot_be_are_refused(name: str, fields: dict[str, object], message: str) -> None:
     with pytest.raises(protogen.ProtogenError, match=message):
         protogen.register("Gain")(type("Gain", (protogen.LayerType,), {"param_name": name, "param_fields": fields}))
-    assert "Gain" not in _REGISTRY
+    assert layer_type("Gain") is None

@@ -164,7 +164,7 @@ ONES = f"""layer {{ name: "ones" type: "DummyData" top: "cont"
 @pytest.mark.parametrize("exposed", [False, True])
 @pytest.mark.parametrize("type", ["LSTM", "RNN"])
 def test_constant_marks_give_onnxs_own_operator(type: str, exposed: bool) -> None:
-    from protogen.convert.onnx_graph import OnnxGraph
+    from protogen.layers.forms.onnx_graph import OnnxGraph
 
     net = net_of(type, exposed=exposed)
     op = net.ops[-1]

@@ -14,8 +14,9 @@ from protogen.net import Net
 from protogen.prototxt.lexer import read_text
 from protogen.prototxt.message import Message
 from protogen.prototxt.parser import parse
-from protogen.prototxt.reader import kind_of, load, read_definition, read_solver
+from protogen.prototxt.reader import kind_of, read_definition, read_solver
 from protogen.prototxt.writer import write
+from protogen.reading import load
 from protogen.schema import message_class
 
 CORPUS = Path(__file__).parents[3] / "shared" / "corpus"

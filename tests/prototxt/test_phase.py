@@ -7,7 +7,7 @@ import pytest
 from protogen.errors import NetError
 from protogen.prototxt.parser import parse
 from protogen.prototxt.phase import State, active
-from protogen.prototxt.reader import loads
+from protogen.reading import loads
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,11 @@ import pytest
 from protogen.errors import NetError, ProtogenError, ProtogenWarning
 from protogen.prototxt.message import Message
 from protogen.prototxt.parser import parse
-from protogen.prototxt.reader import kind_of, load, loads, read_definition, read_solver
+from protogen.prototxt.reader import kind_of, read_definition, read_solver
 from protogen.prototxt.upgrade import upgrade
 from protogen.prototxt.upgrade_v1 import TYPES
 from protogen.prototxt.writer import write
+from protogen.reading import load, loads
 from protogen.schema import message_type
 
 LEGACY = Path(__file__).parents[1] / "data" / "legacy"

@@ -137,8 +137,8 @@ def test_they_come_along_through_every_change_of_a_net() -> None:
     twin = net.at(inputs={"x": (3, 4)})
     np.testing.assert_array_equal(twin.weights["fc"][0], WEIGHT)
     assert protogen.verify(net).ok
-    from protogen.convert.cut import without_measures
-    from protogen.convert.fold import folded
+    from protogen.graph.cut import without_measures
+    from protogen.graph.fold import folded
 
     rest = without_measures(net)
     np.testing.assert_array_equal(rest.weights["bn"][0], [4, 8])

@@ -1,0 +1,214 @@
+"""What follows from a list of layers: whether their names fit together, every blob's shape, inputs and outputs.
+
+As Caffe's `Net::Init` and `AppendTop`/`AppendBottom` (caffe/net.cpp) do it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import NetError, ProtogenWarning, did_you_mean
+from ..layers.base import LayerType, Shape
+from ..layers.registry import class_for
+from ..plugins import load_entry_points
+from ..prototxt.layer import Layer
+from ..prototxt.message import Message
+from ..prototxt.phase import wanted
+
+CROP_RULES = ("aligned", "bvlc")  # where a Crop without crop_param begins: see `Net`
+
+
+class Analysis:
+    """What follows from a list of layers: each set up, every blob's shape, sources and outputs.
+
+    Attributes:
+        layers: the layers.
+        ops: each layer set up, None where its type or a bottom's shape is unknown.
+        shapes: blob shapes in the order the blobs are made, None where unknown.
+        outputs: blobs that nothing reads (see there for nets without any).
+        sources: those among `ops` that have tops fed from outside: inputs of the net.
+        crop: the rule for layers of type Crop without `crop_param`, see `Net`.
+        warned: texts of the warnings about layers, which are not given twice.
+    """
+
+    def __init__(
+        self,
+        phase: str,
+        input_shapes: Mapping[str, Shape],
+        inactive: Mapping[str, Message] | None = None,
+        crop: str = "aligned",
+        warned: set[str] | None = None,
+    ) -> None:
+        if crop not in CROP_RULES:
+            raise NetError(f"unknown rule {crop!r} for Crop{did_you_mean(crop, CROP_RULES)} (known: {', '.join(CROP_RULES)})")
+        self.phase, self.input_shapes, self._inactive = phase, input_shapes, inactive or {}
+        self.crop, self.warned = crop, set() if warned is None else warned
+        self.layers: list[Layer] = []
+        self.ops: list[LayerType | None] = []
+        self._like: dict[Any, LayerType] = {}
+        self.sources: list[LayerType] = []
+        self.shapes: dict[str, Shape | None] = {}
+        self.makers: dict[str, Layer] = {}
+        self._first_makers: dict[str, LayerType] = {}
+        self.learnable: dict[str, Layer] = {}
+        self._unread: dict[str, None] = {}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every layer is set up and every shape known."""
+        return None not in self.ops and None not in self.shapes.values()
+
+    @property
+    def outputs(self) -> list[str]:
+        """Blobs that nothing reads after they were last made, in the order of the blobs.
+
+        If there are none, what only Silence layers read: some nets (colourisation) keep the answer from being printed so.
+        """
+        return [blob for blob in self.shapes if blob in (self._unread or self._silenced())]
+
+    def _silenced(self) -> set[str]:
+        read = {blob for layer in self.layers if layer.tops for blob in layer.bottoms if blob not in layer.tops}
+        fed = {top for op in self.sources for top in op.fed_tops}
+        return {blob for layer in self.layers if not layer.tops for blob in layer.bottoms} - read - fed
+
+    def copy(self) -> Analysis:
+        """A copy that further `add`s to either one leave the other alone."""
+        twin = Analysis(self.phase, self.input_shapes, self._inactive, self.crop, set(self.warned))
+        twin.layers, twin.ops, twin.sources = list(self.layers), list(self.ops), list(self.sources)
+        twin.shapes, twin.makers, twin._first_makers = dict(self.shapes), dict(self.makers), dict(self._first_makers)
+        twin.learnable, twin._unread = dict(self.learnable), dict(self._unread)
+        return twin
+
+    def add(self, layer: Layer, later: Mapping[str, Layer] | None = None, like: object = None) -> LayerType | None:
+        """Take in the next layer: check its names, set it up, note the shapes of its tops.
+
+        Args:
+            layer: the layer.
+            later: makers of blobs further on, to tell a cycle from a misspelt bottom.
+            like: the same object for layers of equal type and parameters, which are set up only once for equal bottoms.
+
+        Raises:
+            NetError, LayerError: it does not fit.
+        """
+        self._check_bottoms(layer, later or {})
+        bottoms = [self.shapes[bottom] for bottom in layer.bottoms]
+        definition = class_for(layer)
+        if definition is not None and definition.is_loss and not layer.tops:
+            layer.tops = [self._unused(layer.name or layer.type)]  # as Caffe: a loss makes its top itself
+        self._check_tops(layer)
+        op = None
+        if definition is not None and (None not in bottoms):
+            op = self._set_up(definition, layer, bottoms, like)
+            if op.fed_tops:
+                self._feed(op)
+            self._place(op)
+            self._warn(op.doubt)
+        tops = op.tops if op is not None else [None] * len(layer.tops)
+        for bottom in layer.bottoms:
+            self._unread.pop(bottom, None)
+        for top, shape in zip(layer.tops, tops):
+            self.shapes[top] = shape
+            self.makers[top] = layer
+            self._unread[top] = None
+        self.layers.append(layer)
+        self.ops.append(op)
+        if op is not None and op.blobs:
+            self._check_learnable(op)
+        return op
+
+    def _set_up(self, definition: type[LayerType], layer: Layer, bottoms: list[Any], like: object) -> LayerType:
+        if like is None or not bottoms:  # a source's shapes are its own
+            return definition(layer, bottoms, self.phase)
+        key = (id(like), *bottoms, len(layer.tops))
+        op = self._like.get(key)
+        if op is None:
+            op = self._like[key] = definition(layer, bottoms, self.phase)
+            return op
+        return op.for_layer(layer)
+
+    def _place(self, op: LayerType) -> None:
+        """Let it take what follows from the layers before it, and be known as the maker of its tops."""
+        warning = op.place(self._first_makers, self.crop)
+        for top in op.layer.tops:
+            self._first_makers.setdefault(top, op)
+        self._warn(warning)
+
+    def _warn(self, warning: str) -> None:
+        if warning and warning not in self.warned:
+            self.warned.add(warning)
+            warnings.warn(warning, ProtogenWarning, stacklevel=2)
+
+    def _feed(self, op: LayerType) -> None:
+        self.sources.append(op)
+        op.feed(self.input_shapes)
+        for top, shape in zip(op.layer.tops, op.tops):
+            if shape is not None:
+                op._check_size(f"input {top!r}" if top in op.fed_tops else "top", shape)
+
+    def _check_bottoms(self, layer: Layer, later: Mapping[str, Layer]) -> None:
+        if not layer.type:
+            raise NetError(f"{layer.label}: it has no type")
+        for bottom in layer.bottoms:
+            if bottom not in self.shapes:
+                raise NetError(f"{layer.label}: {self._unmade(bottom, later)}")
+
+    def _check_tops(self, layer: Layer) -> None:
+        for i, top in enumerate(layer.tops):
+            in_place = i < len(layer.bottoms) and layer.bottoms[i] == top
+            if top in self.shapes and not in_place:
+                raise NetError(f"{layer.label}: its top {top!r} is made by layer {self.makers[top].name!r} already; "
+                               "give it another name (only a layer that reads a blob may write it, in place)")  # fmt: skip
+        if len(set(layer.tops)) != len(layer.tops):
+            raise NetError(f"{layer.label}: two of its tops have one name")
+
+    def _check_learnable(self, op: LayerType) -> None:
+        """Caffe lets layers share a name, but weights go by name: only one layer of a name may have any."""
+        name = op.layer.name
+        if name in self.learnable:
+            other = f"layer {name!r} ({self.learnable[name].type})"
+            raise NetError(
+                f"{op.label}: {other} before it has the same name, and both have weights; give one of them another name"
+            )
+        self.learnable[name] = op.layer
+
+    def _unused(self, name: str) -> str:
+        while name in self.shapes:
+            name += "_"
+        return name
+
+    def _unmade(self, bottom: str, later: Mapping[str, Layer]) -> str:
+        if bottom in later:
+            return (f"its bottom {bottom!r} is made only further on, by layer {later[bottom].name!r}; "
+                    "layers must come after the layers they read from (is this a cycle?)")  # fmt: skip
+        if bottom in self._inactive:
+            maker = self._inactive[bottom]
+            state = f"layer {maker.name!r} does in {wanted(maker)}"
+            return f"no layer before it makes its bottom {bottom!r} in phase {self.phase}; {state}"
+        return f"no layer before it makes its bottom {bottom!r}{did_you_mean(bottom, self.shapes)}"
+
+
+def analyse(
+    layers: Sequence[Layer],
+    inactive: Mapping[str, Message],
+    phase: str,
+    input_shapes: Mapping[str, Shape],
+    crop: str = "aligned",
+    warned: set[str] | None = None,
+) -> Analysis:
+    """Set up `layers` in order and infer every blob's shape; unknown types leave unknown shapes behind them.
+
+    `inactive` are layers outside this state, by their tops: messages about a bottom that nothing makes name them. For `crop`
+    and `warned` see `Analysis`.
+
+    Raises:
+        NetError, LayerError: the layers do not fit together.
+    """
+    if any(class_for(layer) is None for layer in layers):
+        load_entry_points()
+    later = {top: layer for layer in layers for top in layer.tops}
+    analysis = Analysis(phase, input_shapes, inactive, crop, warned)
+    for layer in layers:
+        analysis.add(layer, later)
+    return analysis

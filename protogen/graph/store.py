@@ -1,0 +1,380 @@
+"""The learnable blobs of a net as arrays, by layer name, always of the shapes the net has."""
+
+from __future__ import annotations
+
+import math
+import warnings
+import zlib
+from collections.abc import Container, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import MissingWeightsError, ProtogenError, ProtogenWarning, WeightsError, did_you_mean, nearest
+from ..layers.readings import conflict
+from ..weights.blobs import LayerBlobs
+from ..weights.content import Content, read_content
+from ..weights.fillers import fill
+from .state_dict import match
+
+if TYPE_CHECKING:
+    from ..layers.base import BlobSpec, LayerType, Shape
+    from ..net import Net
+
+MAX_DRAWN = 1 << 29
+"""Most values that fillers draw for one net (2 GB): more is a mistake in a prototxt, not a net to try out."""
+
+Key = tuple[str, int]  # layer, index of the blob
+Arrays = dict[Key, np.ndarray]
+
+
+@dataclass
+class LoadReport:
+    """What loading a weights file did; `str` gives it in one line.
+
+    Attributes:
+        loaded: layers that got weights.
+        without_weights: layers of the net for which the file has none, and that had none before.
+        unused: layers (of a state dict: keys) of the file that the net lacks.
+    """
+
+    loaded: list[str] = field(default_factory=list)
+    without_weights: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        parts = [f"{len(self.loaded)} layers loaded"]
+        if self.without_weights:
+            parts.append(f"{len(self.without_weights)} without weights ({some(self.without_weights)})")
+        if self.unused:
+            parts.append(f"{len(self.unused)} in the file that the net lacks ({some(self.unused)})")
+        return ", ".join(parts)
+
+
+class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
+    """`{layer: [array, ...]}`; setting checks number and shapes against the net, blobs shared by name are one array.
+
+    To begin with it holds what the net's definition does, in the `blobs` of its layers. A store `like` another one, of the same
+    definition's net in another form, has that one's weights for the layers which both know.
+
+    Attributes:
+        shapes: of each layer's blobs.
+        source: the file loaded last, "" if none was.
+
+    >>> import numpy as np, protogen
+    >>> net = protogen.loads('''layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }
+    ...     layer { name: "fc" type: "InnerProduct" bottom: "x" top: "y" inner_product_param { num_output: 3 } }''')
+    >>> net.weights["fc"] = [np.ones((3, 2)), np.zeros(3)]
+    >>> net.weights["fc"][0].dtype, list(net.weights)
+    (dtype('float32'), ['fc'])
+    """
+
+    def __init__(self, net: Net, like: WeightStore | None = None) -> None:
+        self.shapes: dict[str, list[Shape]] = net.param_shapes
+        self._specs = {op.layer.name: op.blobs for op in net.ops if op.blobs}
+        self._owner = net.shared_blobs
+        self._undecided = {op.layer.name: op for op in net.ops if not op.text_decides}
+        self._net_name, self._ops = net.name, net.ops
+        self._replaced: set[Key] = set()  # blobs set or deleted since the definition was read
+        self.source = ""
+        self._arrays: Arrays = self._written(like.shapes if like is not None else ())
+        if like is not None:
+            self.update({layer: blobs for layer, blobs in like.items() if layer in self.shapes})
+            self.source, self._replaced = like.source, set(like._replaced)
+
+    def __getitem__(self, layer: str) -> list[np.ndarray]:
+        self._require(layer)
+        blobs = [self._blob(layer, i) for i in range(len(self.shapes[layer]))]
+        if any(blob is None for blob in blobs):
+            raise MissingWeightsError(f"layer {layer!r} has no weights; load or set them, or let net.fill() draw them")
+        return [blob for blob in blobs if blob is not None]
+
+    def __setitem__(self, layer: str, blobs: Sequence[np.ndarray]) -> None:
+        self._check_readings({layer: len(blobs)})
+        self._require(layer)
+        self._update(self._fitted(layer, blobs))
+
+    def __delitem__(self, layer: str) -> None:
+        self[layer]
+        for i in range(len(self.shapes[layer])):
+            self._arrays.pop((layer, i), None)
+            self._replaced.add((layer, i))
+
+    def __iter__(self) -> Iterator[str]:
+        return (layer for layer in self.shapes if self._complete(layer))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, layer: object) -> bool:
+        return isinstance(layer, str) and layer in self.shapes and self._complete(layer)
+
+    def __repr__(self) -> str:
+        return f"WeightStore({len(self)} of {len(self.shapes)} layers)"
+
+    def owner(self, layer: str, index: int) -> Key:
+        """(layer, index) of the blob that holds a blob's values: its own, or that of the layer it shares them from."""
+        return self._owner.get((layer, index), (layer, index))
+
+    @property
+    def outdated(self) -> set[str]:
+        """Layers whose `blobs` in the net's definition are not their weights any more."""
+        return {
+            op.layer.name
+            for op in self._ops
+            if "blobs" in op.layer.message and any(self.owner(op.layer.name, i) in self._replaced for i in range(len(op.blobs)))
+        }
+
+    @property
+    def missing(self) -> list[str]:
+        """Layers of the net without weights, or with some of their blobs only: what they lack, `filled` takes from fillers."""
+        return [layer for layer in self.shapes if not self._complete(layer)]
+
+    @property
+    def zero_filled(self) -> list[str]:
+        """Layers of `missing` whose fillers leave nothing but zeros (Caffe's filler where none is named), statistics aside."""
+        return [layer for layer in self.missing if self._is_zero_filled(layer)]
+
+    def _is_zero_filled(self, layer: str) -> bool:
+        trained = [self.owner(layer, i) for i, spec in enumerate(self._specs[layer]) if spec.trainable]
+        fillers = [self._specs[name][i].filler for name, i in trained]
+        untouched = not any(key in self._arrays for key in trained)
+        return bool(trained) and untouched and all(filler.type == "constant" and filler.value == 0 for filler in fillers)
+
+    def _blob(self, layer: str, index: int) -> np.ndarray | None:
+        array = self._arrays.get(self.owner(layer, index))
+        return None if array is None else array.reshape(self.shapes[layer][index])
+
+    def _complete(self, layer: str) -> bool:
+        return all(self.owner(layer, i) in self._arrays for i in range(len(self.shapes[layer])))
+
+    def _require(self, layer: str) -> None:
+        if layer not in self.shapes:
+            raise MissingWeightsError(f"no layer {layer!r} with weights{did_you_mean(layer, self.shapes)}")
+
+    def _update(self, arrays: Arrays) -> None:
+        self._arrays.update(arrays)
+        self._replaced.update(arrays)
+
+    def _written(self, but: Container[str] = ()) -> Arrays:
+        """What the definition itself holds: the `blobs` of layers, as Caffe takes them. Of shared blobs, the owner's count.
+
+        Args:
+            but: layers left out.
+
+        Raises:
+            WeightsError: they do not fit; the layer and its place are named.
+        """
+        arrays: Arrays = {}
+        for op in self._ops:
+            if "blobs" not in op.layer.message or op.layer.name in but:
+                continue
+            from ..weights import text
+
+            name, blobs = op.layer.name, text.read(op.layer.message, op.label)
+            if not op.blobs:
+                raise WeightsError(f"{op.label}: has no learnable blobs, but {len(blobs)} in its text")
+            own = [None if (name, i) in self._owner else blob for i, blob in enumerate(blobs)]
+            arrays.update(self._fitted(name, own, op.label))
+        return arrays
+
+    def _fitted(self, layer: str, blobs: Sequence[np.ndarray | None], label: str = "") -> Arrays:
+        """A layer's blobs in the net's shapes, by owner; None stands for one that another layer holds."""
+        shapes, label = self.shapes[layer], label or f"layer {layer!r}"
+        if len(blobs) != len(shapes):
+            given = [None if blob is None else np.shape(blob) for blob in blobs]
+            raise WeightsError(f"{label} has {len(shapes)} blobs {list(shapes)}, not {len(blobs)} {given}")
+        arrays: Arrays = {}
+        for i, (blob, shape) in enumerate(zip(blobs, shapes)):
+            if blob is None:
+                if (layer, i) not in self._owner:
+                    raise WeightsError(f"{label}, blob {i}: no values; the net's shape is {shape}")
+                continue
+            array = np.asarray(blob)
+            if array.shape != shape:
+                array = _reshaped(array, shape, f"{label}, blob {i}")
+            arrays[self.owner(layer, i)] = np.asarray(array, dtype=np.float32)
+        return arrays
+
+    def filled(self, seed: int = 0) -> dict[str, list[np.ndarray]]:
+        """All blobs: those set, and for the rest what their fillers make of `seed` and the layer's name.
+
+        The same seed gives the same values in every call and every process.
+
+        Raises:
+            WeightsError: a filler does not suit its blob (the layer is named), or there is more to draw than 2^29 values.
+        """
+        self._refuse_absurd_sizes()
+        made: Arrays = dict(self._arrays)
+        result: dict[str, list[np.ndarray]] = {}
+        for layer, specs in self._specs.items():
+            for i, spec in enumerate(specs):
+                if self.owner(layer, i) not in made:
+                    made[self.owner(layer, i)] = _drawn(layer, i, spec, seed)
+            result[layer] = [made[self.owner(layer, i)].reshape(spec.shape) for i, spec in enumerate(specs)]
+        return result
+
+    def _refuse_absurd_sizes(self) -> None:
+        wanted = {
+            (layer, i): spec.count
+            for layer, specs in self._specs.items()
+            for i, spec in enumerate(specs)
+            if (layer, i) not in self._owner and (layer, i) not in self._arrays
+        }
+        total = sum(wanted.values())
+        if total > MAX_DRAWN:
+            layer, i = max(wanted, key=wanted.__getitem__)
+            raise WeightsError(
+                f"the net has {total:,} values without weights, most of them in layer {layer!r} {self.shapes[layer][i]}: "
+                f"random ones are drawn up to {MAX_DRAWN:,}; give a weights file, or a smaller net"
+            )
+
+    def load(self, path: str | Path | Content) -> LoadReport:
+        """Take the weights of a file, matched by name. Nothing is changed if the file does not fit.
+
+        Args:
+            path: a `.caffemodel` or `.caffemodel.h5` (by layer name, as Caffe does it); or a state dict of the module that
+                `Net.to_torch` makes, saved by `torch.save` (`.pth`, `.pt`) or as `.safetensors`. The content tells which. Or
+                what `read_content` made of such a file.
+
+        Returns:
+            Layers filled, layers without weights, and what the net has no place for; a warning names each of the latter two.
+
+        Raises:
+            WeightsError: the file is damaged or of another kind, no name of it is the net's, or the number or shapes of
+                layers' blobs differ from the net's (all such layers are named).
+        """
+        content = path if isinstance(path, Content) else read_content(path)
+        source = content.source
+        entries: list[LayerBlobs]
+        spare: list[LayerBlobs] = []
+        unused: list[str]
+        self._check_readings(content.blob_counts(self._undecided), f"{source}: ")
+        if content.state is not None:
+            entries, unused = match(content.state, self._ops, self._owner, source)
+        else:
+            entries = [entry for entry in content.layers if entry.name in self.shapes]
+            spare = [entry for entry in content.layers if entry.blobs and entry.name not in self.shapes]
+            unused = [entry.name for entry in spare]
+        report = LoadReport(unused=unused)
+        self._update(self._taken(entries, report, source))
+        self.source = source
+        report.without_weights = self.missing
+        if not report.loaded:
+            raise WeightsError(
+                f"{source}: no layer of it has a name of this net's layers (it has {some(unused) or 'no weights'}); "
+                "is it another net's?"
+            )
+        if report.without_weights:
+            zeros = self.zero_filled
+            values = "they keep their fillers' values" + (f", all zeros in {some(zeros)}" if zeros else "")
+            self._warn(f"{source}: layers without weights: {some(report.without_weights)}; {values}")
+        if spare:
+            hint = self._renamed(spare, report.without_weights)
+            self._warn(f"{source}: weights of layers that the net does not have: {some(unused)}{hint}")
+        elif unused:
+            self._warn(f"{source}: keys that the net has no place for: {some(unused)}")
+        return report
+
+    def _check_readings(self, counts: Mapping[str, int], place: str = "") -> None:
+        """Refuse weights of another form of a layer's type than the layer was taken for, by their numbers of blobs."""
+        for layer, held in counts.items():
+            op = self._undecided.get(layer)
+            if op is not None and held and held != len(op.blobs) and held in op.readings:
+                raise WeightsError(place + conflict(f"layer {layer!r} ({op.layer.type})", op.readings, len(op.blobs), held))
+
+    def _renamed(self, spare: Sequence[LayerBlobs], without_weights: Sequence[str]) -> str:
+        """A hint at a layer of the file that may be one of the net's under another name, "" if none has fitting shapes."""
+        for entry in spare:
+            given = [None if blob is None else _core(blob.shape) for blob in entry.blobs]
+            fitting = [layer for layer in without_weights if given == [_core(shape) for shape in self.shapes[layer]]]
+            if fitting:
+                layer = nearest(entry.name, fitting, cutoff=0)
+                return f"; {entry.name!r} has the shapes of the net's {layer!r}: was that layer renamed?"
+        return ""
+
+    def _warn(self, message: str) -> None:
+        warnings.warn(message, ProtogenWarning, stacklevel=4)
+
+    def _taken(self, entries: Sequence[LayerBlobs], report: LoadReport, source: str) -> Arrays:
+        """What a file's layers hold, checked; HDF5 files leave out blobs that a layer shares from another."""
+        arrays: Arrays = {}
+        problems: list[str] = []
+        for entry in entries:
+            n = len(self.shapes[entry.name])
+            blobs = list(entry.blobs)
+            while len(blobs) < n and (entry.name, len(blobs)) in self._owner:
+                blobs.append(None)
+            if not entry.blobs and len(blobs) < n:
+                continue
+            try:
+                arrays.update(self._fitted(entry.name, blobs))
+                report.loaded.append(entry.name)
+            except WeightsError as error:
+                problems.append(f"{source}: {error}")
+        if problems:
+            more = [f"... and {len(problems) - 10} more layers that do not fit"] if len(problems) > 10 else []
+            raise WeightsError(*problems[:10], *more)
+        return arrays
+
+    def require_complete(self) -> None:
+        """Raise a `WeightsError` that names the layers without weights, if there are any."""
+        missing = self.missing
+        if missing:
+            raise WeightsError(f"layers without weights: {some(missing)}; load or set them, or let net.fill() draw them")
+
+    def save_caffemodel(self, path: str | Path, hdf5: bool | None = None) -> None:
+        """See `Net.save_caffemodel`.
+
+        Args:
+            path: the file.
+            hdf5: write a `.caffemodel.h5`, where blobs shared from another layer are left out as Caffe does; by default if
+                `path` ends in `.h5`.
+        """
+        self.require_complete()
+        if hdf5 or (hdf5 is None and str(path).lower().endswith(".h5")):
+            from ..weights.hdf5 import write as write_hdf5
+
+            write_hdf5(path, self._net_name, ((*self._head(op), self._own(op)) for op in self._ops))
+            return
+        from ..weights.caffemodel import write
+
+        write(path, self._net_name, ((*self._head(op), self[op.layer.name] if op.blobs else []) for op in self._ops))
+
+    def _head(self, op: LayerType) -> tuple[str, str, list[str], list[str]]:
+        layer = op.layer
+        return layer.name, layer.type, layer.bottoms, layer.tops
+
+    def _own(self, op: LayerType) -> list[np.ndarray | None]:
+        name = op.layer.name
+        return [None if (name, i) in self._owner else self._blob(name, i) for i in range(len(op.blobs))]
+
+
+def _drawn(layer: str, index: int, spec: BlobSpec, seed: int) -> np.ndarray:
+    rng = np.random.default_rng([seed, zlib.crc32(layer.encode("utf-8", "surrogatepass")), index])
+    try:
+        return fill(spec.filler, spec.shape, rng)
+    except ProtogenError as error:
+        raise WeightsError(f"layer {layer!r}, blob {index} ({spec.name}): {error}") from error
+
+
+def _reshaped(array: np.ndarray, shape: Shape, what: str) -> np.ndarray:
+    """Old blobs are padded with leading ones ((1, 1, 1, 64) for (64,)): the same values, so they fit."""
+    if _core(array.shape) != _core(shape) or array.size != math.prod(shape):
+        raise WeightsError(f"{what}: the net's shape is {shape}, the weights' {array.shape}")
+    return array.reshape(shape)
+
+
+def _core(shape: Sequence[int]) -> tuple[int, ...]:
+    dims = tuple(shape)
+    while dims and dims[0] == 1:
+        dims = dims[1:]
+    return dims
+
+
+def some(names: Sequence[str], limit: int = 5) -> str:
+    """The first few of a list of names, quoted, and how many more there are."""
+    shown = ", ".join(map(repr, names[:limit]))
+    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")

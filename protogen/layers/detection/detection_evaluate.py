@@ -1,0 +1,102 @@
+"""DetectionEvaluate: detections held against the ground truth, what a mean average precision is computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from ..base import LayerType
+from ..fields import Fields
+from ..registry import register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Row = list[float]
+
+
+@register("DetectionEvaluate")
+class DetectionEvaluate(LayerType):
+    """True and false positives among detections (SSD, caffe/layers/detection_evaluate_layer.cpp).
+
+    Bottoms: detections (1, 1, K, 7) of image, label, score, x1, y1, x2, y2, and ground truth (1, 1, G, 8) of image, label,
+    instance, box, difficult. Top (1, 1, classes + K, 5): first -1, label, number of boxes to find, -1, -1 for each class but the
+    background, then image, label, score, true positive, false positive for each detection. Only the data tell how many
+    of the K rows are detections: the shape stated has all of them. Boxes are compared in relative coordinates; a
+    `name_size_file`, which makes Caffe compare pixels, is refused.
+    """
+
+    param_name = "detection_evaluate_param"
+    fields = Fields("num_classes background_label_id overlap_threshold evaluate_difficult_gt")
+    n_bottoms = (2, 2)
+    has_gradient = False
+    is_postprocess = True
+    only_trains = True
+    onnx_note = "it evaluates detections against ground truth"
+
+    def setup(self) -> None:
+        p, (found, truth) = self.param, self.bottoms
+        self.check(p.num_classes > 0, "num_classes must be positive")
+        self.check(p.overlap_threshold > 0, f"overlap_threshold must be positive, not {p.overlap_threshold:g}")
+        for what, shape, width in (("detections", found, 7), ("ground truth", truth, 8)):
+            fits = len(shape) == 4 and shape[:2] == (1, 1) and shape[3] == width
+            self.check(fits, f"the {what} must have the shape (1, 1, rows, {width}), not {shape}")
+        self.classes = [label for label in range(p.num_classes) if label != p.background_label_id]
+        self.tops = [(1, 1, len(self.classes) + found[2], 5)]
+
+    def forward(self, found: Tensor, truth: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        boxes = _by_image_and_label(_until_padding(truth.reshape(-1, 8).tolist()))
+        detections = found.reshape(-1, 7).tolist()
+        rows = [[-1.0, label, self._to_find(label, boxes), -1.0, -1.0] for label in self.classes]
+        for key, group in sorted(_by_image_and_label([row for row in detections if row[0] != -1 and row[1] != -1]).items()):
+            rows += self._judge(group, boxes.get(key, []))
+        missing = len(self.classes) + sum(row[1] != -1 for row in detections) - len(rows)
+        return found.new_tensor(rows + [[0.0] * 5] * missing).reshape(1, 1, -1, 5)
+
+    def _to_find(self, label: int, boxes: dict[tuple[int, int], list[Row]]) -> int:
+        """How many boxes of a label count: all, or those that are not difficult."""
+        every = self.param.evaluate_difficult_gt
+        return sum(bool(every or not row[7]) for key, rows in boxes.items() if key[1] == label for row in rows)
+
+    def _judge(self, found: list[Row], truth: list[Row]) -> list[Row]:
+        """Rows of the top for the detections of one label in one image; the best score takes a box first."""
+        if truth:
+            found = sorted(found, key=lambda row: -row[2])
+        taken: set[int] = set()
+        rows = []
+        for image, label, score, *box in found:
+            overlaps = [_overlap(box, row[3:7]) for row in truth]
+            best = max(range(len(overlaps)), key=overlaps.__getitem__, default=-1)
+            hit = best >= 0 and overlaps[best] >= self.param.overlap_threshold
+            counts = not hit or self.param.evaluate_difficult_gt or not truth[best][7]
+            first = hit and best not in taken
+            rows.append([image, label, score, float(counts and first), float(counts and not first)])
+            if hit and counts:
+                taken.add(best)
+        return rows
+
+
+def _until_padding(truth: list[Row]) -> list[Row]:
+    """Ground truth up to the first row of image -1, which a batch without any boxes is padded with."""
+    end = next((i for i, row in enumerate(truth) if row[0] == -1), len(truth))
+    return truth[:end]
+
+
+def _by_image_and_label(rows: list[Row]) -> dict[tuple[int, int], list[Row]]:
+    def key(row: Row) -> tuple[int, int]:
+        return (int(row[0]), int(row[1]))
+
+    return {place: list(group) for place, group in groupby(sorted(rows, key=key), key)}
+
+
+def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
+    """Intersection over union of two boxes x1, y1, x2, y2."""
+    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    if width <= 0 or height <= 0:
+        return 0.0
+    return width * height / (_area(a) + _area(b) - width * height)
+
+
+def _area(box: Sequence[float]) -> float:
+    return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)

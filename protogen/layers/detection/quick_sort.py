@@ -1,0 +1,173 @@
+"""The order in which Faster R-CNN's C++ layer Proposal has its boxes: that of its quick sort, in PyTorch and as ONNX ops.
+
+Equal scores are common there (boxes that are too small have 0), and the sort does not keep them as they were. Who comes first
+decides who is listed, so what it does (`sort_box` of proposal_layer.cpp) is done here, too, all swaps of a part at once:
+
+- The pivot of a part is its first score. Of those that are less, the first changes places with the last of those that are more,
+  the second with the one before, and so on while they stand in the wrong order.
+- Then the pivot changes places with the last one that is more, if there is one: it is where it belongs. What is before it and
+  what is behind it are the next parts, but not beyond the `count` that is asked for.
+
+Parts of equal scores stay as they are. Without equal scores any sort gives the same, and a fast one is taken. The ONNX form
+treats all parts at once in each round of a Loop, which has no rounds without equal scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .boxes import onnx_count
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from ..forms.onnx_graph import OnnxGraph, Size
+
+STATE = ("int64", "int64", "int64", "int64", "int64", "float32")  # what the ONNX loop carries on
+
+
+def quick_order(scores: Tensor, count: int) -> Tensor:
+    """Where in their row the `count` best of scores (N, K) are, the best first: (N, count)."""
+    import torch
+
+    ranked, order = scores.sort(dim=1, descending=True, stable=True)
+    order = order[:, :count]
+    tied = (ranked[:, 1:] == ranked[:, :-1])[:, :count].any(1)
+    if bool(tied.any()):
+        found = [torch.from_numpy(quick_sorted(row.cpu().double().numpy(), count)) for row in scores[tied]]
+        order[tied] = torch.stack(found).to(order)
+    return order
+
+
+def quick_sorted(scores: np.ndarray, count: int) -> np.ndarray:
+    """Where the `count` best of scores (K,) are, the best first, once the layer has sorted them.
+
+    >>> import numpy as np
+    >>> quick_sorted(np.array([0.5, 0, 0.9, 0, 0.7, 0]), 6)
+    array([2, 4, 0, 3, 1, 5])
+    """
+    import numpy as np
+
+    _, same, times = np.unique(scores, return_inverse=True, return_counts=True)
+    tied = times[same] > 1
+    order, parts = np.arange(len(scores)), [(0, len(scores))]
+    while parts:
+        start, end = parts.pop()
+        part = order[start:end]
+        values = scores[part]
+        if not tied[part].any():
+            part[:] = part[np.argsort(-values)]
+        elif (values != values[:1]).any():
+            pivot = start + _partition(part, values)
+            parts += [(start, pivot), (pivot + 1, end)] if pivot + 1 < count else [(start, pivot)]
+    return order[:count]
+
+
+def _partition(part: np.ndarray, values: np.ndarray) -> int:
+    """Swap places in `part`, which has these scores; returns where its pivot is then."""
+    import numpy as np
+
+    less, more = np.flatnonzero(values < values[0]), np.flatnonzero(values > values[0])[::-1]
+    pairs = min(len(less), len(more))
+    swaps = np.count_nonzero(less[:pairs] < more[:pairs])
+    part[less[:swaps]], part[more[:swaps]] = part[more[:swaps]], part[less[:swaps]]
+    last = max((*less[:swaps][-1:], *more[swaps : swaps + 1]), default=0)  # of those that are more now
+    part[0], part[last] = part[last], part[0]
+    return int(last)
+
+
+# ---- ONNX
+
+
+def onnx_quick_order(graph: OnnxGraph, scores: str, total: Size, count: Size) -> str:
+    """Rows (N, count) among all scores (N, total), those of the `count` best of each row of them, the best first."""
+    values = graph.reshape(scores, [-1])
+    place = onnx_count(graph, values)
+    start = graph.add("Sub", place, graph.add("Mod", place, graph.constant(total, "int64")))
+    last = graph.add("Add", start, graph.constant(total - 1, "int64"))
+    end = graph.add("Add", start, graph.constant(count, "int64"))
+    ranked, order = graph.add("TopK", scores, graph.ints(total), outputs=2, axis=1)
+    order = graph.add("Add", graph.reshape(order, [-1]), start)
+    ties = _onnx_ties(graph, ranked, count)
+    order = graph.add("Where", ties, place, order)
+    state = [order, start, last, end, place, values]
+    order = graph.loop(ties, list(zip(state, STATE)), _onnx_step)[0]
+    return graph.slice(graph.reshape(order, [-1, total]), [0], [count], [1])
+
+
+def _onnx_ties(graph: OnnxGraph, ranked: str, count: Size) -> str:
+    """Whether any of the `count` best equals the one behind it, a bool scalar."""
+    behind = graph.pad(graph.slice(ranked, [1], [2**62], [1]), [0, 0], [0, 1], float("-inf"))
+    pairs = graph.add("Cast", graph.add("Equal", ranked, behind), to=1)
+    return _onnx_any(graph, graph.slice(pairs, [0], [count], [1]), [0, 1])
+
+
+def _onnx_any(graph: OnnxGraph, flags: str, axes: Sequence[int]) -> str:
+    """Whether any of the numbers is not 0, a bool scalar. (OpenCV 5's Loop stumbles over a ReduceMax that drops all axes.)"""
+    return graph.add("Cast", graph.squeeze(graph.reduce("Max", flags, axes), axes), to=9)
+
+
+def _onnx_step(graph: OnnxGraph, state: Sequence[str]) -> list[str]:
+    """One round: whether another one is needed, then the next state.
+
+    Args:
+        graph: of the Loop's body.
+        state: vectors with a value for each place: which score it holds; where its part begins and ends; where those of its row
+            end that are asked for; the place itself; and the scores, in the order they came in.
+    """
+    order, first, last, end, place, values = state
+    source, pivot = _onnx_partition(graph, graph.add("GatherElements", values, order), first, last, place)
+    order = graph.add("GatherElements", order, source)
+    before, behind = graph.add("Less", place, pivot), graph.add("Greater", place, pivot)
+    one = graph.constant(1, "int64")
+    start = graph.add("Where", behind, graph.add("Add", pivot, one), place)
+    start = graph.add("Where", before, first, start)
+    stop = graph.add("Where", behind, last, place)
+    stop = graph.add("Where", before, graph.add("Sub", pivot, one), stop)
+    now = graph.add("GatherElements", values, order)
+    same = graph.add("Equal", now, graph.add("GatherElements", now, start))
+    going = graph.add("And", graph.add("Not", same), graph.add("Less", start, end))
+    going = graph.add("And", going, graph.add("Less", start, stop))  # a NaN alone is not equal to itself
+    going = _onnx_any(graph, graph.add("Cast", going, to=1), [0])
+    rest = [graph.add("Identity", name) for name in (end, place, values)]
+    return [going, order, start, stop, *rest]
+
+
+def _onnx_partition(graph: OnnxGraph, values: str, first: str, last: str, place: str) -> tuple[str, str]:
+    """From where each place gets what it holds next, and where the pivot of its part goes.
+
+    Partners find each other through a table: from `first` on the places of those that are more, counted from the right, and one
+    length further those of the ones that are less, counted from the left.
+    """
+
+    def where(condition: str, yes: str, no: str) -> str:
+        return graph.add("Where", condition, yes, no)
+
+    def counted(flags: str) -> str:
+        return graph.add("CumSum", graph.add("Cast", flags, to=7), graph.constant(0, "int64"))
+
+    size, pivots = graph.add("Shape", place), graph.add("GatherElements", values, first)
+    less, more = graph.add("Less", values, pivots), graph.add("Greater", values, pivots)
+    lefts, rights = counted(less), counted(more)
+    lefts = graph.add("Sub", lefts, graph.add("GatherElements", lefts, first))
+    behind = graph.add("Sub", graph.add("GatherElements", rights, last), rights)
+    rank = where(less, lefts, graph.add("Add", behind, graph.constant(1, "int64")))
+    near = graph.add("Add", first, rank)
+    far = graph.add("Add", near, size)
+    slot = where(more, near, where(less, far, graph.add("Add", graph.add("Add", place, size), size)))
+    table = graph.add("ScatterElements", graph.add("Concat", place, place, place, axis=0), slot, place, axis=0)
+    left = graph.add("And", less, graph.add("Not", graph.add("Less", behind, lefts)))
+    right = graph.add("And", more, graph.add("Greater", lefts, behind))
+    partner = graph.add("GatherElements", table, where(less, near, far))
+    source = where(graph.add("Or", left, right), partner, place)
+    more = graph.add("Less", pivots, graph.add("GatherElements", values, source))
+    rights = counted(more)
+    final = graph.add("And", more, graph.add("Equal", rights, graph.add("GatherElements", rights, last)))
+    slot = where(final, first, graph.add("Add", place, size))
+    pivot = graph.add("ScatterElements", graph.add("Concat", place, place, axis=0), slot, place, axis=0)
+    pivot = graph.add("GatherElements", pivot, first)
+    swapped = where(graph.add("Equal", place, pivot), first, place)
+    swapped = where(graph.add("Equal", place, first), pivot, swapped)
+    return graph.add("GatherElements", source, swapped), pivot

@@ -1,0 +1,53 @@
+"""What a net's PyTorch module calls the submodules of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from functools import cache
+from keyword import iskeyword
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..base import LayerType
+
+RESERVED = frozenset((  # attributes of NetModule (targets/torch/module.py) beside those of torch.nn.Module
+    "_blobs_of", "_own_forward", "_run", "_states_loss", "_steps", "_tensors", "add_layer", "blobs", "caffe_grads",
+    "caffe_params", "input_names", "loss", "module_names", "output_names",
+))  # fmt: skip
+_UNFIT = frozenset(".\"',;[]()\\")  # see `_as_attribute`
+
+
+def module_names(ops: Iterable[LayerType]) -> list[str]:
+    """A name for each layer's submodule, as `module_name` gives them one after the other."""
+    names: dict[str, None] = {}
+    for op in ops:
+        names[module_name(op, names)] = None
+    return list(names)
+
+
+def module_name(op: LayerType, taken: Container[str]) -> str:
+    """The layer's own name, or its type where it has none, with underscores for what PyTorch cannot carry.
+
+    Names that are taken, those of PyTorch's own attributes, and Python's keywords get an underscore at the end.
+    """
+    name = _as_attribute(op.layer.name or op.layer.type)
+    while name in taken or name in RESERVED or name in _attributes() or iskeyword(name):
+        name += "_"
+    return name
+
+
+@cache
+def _attributes() -> frozenset[str]:
+    from torch import nn
+
+    return frozenset(dir(nn.Module()))
+
+
+def _as_attribute(name: str) -> str:
+    """A layer's name without what PyTorch cannot carry in a submodule's.
+
+    torch.fx puts these names between double quotes into the Python code of an exported program, without escapes: a name of a
+    file could end the string and go on as code (torch/fx/graph.py, _format_target). torch.export cuts up its own notes of them
+    at commas, semicolons and brackets when it loads a program (torch/_export/serde/serialize.py, metadata_split).
+    """
+    return "".join(character if character.isprintable() and character not in _UNFIT else "_" for character in name)

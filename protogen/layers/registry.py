@@ -1,0 +1,154 @@
+"""The table of layer types: which class computes a type, built-in ones, Python layers and users' alike.
+
+A net uses a handful of types, and importing only their files halves the start of the command line. Which file has which type is
+noted in index.json; `python -m protogen.layers.registry` writes it. It only saves time: a type that it lacks is looked for in
+every file.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import pkgutil
+import warnings
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeVar
+
+from ..errors import ProtogenError, ProtogenWarning, did_you_mean
+from ..prototxt.layer import Layer
+from ..schema import declare
+from .base import LayerType
+
+INDEX = Path(__file__).with_name("index.json")
+_PACKAGE = "protogen.layers"
+_BUILT_IN: dict[str, type[LayerType]] = {}
+_ADDED: dict[str, type[LayerType]] = {}  # by users; they go before the built-in ones
+_C = TypeVar("_C", bound=type[LayerType])
+
+
+def register(*types: str, override: bool = False) -> Callable[[_C], _C]:
+    """Class decorator: make a `LayerType` the one that computes these Caffe types.
+
+    With `param_name` and `param_fields`, LayerParameter gets a field for the type's own parameters.
+
+    Args:
+        types: Caffe's names.
+        override: whether to replace a type that protogen has without a warning.
+
+    Raises:
+        ProtogenError: two built-in classes claim one type.
+
+    >>> @register("Twice")
+    ... class Twice(LayerType):
+    ...     def setup(self):
+    ...         self.tops = list(self.bottoms)
+    ...     def forward(self, x, *, blobs, training):
+    ...         return 2 * x
+    >>> layer_type("Twice") is Twice
+    True
+    >>> unregister("Twice")
+    """
+
+    def add(cls: _C) -> _C:
+        if cls.param_name is not None and cls.param_fields is not None:
+            declare(cls.param_name, cls.param_fields)
+        for name in types:
+            _add(name, cls, override)
+        return cls
+
+    return add
+
+
+def _add(name: str, cls: type[LayerType], override: bool) -> None:
+    if _is_built_in(cls):
+        before = _BUILT_IN.get(name)
+        if before is not None and before.__qualname__ != cls.__qualname__:
+            raise ProtogenError(f"layer type {name!r} is registered twice: by {before.__name__} and by {cls.__name__}")
+        _BUILT_IN[name] = cls
+        return
+    if not override and name in _index():
+        warnings.warn(
+            f"layer type {name!r} is protogen's own, which {cls.__name__} now replaces; override=True says that this is meant",
+            ProtogenWarning,
+            stacklevel=4,
+        )
+    _ADDED[name] = cls
+
+
+def unregister(*types: str) -> None:
+    """Take types that were registered out of the table again; protogen's own stay."""
+    for name in types:
+        _ADDED.pop(name, None)
+
+
+def _is_built_in(cls: type[LayerType]) -> bool:
+    return cls.__module__.startswith(_PACKAGE + ".")
+
+
+def layer_type(name: str) -> type[LayerType] | None:
+    """The class that computes a Caffe layer type, None if there is none."""
+    if name not in _ADDED and name not in _BUILT_IN:
+        family = _index().get(name)
+        if family is not None:
+            importlib.import_module(f"{_PACKAGE}.{family}")
+        if name not in _BUILT_IN:
+            load_families()
+    return _ADDED.get(name) or _BUILT_IN.get(name)
+
+
+def class_for(layer: Layer) -> type[LayerType] | None:
+    """The class that computes a layer: that of its full type, or what that one selects for the layer (`LayerType.select`)."""
+    cls = layer_type(layer.full_type)
+    if cls is None and layer.type == "Python":
+        cls = layer_type("Python")  # for those that no class computes
+    return None if cls is None else cls.select(layer)
+
+
+def layer_types() -> dict[str, type[LayerType]]:
+    """All registered types by name, in alphabetical order."""
+    load_families()
+    return dict(sorted({**_BUILT_IN, **_ADDED}.items(), key=lambda item: item[0].lower()))
+
+
+def unknown_type_hint(name: str) -> str:
+    """`"; did you mean 'X'?"` for a type that no class computes."""
+    return "" if " (" in name else did_you_mean(name, layer_types())
+
+
+@lru_cache(maxsize=1)
+def _index() -> dict[str, str]:
+    """The module below this package that has each built-in type."""
+    index: dict[str, str] = json.loads(INDEX.read_bytes()) if INDEX.exists() else {}
+    return index
+
+
+def _modules(package: str = _PACKAGE) -> Iterator[str]:
+    """Modules of the package and of those in it."""
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__, package + "."):
+        if module.ispkg:
+            yield from _modules(module.name)
+        else:
+            yield module.name
+
+
+@lru_cache(maxsize=1)
+def load_families() -> None:
+    """Import every file of this package."""
+    for module in _modules():
+        if ".forms." not in module:
+            importlib.import_module(module)
+
+
+def built_in_modules() -> dict[str, str]:
+    """What index.json should hold: the module of each built-in type."""
+    load_families()
+    return {name: cls.__module__.removeprefix(_PACKAGE + ".") for name, cls in sorted(_BUILT_IN.items())}
+
+
+if __name__ == "__main__":
+    # Under its own name: as __main__ this file would hold a table of its own, which no family fills.
+    from protogen.layers.registry import INDEX, built_in_modules
+
+    INDEX.write_text(json.dumps(built_in_modules(), indent=0) + "\n", encoding="utf-8")

@@ -1,0 +1,172 @@
+"""ONNX models whose weights are arrays: checked and written without copying these, put into a ModelProto on demand.
+
+A ModelProto holds a copy of every weight, and serializing it makes another. The file's layout is simple enough to write
+weights straight from the arrays (field numbers: onnx/onnx.proto), which may be views of a mapped .caffemodel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from ...errors import ConversionError
+from ...files import replacing
+from ...weights.pages import chunks
+from ...weights.wire import encode_header
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+MAX_PROTO_BYTES = (2 << 30) - (64 << 20)  # protobuf's limit, less room for the graph itself
+_EXTERNAL_FROM = 1024  # bytes; smaller tensors (shapes, axes) stay in the model, where shape inference finds them
+_ALIGNMENT = 4096  # lets runtimes map the weights
+_MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7, 5, 9
+
+
+class OnnxModel:
+    """A model without its initializers, and these as arrays by name."""
+
+    def __init__(self, skeleton: onnx.ModelProto, arrays: Mapping[str, np.ndarray]) -> None:
+        self.skeleton = skeleton
+        self.arrays = {name: array.astype(array.dtype.newbyteorder("<"), copy=False) for name, array in arrays.items()}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all weights."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    def proto(self) -> onnx.ModelProto:
+        """The model as a ModelProto that holds the weights."""
+        model = self._copy()
+        for name, array in self.arrays.items():
+            model.graph.initializer.append(_described(name, array))
+            model.graph.initializer[-1].raw_data = array.tobytes()
+        return model
+
+    def check(self) -> None:
+        """Let ONNX's own checker read the model, with strict shape inference over the shapes stated.
+
+        Big weights take part as inputs of their shape: the checker works on a serialized copy, and no shape depends on them.
+
+        Raises:
+            ConversionError: it finds fault.
+        """
+        import onnx
+
+        model = self._copy()
+        for name, array in self.arrays.items():
+            tensor = _described(name, array)
+            if array.nbytes < _EXTERNAL_FROM:
+                tensor.raw_data = array.tobytes()
+                model.graph.initializer.append(tensor)
+            else:
+                model.graph.input.append(onnx.helper.make_tensor_value_info(name, tensor.data_type, array.shape))
+        try:
+            onnx.checker.check_model(model, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            what = " ".join(str(error).split())
+            raise ConversionError(f"the ONNX model made is not valid (please report this): {what}") from error
+
+    def save(self, path: str | Path, external_data: bool = False) -> onnx.ModelProto:
+        """Write the model in one step, weights as they lie in the arrays.
+
+        Args:
+            path: the file.
+            external_data: put weights into `<path>.data` beside it; beyond protobuf's 2 GB they always go there.
+
+        Returns:
+            The model with small initializers, and big ones as external data: references to their place in the file written.
+        """
+        if external_data or self.nbytes > MAX_PROTO_BYTES:
+            return self._save_apart(Path(path))
+        with replacing(path) as temporary, open(temporary, "wb") as file:
+            return self._write(file, Path(path).name)
+
+    def _save_apart(self, path: Path) -> onnx.ModelProto:
+        data = path.with_name(path.name + ".data")
+        with replacing(path) as temporary, replacing(data) as data_temporary:
+            model = self._copy()
+            with open(data_temporary, "wb") as file:
+                for name, array in self.arrays.items():
+                    tensor = _described(name, array)
+                    if array.nbytes < _EXTERNAL_FROM:
+                        tensor.raw_data = array.tobytes()
+                    else:
+                        file.write(bytes(-file.tell() % _ALIGNMENT))
+                        _refer(tensor, data.name, file.tell(), array.nbytes)
+                        _write_values(file, array)
+                    model.graph.initializer.append(tensor)
+            with open(temporary, "wb") as file:
+                file.write(model.SerializeToString())
+        return model
+
+    def _write(self, file: BinaryIO, name: str) -> onnx.ModelProto:
+        """The whole model as protobuf: what comes before the graph, the graph, its initializers last."""
+        outside = self._copy()
+        outside.ClearField("graph")
+        graph = self.skeleton.graph.SerializeToString()
+        tensors = []
+        for key, array in self.arrays.items():
+            inner = _described(key, array).SerializeToString() + encode_header(_TENSOR_RAW_DATA, array.nbytes)
+            tensors.append((encode_header(_GRAPH_INITIALIZER, len(inner) + array.nbytes) + inner, key, array))
+        size = len(graph) + sum(len(head) + array.nbytes for head, _, array in tensors)
+        file.write(outside.SerializeToString() + encode_header(_MODEL_GRAPH, size) + graph)
+        model = self._copy()
+        for head, key, array in tensors:
+            file.write(head)
+            tensor = _described(key, array)
+            if array.nbytes < _EXTERNAL_FROM:
+                tensor.raw_data = array.tobytes()
+            else:
+                _refer(tensor, name, file.tell(), array.nbytes)
+            model.graph.initializer.append(tensor)
+            _write_values(file, array)
+        return model
+
+    def _copy(self) -> onnx.ModelProto:
+        copy = type(self.skeleton)()
+        copy.CopyFrom(self.skeleton)
+        return copy
+
+
+def half_of(array: np.ndarray) -> np.ndarray | None:
+    """Weights as float16, for half the space; None for what should stay as it is.
+
+    That is what is small, vectors (biases, statistics), and what float16 cannot hold: a value beyond 65504, or no value large
+    enough to have all of float16's 11 bits.
+    """
+    import numpy as np
+
+    if array.dtype != np.float32 or array.size == max(array.shape, default=1) or array.nbytes < _EXTERNAL_FROM:
+        return None
+    half = np.empty(array.shape, np.float16)
+    limits = np.finfo(np.float16)
+    at, flat, largest = 0, half.reshape(-1), 0.0
+    for piece in chunks(array):
+        peak = float(np.abs(piece).max())
+        if not peak <= float(limits.max):
+            return None
+        largest = max(largest, peak)
+        flat[at : at + piece.size] = piece
+        at += piece.size
+    return half if largest >= float(limits.smallest_normal) else None
+
+
+def _described(name: str, array: np.ndarray) -> onnx.TensorProto:
+    """A tensor without its values."""
+    import onnx
+
+    return onnx.TensorProto(name=name, data_type=onnx.helper.np_dtype_to_tensor_dtype(array.dtype), dims=array.shape)
+
+
+def _refer(tensor: onnx.TensorProto, location: str, offset: int, length: int) -> None:
+    tensor.data_location = tensor.EXTERNAL
+    for key, value in (("location", location), ("offset", offset), ("length", length)):
+        tensor.external_data.add(key=key, value=str(value))
+
+
+def _write_values(file: BinaryIO, array: np.ndarray) -> None:
+    for piece in chunks(array):
+        file.write(piece.data)

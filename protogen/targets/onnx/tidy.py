@@ -1,0 +1,65 @@
+"""What is left to clean when all layers have been emitted: values that are reshaped twice in a row."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx
+
+    from ...layers.forms.onnx_graph import OnnxGraph
+
+
+def merge_reshapes(graph: OnnxGraph, outputs: Collection[str]) -> set[str]:
+    """Let a Flatten or Reshape read what is before the one before it, if nobody else reads that one's value.
+
+    Flatten, then the Reshape of DetectionOutput, become that Reshape. Both targets must be known and one -1 do for both.
+
+    Args:
+        graph: the graph, whose nodes change.
+        outputs: values that must stay.
+
+    Returns:
+        Names of the values that are gone.
+    """
+    readers = Counter(name for node in graph.nodes for name in node.input)
+    makers: dict[str, onnx.NodeProto] = {}
+    gone: set[str] = set()
+    for node in graph.nodes:
+        between = node.input[0] if node.input else ""
+        if between in makers and readers[between] == 1 and between not in outputs and _merge(graph, makers[between], node):
+            gone.add(between)
+        makers.update(dict.fromkeys(node.output, node))
+    graph.nodes[:] = [node for node in graph.nodes if node.output[0] not in gone]
+    return gone
+
+
+def _merge(graph: OnnxGraph, first: onnx.NodeProto, second: onnx.NodeProto) -> bool:
+    """Let the second node do what both do; whether it can."""
+    from onnx import helper
+
+    before, target = _target(graph, first), _target(graph, second)
+    if before is None or target is None:
+        return False
+    if second.op_type == "Flatten" and min(before[1:], default=0) > 0:
+        target = [0, math.prod(before[1:])]
+    merged = [before[axis] if size == 0 else size for axis, size in enumerate(target)]
+    if merged.count(-1) > 1:
+        return False
+    second.input[0] = first.input[0]
+    if merged != target:
+        graph.layer = second.name
+        second.CopyFrom(helper.make_node("Reshape", [first.input[0], graph.ints(*merged)], second.output, second.name))
+    return True
+
+
+def _target(graph: OnnxGraph, node: onnx.NodeProto) -> list[int] | None:
+    """The shape that a node gives its input as Reshape has it (0 copies an axis, -1 is inferred), None if it is not known."""
+    if node.op_type == "Flatten" and [attribute.i for attribute in node.attribute] == [1]:
+        return [0, -1]
+    if node.op_type == "Reshape" and node.input[1] in graph.initializers:
+        return [int(size) for size in graph.initializers[node.input[1]]]
+    return None

@@ -1,0 +1,386 @@
+"""The ONNX model of a net: valid in every opset, standard ops only, names kept, nothing left over, weights stored once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+import protogen
+from protogen import ConversionError, NetBuilder, blocks
+from protogen.layers.forms.onnx_graph import OnnxGraph
+from protogen.targets.onnx.emit import to_onnx
+from tests.layers.forms import by_onnx
+
+OPSETS = range(11, 22)
+
+
+def small_net(batch: int = 2) -> protogen.Net:
+    """One of everything that matters here: BatchNorm, a branch, in-place layers, Dropout, Flatten, two outputs."""
+    b = NetBuilder("small net")
+    x = b.input("data", (batch, 3, 12, 12))
+    x = b.conv_block(x, 6, 3, name="one")
+    x = blocks.basic_block(b, x, 6, name="two")
+    b.sigmoid(b.conv(x, 4, 1, name="map"))
+    b.lrn(b.pool(x, "MAX", 3, stride=2, name="pool"), name="norm")
+    b.softmax(b.fc(b.dropout(b.relu(b.fc(b.flatten(b.last), 8, name="fc1"))), 5, name="fc2"))
+    return b.build().fill(1)
+
+
+def value(net: protogen.Net, batch: int = 2) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((batch, *net.shapes[net.inputs[0]][1:])).astype(np.float32)
+
+
+def expected(net: protogen.Net, x: np.ndarray) -> list[np.ndarray]:
+    with torch.no_grad():
+        made = net.to_torch()(torch.tensor(x))
+    return [tensor.numpy() for tensor in (made if isinstance(made, tuple) else (made,))]
+
+
+def assert_gives(net: protogen.Net, x: np.ndarray, **options: object) -> None:
+    for actual, wanted in zip(by_onnx(net, {net.inputs[0]: x}, **options), expected(net, x)):
+        np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-5)
+
+
+def ops(model: onnx.ModelProto) -> list[str]:
+    return [node.op_type for node in model.graph.node]
+
+
+def shape_of(info: onnx.ValueInfoProto) -> list[int | str]:
+    return [dim.dim_param or dim.dim_value for dim in info.type.tensor_type.shape.dim]
+
+
+@pytest.mark.parametrize("fold", [True, False], ids=["folded", "as it is"])
+@pytest.mark.parametrize("opset", OPSETS)
+def test_every_opset(opset: int, fold: bool) -> None:
+    net = small_net()
+    model = net.to_onnx(opset=opset, fold=fold)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", opset)]
+    assert {node.domain for node in model.graph.node} == {""}
+    assert_gives(net, value(net), opset=opset, fold=fold)
+
+
+@pytest.mark.parametrize("opset", [10, 22, 0, -1])
+def test_opsets_out_of_range(opset: int, tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match=f"opset {opset} is not supported; choose one of 11 to 21"):
+        small_net().to_onnx(tmp_path / "net.onnx", opset=opset)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_are_kept() -> None:
+    net = small_net()
+    model = net.to_onnx(fold=False)
+    assert [info.name for info in model.graph.input] == net.inputs
+    assert [info.name for info in model.graph.output] == net.outputs
+    made = {name for node in model.graph.node for name in node.output}
+    assert set(net.shapes) - set(net.inputs) <= made
+    names = [node.name for node in model.graph.node]
+    assert len(set(names)) == len(names)
+    assert {"one", "two/conv1", "map", "pool", "norm", "fc2"} <= set(names)
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    assert {"one.weight", "fc1.weight", "fc1.bias"} <= initializers
+    assert model.graph.name == "small net"
+    assert model.producer_name == "protogen"
+
+
+def test_stated_shapes_are_the_nets() -> None:
+    net = small_net()
+    model = net.to_onnx(fold=False)
+    stated = {info.name: shape_of(info) for info in (*model.graph.input, *model.graph.output, *model.graph.value_info)}
+    assert {blob: stated[blob] for blob in net.shapes} == {blob: list(shape) for blob, shape in net.shapes.items()}
+
+
+def test_folded_leaves_nothing_over() -> None:
+    model = small_net().to_onnx()
+    assert not {"Dropout", "Identity", "BatchNormalization", "Mul", "Sub", "Div"} & set(ops(model))
+    assert ops(model).count("Conv") == 4
+    assert ops(model).count("Relu") == 4
+
+
+def test_dropout_leaves_nothing_even_unfolded() -> None:
+    assert not {"Dropout", "Identity"} & set(ops(small_net().to_onnx(fold=False)))
+
+
+def test_weights_are_stored_once() -> None:
+    net = small_net()
+    model = net.to_onnx()
+    stored = sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
+    learnable = sum(
+        int(np.prod(shape))
+        for layer, shapes in net.param_shapes.items()
+        for shape in shapes
+        if "/bn" not in layer and "/scale" not in layer
+    )
+    biases = 6 * 3
+    assert learnable + biases <= stored <= learnable + biases + 64
+    used = {name for node in model.graph.node for name in node.input}
+    assert {tensor.name for tensor in model.graph.initializer} <= used
+
+
+def test_shared_weights_are_one_initializer() -> None:
+    b = NetBuilder()
+    x = b.input("data", (1, 4, 5, 5))
+    for name in ("first", "second"):
+        x = b.conv(x, 4, 1, bias_term=False, name=name, param=[{"name": "shared"}])
+    net = b.build().fill()
+    model = net.to_onnx()
+    assert len(model.graph.initializer) == 1
+    assert_gives(net, value(net, 1))
+
+
+def test_constants_are_shared_between_layers() -> None:
+    model = protogen.models.peleenet(size=32, classes=4).to_onnx()
+    assert len([tensor for tensor in model.graph.initializer if not tensor.name.endswith((".weight", ".bias"))]) <= 3
+
+
+@pytest.mark.parametrize("fold", [True, False], ids=["folded", "as it is"])
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_dynamic_batch(batch: int, fold: bool) -> None:
+    net = small_net(2)
+    model = net.to_onnx(dynamic_batch=True, fold=fold)
+    assert shape_of(model.graph.input[0]) == ["N", 3, 12, 12]
+    assert [shape_of(info)[0] for info in model.graph.output] == ["N", "N"]
+    onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    assert_gives(net, value(net, batch), dynamic_batch=True, fold=fold)
+
+
+def test_a_fixed_batch_is_stated() -> None:
+    model = small_net(3).to_onnx()
+    assert [shape_of(info)[0] for info in (*model.graph.input, *model.graph.output)] == [3, 3, 3]
+
+
+def test_a_net_whose_batch_cannot_be_open_says_why() -> None:
+    b = NetBuilder()
+    b.layer("Reshape", b.input("data", (2, 4)), name="merge", shape={"dim": [8]})
+    with pytest.raises(ConversionError, match=r"batch cannot be left open .*layer 'merge'"):
+        b.build().to_onnx(dynamic_batch=True)
+
+
+def test_in_place_layers_on_a_blob_with_other_readers() -> None:
+    """Whoever reads `conv` before the ReLU sees it before, whoever reads it behind sees it after."""
+    net = protogen.loads("""
+        layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 2 dim: 4 dim: 4 } } }
+        layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+                convolution_param { num_output: 2 kernel_size: 1 weight_filler { type: "xavier" } } }
+        layer { name: "early" type: "AbsVal" bottom: "conv" top: "early" }
+        layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
+        layer { name: "late" type: "Power" bottom: "conv" top: "late" power_param { scale: 2 } }""")
+    net.fill()
+    assert net.outputs == ["early", "late"]
+    assert_gives(net, value(net, 1))
+    early, late = by_onnx(net, {"data": value(net, 1)})
+    np.testing.assert_allclose(np.where(late > 0, early * 2, 0), late, rtol=1e-6)
+
+
+def test_an_in_place_layer_on_an_input() -> None:
+    b = NetBuilder()
+    b.relu(b.input("data", (1, 2, 4, 4)))
+    b.conv("data", 3, 1, name="conv")
+    net = b.build().fill()
+    model = net.to_onnx()
+    assert [info.name for info in model.graph.input] == ["data"]
+    assert_gives(net, value(net, 1))
+
+
+def test_outputs_that_stand_for_another_value() -> None:
+    """Dropout and Split make outputs that equal other blobs; each is there under its own name."""
+    b = NetBuilder()
+    x = b.conv(b.input("data", (1, 2, 4, 4)), 3, 1, name="conv")
+    b.dropout(x, in_place=False, name="dropped")
+    b.layer("Split", x, name="split", top=["left", "right"])
+    b.relu("left", in_place=False, name="end")
+    net = b.build().fill()
+    for fold in (True, False):
+        model = net.to_onnx(fold=fold)
+        assert [info.name for info in model.graph.output] == net.outputs == ["dropped", "right", "end"]
+        assert_gives(net, value(net, 1), fold=fold)
+
+
+def test_an_output_that_equals_the_input() -> None:
+    b = NetBuilder()
+    b.dropout(b.input("data", (1, 4)), in_place=False, name="same")
+    b.fc("data", 3, name="fc")
+    net = b.build().fill()
+    assert_gives(net, value(net, 1))
+
+
+def test_all_blobs() -> None:
+    net = small_net()
+    model = to_onnx(net, fold=False, all_blobs=True)
+    assert [info.name for info in model.graph.output] == [blob for blob in net.shapes if blob not in net.inputs]
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    made = dict(zip([node.name for node in session.get_outputs()], session.run(None, {"data": value(net)})))
+    with torch.no_grad():
+        for name, tensor in net.to_torch().blobs(torch.tensor(value(net))).items():
+            if name not in net.inputs:
+                np.testing.assert_allclose(made[name], tensor.numpy(), rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+ODD = ["a.b", "x y", "é", "a\"'b", "a\nb", "{{ x }}", "node", "one.weight", "fc/constant", "0"]
+
+
+def test_any_name() -> None:
+    b = NetBuilder('quo"ted')
+    b.input("data", (1, 2, 4, 4))
+    for name in ODD:
+        b.relu(b.conv(b.last, 2, 1, name=name), in_place=True)
+    net = b.build().fill()
+    model = net.to_onnx(fold=False)
+    assert [info.name for info in model.graph.output] == [ODD[-1]]
+    assert set(ODD) <= {name for node in model.graph.node for name in node.output}
+    assert_gives(net, value(net, 1), fold=False)
+
+
+def test_the_file_is_the_model(tmp_path: Path) -> None:
+    net, path = small_net(), tmp_path / "net.onnx"
+    model = net.to_onnx(path)
+    assert onnx.load(path) == model
+    assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]
+    onnx.checker.check_model(str(path), full_check=True)
+
+
+def test_the_same_net_gives_the_same_bytes(tmp_path: Path) -> None:
+    first, second = (small_net().to_onnx(tmp_path / name) for name in ("one.onnx", "two.onnx"))
+    assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
+    assert first == second
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(protogen.ProtogenError, match="cannot write"):
+        small_net().to_onnx(tmp_path / "missing" / "net.onnx")
+
+
+def test_seed() -> None:
+    net = protogen.models.peleenet(size=32, classes=4)
+    weight = {seed: onnx.numpy_helper.to_array(net.to_onnx(fold=False, seed=seed).graph.initializer[0]) for seed in (1, 2)}
+    assert not np.array_equal(weight[1], weight[2])
+    with torch.no_grad():
+        np.testing.assert_array_equal(weight[1], net.to_torch(seed=1).caffe_params("stem1")[0].numpy())
+
+
+def test_an_input_overwritten_in_place_is_an_output_of_another_name() -> None:
+    net = protogen.loads(
+        'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }'
+        'layer { name: "relu" type: "ReLU" bottom: "x" top: "x" }'
+    )
+    model = net.to_onnx()
+    assert [value.name for value in model.graph.input] == ["x"]
+    assert [value.name for value in model.graph.output] == ["x_out"]
+
+
+# ---- what is computed while converting
+
+
+def graph_of(opset: int = 17) -> OnnxGraph:
+    graph = OnnxGraph(opset)
+    graph.layer = "layer"
+    return graph
+
+
+def as_run(graph: OnnxGraph, names: list[str], arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Values that ONNX Runtime computes with the graph's nodes, nothing optimized; `arrays` are the inputs."""
+    values = [[onnx.helper.make_tensor_value_info(name, 1, None) for name in some] for some in (arrays, names)]
+    weights = [onnx.numpy_helper.from_array(array, name) for name, array in graph.initializers.items()]
+    made = onnx.helper.make_graph(graph.nodes, "test", *values, initializer=weights)
+    model = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", graph.opset)], ir_version=6)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model.SerializeToString(), options).run(names, arrays)
+
+
+def several(graph: OnnxGraph, x: str, y: str) -> list[str]:
+    """One of every op that is computed with constants at once."""
+    ops = [graph.add(op, x, other) for op in ("Add", "Sub", "Mul", "Div") for other in (y, graph.scalar(0.1))]
+    cut = graph.slice(x, [1, -1], [2**62, -(2**62)], [0, 2], [2, -1])
+    return [
+        *ops, graph.add("Div", y, graph.scalar(0.0)), graph.add("Concat", x, x, axis=2), graph.transpose(x, [2, 0, 1]),
+        *graph.split(x, [1, 3], 2), graph.split(x, [5], 0)[0], cut, graph.slice(x, [-4], [3], [0]),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("opset", [11, 13, 21])
+def test_constants_are_computed_to_the_bits_that_the_model_would_make(opset: int) -> None:
+    rng = np.random.default_rng(0)
+    x, y = (rng.standard_normal(shape).astype(np.float32) * scale for shape, scale in (((5, 3, 4), 1e20), ((3, 1), 1e-25)))
+    at_once, later = graph_of(opset), graph_of(opset)
+    made = several(at_once, at_once.constant(x), at_once.constant(y))
+    assert at_once.nodes == []
+    for name, expected in zip(made, as_run(later, several(later, "x", "y"), {"x": x, "y": y})):
+        array = at_once.initializers[name]
+        assert array.dtype == expected.dtype
+        assert array.flags.c_contiguous
+        np.testing.assert_array_equal(array, expected)
+
+
+def test_what_is_not_computed_at_once() -> None:
+    graph = graph_of()
+    constant, weight = graph.constant([1.0, 2.0]), graph.initializer("other.weight", np.ones((2, 2), np.float32))
+    numbers = graph.constant([-7], "int64")
+    graph.transpose(weight, [1, 0])  # weights keep their name
+    graph.add("Mul", weight, constant)
+    graph.transpose(graph.reshape(weight, [4, 1]), [1, 0])
+    graph.add("Exp", constant)  # its last bits differ
+    graph.add("Div", numbers, graph.constant([2], "int64"))  # rounded to zero in ONNX
+    graph.add("Add", constant, "x")
+    assert [node.op_type for node in graph.nodes] == ["Transpose", "Mul", "Transpose", "Exp", "Div", "Add"]
+
+
+def reshaping(*layers: str) -> protogen.Net:
+    """A chain of layers, the first on "data" (2, 6, 4, 5); "flat" is Flatten, numbers are a Reshape's `shape`."""
+    b = NetBuilder()
+    x = b.input("data", (2, 6, 4, 5))
+    for i, layer in enumerate(layers):
+        if layer == "fc":
+            x = b.fc(x, 3, name=f"x{i}")
+        elif layer == "flat":
+            x = b.layer("Flatten", x, name=f"x{i}")
+        else:
+            x = b.layer("Reshape", x, name=f"x{i}", shape={"dim": [int(number) for number in layer.split()]})
+    return b.build().fill(1)
+
+
+@pytest.mark.parametrize(
+    ("layers", "left"),
+    [
+        (["flat", "0 -1 3"], [[0, -1, 3]]),
+        (["0 0 20", "flat", "0 -1 5"], [[0, -1, 5]]),
+        (["0 0 20", "0 0 -1 2"], [[0, 0, -1, 2]]),  # both copy the channels
+        (["0 8 15", "0 0 5 -1"], [[0, 8, 5, -1]]),  # the second copies what the first makes
+        (["4 -1 3", "0 0 3"], [[4, -1, 3]]),
+        (["0 -1 5", "-1 0 10"], [[0, -1, 5], [-1, 0, 10]]),  # two to be inferred
+        (["-1 12 5", "flat"], [[-1, 60]]),
+        (["-1 240 1 1", "fc"], [[-1, 240]]),
+        (["2 12 10", "flat"], [[2, 120]]),
+        (["2 -1 10", "flat"], [[2, -1]]),
+        (["0 12 10", "flat"], ["Flatten"]),
+        (["flat", "0 -1 2", "0 30 4", "fc"], ["Flatten"]),
+        (["-1", "2 120"], [[2, 120]]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("opset", [11, 17])
+def test_reshaped_twice(layers: list[str], left: list[object], opset: int) -> None:
+    net = reshaping(*layers)
+    model = net.to_onnx(opset=opset)
+    shapes = {tensor.name: onnx.numpy_helper.to_array(tensor).tolist() for tensor in model.graph.initializer}
+    made = [shapes[node.input[1]] if node.op_type == "Reshape" else node.op_type for node in model.graph.node]
+    assert [step for step in made if step != "Gemm"] == left
+    assert {info.name for info in model.graph.value_info} <= {name for node in model.graph.node for name in node.output}
+    assert_gives(net, value(net), opset=opset)
+
+
+def test_reshaped_twice_but_read_in_between() -> None:
+    b = NetBuilder()
+    flat = b.layer("Flatten", b.input("data", (2, 3, 4)), name="flat")
+    b.layer("Reshape", flat, name="again", shape={"dim": [0, 4, 3]})
+    b.relu(flat, in_place=False, name="reader")
+    net = b.build()
+    assert ops(net.to_onnx()) == ["Flatten", "Reshape", "Relu"]
+    chain = reshaping("flat", "0 -1 3")
+    assert ops(to_onnx(chain, all_blobs=True)) == ["Flatten", "Reshape"]
