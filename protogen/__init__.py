@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from . import blocks, models
+    from . import blocks, models, training
     from .builder import NetBuilder, block
     from .convert.onnx_options import Preprocess
     from .errors import ConversionError, LayerError, NetError, ParseError, ProtogenError, ProtogenWarning, WeightsError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "blocks": "blocks",
     "models": "models",
+    "training": "training",
     **dict.fromkeys(("NetBuilder", "block"), "builder"),
     "Preprocess": "convert.onnx_options",
     **dict.fromkeys(
@@ -56,6 +57,7 @@ __all__ = [
     "loads",
     "models",
     "register",
+    "training",
     "verify",
 ]
 
