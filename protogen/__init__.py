@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from . import blocks, models
+    from . import blocks, models, training
     from .builder import NetBuilder, block
     from .errors import (
         ConversionError,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "blocks": "blocks",
     "models": "models",
+    "training": "training",
     **dict.fromkeys(("NetBuilder", "block"), "builder"),
     "Preprocess": "targets.onnx.options",
     **dict.fromkeys(
@@ -66,6 +67,7 @@ __all__ = [
     "loads",
     "models",
     "register",
+    "training",
     "verify",
 ]
 

@@ -20,8 +20,9 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 # Command -> file of this folder that defines a function of that name.
 COMMANDS = {
+    "build": "build",
     "peleenet": "build",
-    "models": "build",
+    "models": "models",
     "summary": "summary",
     "convert": "convert",
     "verify": "verify",

@@ -1,71 +1,86 @@
-"""`protogen peleenet` and `protogen models`: architectures of our own to prototxt."""
+"""`protogen build NAME`: published architectures to prototxt, and `protogen peleenet`, which is short for one of them."""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import OUTPUT, Numbers, Size, wrong_use
-from .output import say, write_text
+from ..errors import NetError
+from .options import wrong_use
+from .output import write_text
+
+if TYPE_CHECKING:
+    from ..models.registry import Model
 
 
-@click.command()
-@click.option("--size", type=Size(), default="224", show_default=True, help="Image size in pixels, or HxW.")
-@click.option("--batch", default=1, show_default=True, help="Images per pass.")
-@click.option("--classes", default=1000, show_default=True, help="Outputs of the classifier.")
-@click.option("--growth-rate", default=32, show_default=True, help="Channels each dense layer adds.")
-@click.option("--blocks", type=Numbers(), default="3,4,8,6", show_default=True, help="Dense layers in each stage.")
-@click.option(
-    "--bottleneck", type=Numbers(), default="1,2,4,4", show_default=True, help="Width of the 1x1 convolutions of each stage.",
-)  # fmt: skip
-@click.option("--stem", default=32, show_default=True, help="Channels the stem makes.")
-@click.option(
-    "--transition-pool", type=click.Choice(["max", "ave"], case_sensitive=False),
-    help="Pooling between stages; the preset's by default.",
-)  # fmt: skip
-@click.option("--name", help="Name of the net; the preset's by default.")
-@click.option(
-    "--preset", type=click.Choice(["genpelee", "official"]), default="genpelee", show_default=True,
-    help="genpelee: names a1, b1, ..., MAX transition pooling. official: the authors' file, which their weights fit.",
-)  # fmt: skip
-@click.option(
-    "--phase", type=click.Choice(["test", "train"]), default="test", show_default=True, help="A deploy net, or a train/val net.",
-)  # fmt: skip
-@click.option("--solver", metavar="FILE", help="With --phase train, also write a solver for the net.")
-@click.option("--templates", metavar="DIR", help="Folder of prototxt templates that go before the built-in ones.")
-@OUTPUT
-def peleenet(size: tuple[int, int], output: str, solver: str | None, templates: str | None, **options: Any) -> None:
-    """Write PeleeNet as prototxt.
+class Models(click.Group):
+    """A group with a command for each model, derived from its function when it is asked for."""
 
-    \b
-    protogen peleenet --size 224 -o peleenet.prototxt
-    protogen peleenet --size 304x320 --classes 20 > deploy.prototxt
-    protogen peleenet --phase train -o train_val.prototxt --solver solver.prototxt
-    """
-    from ..errors import NetError
-    from ..models.peleenet import peleenet as build
-    from ..models.peleenet import peleenet_solver
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All models' names."""
+        from ..models.registry import models
 
-    options["stem_channels"] = options.pop("stem")
-    options["phase"] = options["phase"].upper()
-    if solver is not None and (options["phase"] != "TRAIN" or output == "-"):
+        return list(models())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The model's command; for an unknown name, an error that offers the nearest one."""
+        try:
+            return _command(cmd_name, f"protogen build {cmd_name}")
+        except NetError as error:
+            if ctx.resilient_parsing:
+                return None
+            raise click.UsageError(str(error), ctx) from error
+
+
+class Shortcut(click.Command):
+    """A model's command beside `build`; derived only when it runs, so that `protogen --help` imports no model."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Of the model's command, in place of this one."""
+        return _command(str(self.name), f"protogen {self.name}").make_context(info_name, args, parent, **extra)
+
+
+def _command(name: str, called: str) -> click.Command:
+    from ..models.registry import find
+    from .model_options import model_command
+
+    model = find(name)
+    return model_command(model, name, called, partial(_write, model))
+
+
+def _write(model: Model, /, *, output: str, templates: str | None, solver: str | None = None, **options: Any) -> None:
+    if solver is not None and (options.get("phase") != "TRAIN" or output == "-"):
         raise wrong_use("--solver goes with --phase train and a file for the net (-o FILE)")
     try:
-        net = build(size, **options)
+        net = model.build(**options)
     except NetError as error:
         raise wrong_use(str(error)) from error
     write_text(output, net.to_prototxt(templates))
-    if solver is not None:
+    if solver is not None and model.solver is not None:
         from ..prototxt.writer import write
 
-        write_text(solver, write(peleenet_solver(output), templates))
+        write_text(solver, write(model.solver(output), templates))
 
 
-@click.command()
-def models() -> None:
-    """List the architectures protogen can build."""
-    from ..models import models as registered
+@click.group(cls=Models, invoke_without_command=True, options_metavar="", subcommand_metavar="[NAME [OPTIONS]]")
+@click.pass_context
+def build(ctx: click.Context) -> None:
+    """Write a published architecture as prototxt; without NAME, list them.
 
-    for name, model in registered().items():
-        say(f"{name:12} {model.summary}", f"{'':12} {model.paper}")
+    \b
+    protogen build
+    protogen build peleenet --help
+    protogen build peleenet --size 304x320 --classes 20 -o deploy.prototxt
+    protogen build lenet --phase train -o train_val.prototxt --solver solver.prototxt
+    """
+    if ctx.invoked_subcommand is None:
+        from .models import list_models
+
+        list_models()
+
+
+peleenet = Shortcut("peleenet", short_help="Write PeleeNet as prototxt; short for build peleenet.")

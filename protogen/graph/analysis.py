@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import NetError, ProtogenWarning, did_you_mean
 from ..layers.base import LayerType, Shape
 from ..layers.registry import class_for
-from ..plugins import load_entry_points
+from ..plugins import LAYERS, load_entry_points
 from ..prototxt.layer import Layer
 from ..prototxt.message import Message
 from ..prototxt.phase import wanted
@@ -206,7 +206,7 @@ def analyse(
         NetError, LayerError: the layers do not fit together.
     """
     if any(class_for(layer) is None for layer in layers):
-        load_entry_points()
+        load_entry_points(LAYERS)
     later = {top: layer for layer in layers for top in layer.tops}
     analysis = Analysis(phase, input_shapes, inactive, crop, warned)
     for layer in layers:

@@ -14,6 +14,7 @@ from ..builder import NetBuilder
 from ..errors import NetError, did_you_mean
 from ..net import Net
 from ..prototxt.message import Message
+from ..training import PHASES, TRAIN_BATCH, VAL_BATCH, data_layers, is_train, losses, passes, solver, with_train_defaults
 from .registry import model
 
 
@@ -48,19 +49,32 @@ PRESETS = {
         },
     ),
 }
-_WEIGHT, _BIAS, _NO_DECAY = {"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0}, {"lr_mult": 1, "decay_mult": 0}
-# As is usual in Caffe: biases learn twice as fast, and neither biases nor Scale decay.
-TRAIN_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "Convolution": {"param": [_WEIGHT]},
-    "InnerProduct": {"param": [_WEIGHT, _BIAS]},
-    "Scale": {"param": [_NO_DECAY, _NO_DECAY]},
-}
-MEAN = (103.94, 116.78, 123.68)  # of ImageNet in blue, green, red
-SCALE = 0.017
-TRAIN_BATCH, VAL_BATCH = 64, 32
+POOLS = ("MAX", "AVE")
 
 
-@model(paper="Wang, Li, Ling: Pelee, NeurIPS 2018")
+def peleenet_solver(net: str, *, snapshot_prefix: str = "peleenet", epochs: int = 120, images: int = 1281167) -> Message:
+    """A SolverParameter to train a net of `peleenet(phase="TRAIN")`: SGD with momentum and a learning rate that falls linearly.
+
+    Args:
+        net: path of the train/val prototxt.
+        snapshot_prefix: path snapshots begin with.
+        epochs: passes over the training images.
+        images: number of training images (ImageNet's by default).
+    """
+    per_epoch = passes(images, TRAIN_BATCH)
+    return solver(
+        net, base_lr=0.045, lr_policy="poly", power=1.0, max_iter=per_epoch * epochs, test_iter=passes(50000, VAL_BATCH),
+        test_interval=per_epoch, test_initialization=False, snapshot_prefix=snapshot_prefix,
+    )  # fmt: skip
+
+
+@model(
+    paper="Wang, Li, Ling: Pelee, NeurIPS",
+    year=2018,
+    solver=peleenet_solver,
+    choices={"transition_pool": POOLS, "preset": PRESETS, "phase": PHASES},
+    options={"stem_channels": "stem"},
+)
 def peleenet(
     size: int | Sequence[int] = 224,
     *,
@@ -78,7 +92,7 @@ def peleenet(
     """PeleeNet, a mobile classifier of 2.8 M parameters and 508 M multiply-adds at 224 x 224.
 
     Args:
-        size: height and width of the image, or (height, width), in pixels.
+        size: height and width of the image in pixels; one number for a square.
         batch: images per pass; in TRAIN the data layers have batches of their own.
         classes: outputs of the classifier.
         growth_rate: channels each dense layer adds; half of them come from each of its two branches.
@@ -86,7 +100,7 @@ def peleenet(
         bottleneck: width of the 1x1 convolutions of each stage, in units of growth_rate / 2.
         stem_channels: channels the stem makes.
         transition_pool: "MAX" or "AVE"; by default the preset's.
-        name: of the net; by default the preset's.
+        name: name of the net; by default the preset's.
         preset: "genpelee" (names a1, b1, ...; MAX transition pooling) or "official" (the authors' file: names branch1a, ...;
             AVE transition pooling; their weights fit).
         phase: "TEST" for a deploy net with an Input layer; "TRAIN" for a train/val net: data layers for both phases,
@@ -103,17 +117,12 @@ def peleenet(
     height, width = (size, size) if isinstance(size, int) else tuple(size)
     _check(height, width, batch, classes, growth_rate, blocks, bottleneck, stem_channels)
     pool = (transition_pool or style.transition_pool).upper()
-    if pool not in ("MAX", "AVE"):
+    if pool not in POOLS:
         raise NetError(f"transition_pool must be MAX or AVE, not {transition_pool!r}")
-    if phase not in ("TRAIN", "TEST"):
-        raise NetError(f"phase must be TRAIN or TEST, not {phase!r}")
-    train = phase == "TRAIN"
-    defaults = {**style.defaults}
-    if train:
-        for kind, fields in TRAIN_DEFAULTS.items():
-            defaults[kind] = {**defaults.get(kind, {}), **fields}
+    train = is_train(phase)
+    defaults = with_train_defaults(style.defaults) if train else style.defaults
     b = NetBuilder(style.name if name is None else name, phase=phase, defaults=defaults)
-    x = _data(b, height, width) if train else b.input("data", (batch, 3, height, width))
+    x = data_layers(b, (height, width)) if train else b.input("data", (batch, 3, height, width))
     x = stem(b, x, stem_channels, name="stem", **style.stem)
     for i, (layers, wide) in enumerate(zip(blocks, bottleneck)):
         stage = f"stage{i + 1}"
@@ -124,7 +133,7 @@ def peleenet(
     x = b.global_pool(x, name="global_pool")
     x = b.fc(x, classes, bias_term=True, bias_filler="constant", name="classifier")
     if train:
-        _losses(b, x, classes)
+        losses(b, x)
     else:
         b.softmax(x, name="prob")
     return b.build()
@@ -156,40 +165,3 @@ def _check(
         raise NetError(f"blocks and bottleneck give one number per stage each: {len(blocks)} and {len(bottleneck)} do not match")
     if min(*blocks, *bottleneck) < 1:
         raise NetError("numbers of blocks and bottleneck widths must be positive")
-
-
-def _data(b: NetBuilder, height: int, width: int) -> str:
-    """Data layers of both phases, with ImageNet's usual preprocessing."""
-    if height != width:
-        raise NetError(f"Caffe's data layers crop squares; a train/val net cannot be {height}x{width}")
-    for phase, batch in (("TRAIN", TRAIN_BATCH), ("TEST", VAL_BATCH)):
-        folder = "train" if phase == "TRAIN" else "val"
-        b.layer(
-            "Data", name="data", top=["data", "label"], include={"phase": phase},
-            transform_param={"scale": SCALE, "mirror": phase == "TRAIN", "crop_size": height, "mean_value": list(MEAN)},
-            data_param={"source": f"{folder}_lmdb", "batch_size": batch, "backend": "LMDB"},
-        )  # fmt: skip
-    return "data"
-
-
-def _losses(b: NetBuilder, scores: str, classes: int) -> None:
-    b.softmax_loss(scores, "label", name="loss")
-    for k in (1, 5) if classes >= 5 else (1,):
-        b.accuracy(scores, "label", top_k=k, name=f"accuracy/top{k}", include={"phase": "TEST"})
-
-
-def peleenet_solver(net: str, *, snapshot_prefix: str = "peleenet", epochs: int = 120, images: int = 1281167) -> Message:
-    """A SolverParameter to train a net of `peleenet(phase="TRAIN")`: SGD with momentum and a learning rate that falls linearly.
-
-    Args:
-        net: path of the train/val prototxt.
-        snapshot_prefix: path snapshots begin with.
-        epochs: passes over the training images.
-        images: number of training images (ImageNet's by default).
-    """
-    per_epoch = -(-images // TRAIN_BATCH)
-    return Message.of(
-        "SolverParameter", net=net, test_iter=[-(-50000 // VAL_BATCH)], test_interval=per_epoch, test_initialization=False,
-        base_lr=0.045, lr_policy="poly", power=1.0, max_iter=per_epoch * epochs, momentum=0.9, weight_decay=1e-4,
-        display=100, snapshot=per_epoch, snapshot_prefix=snapshot_prefix, solver_mode="GPU",
-    )  # fmt: skip

@@ -11,7 +11,7 @@ import warnings
 from typing import Any
 
 from ..errors import ParseError, ProtogenWarning, did_you_mean, excerpt, nearest
-from ..plugins import load_entry_points
+from ..plugins import LAYERS, load_entry_points
 from ..schema import Field, MessageType, message_type
 from .lexer import Source, describe, unquote
 from .message import Message, Word, to_float32
@@ -95,7 +95,7 @@ class _Parser:
         if self.asked or message.descriptor is not message_type("LayerParameter"):
             return None
         self.asked = True
-        load_entry_points()
+        load_entry_points(LAYERS)
         return message.descriptor.fields.get(name)
 
     def bad_start(self, end_text: str) -> None:

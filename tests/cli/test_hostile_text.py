@@ -82,6 +82,7 @@ GOOD = [
     (1, "diff", f"{FILE}.prototxt", "other.prototxt"),
     (1, "diff", f"{FILE}.prototxt", "other.prototxt", "--json"),
     (0, "peleenet", "--name", EVIL),
+    (0, "build"),
     (0, "layers"),
     (0, "layers", "--markdown"),
     (0, "models"),
@@ -156,6 +157,8 @@ def test_errors(run: Run, command: str, text: str, message: str) -> None:
         (("verify", f"{FILE}.prototxt", "--device", EVIL), 1),
         (("verify", f"{FILE}.prototxt", "--input", f"{EVIL}data={FILE}.npy"), 1),
         (("peleenet", "--templates", FILE), 1),
+        (("build", EVIL), 2),
+        (("build", "peleenet", "--preset", EVIL), 2),
         ((EVIL,), 2),
     ],
 )

@@ -218,7 +218,7 @@ def test_only_the_used_command_is_imported() -> None:
         "print([name for name in ('torch', 'onnx', 'numpy', 'h5py') if name in sys.modules])"
     )
     lines = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.splitlines()
-    assert lines[-2:] == ["['protogen.cli.build', 'protogen.cli.options', 'protogen.cli.output']", "[]"]
+    assert lines[-2:] == ["['protogen.cli.models', 'protogen.cli.output']", "[]"]
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -84,7 +84,7 @@ class TestDeclaredParameters:
 
 
 def test_an_installed_package_declares_them_when_they_are_met(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offered() -> None:
+    def offered(group: str) -> None:
         @protogen.register("Offered")
         class Offered(protogen.LayerType):
             param_name = "offered_param"

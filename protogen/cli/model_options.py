@@ -1,0 +1,186 @@
+"""The command line of a model, derived from its function: an option for each parameter, its help from the docstring."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable, Sequence
+from textwrap import dedent
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+import click
+
+from ..errors import ProtogenError
+from ..models.registry import Model
+from .options import OUTPUT, Numbers, Size
+
+_SECTION = re.compile(r"(?:Args|Returns|Raises|Yields|Attributes|Notes?|Examples?):$|>>>", re.MULTILINE)
+_ENTRY = re.compile(r"(\w+(?:, \w+)*)(?: \(.*?\))?: *(.*)")
+_TEMPLATES = click.option("--templates", metavar="DIR", help="Folder of prototxt templates that go before the built-in ones.")
+_SOLVER = click.option("--solver", metavar="FILE", help="With --phase train, also write a solver for the net.")
+_KINDS = "bool, int, float, str, Literal[...], Sequence[int] or int | Sequence[int], each of them | None or not"
+_SIMPLE: dict[Any, Any] = {int: click.INT, float: click.FLOAT, str: click.STRING}
+
+
+class OneOf(click.Choice):
+    """One of several values, written in lower case on the command line whatever they are in Python."""
+
+    def __init__(self, values: Iterable[Any]) -> None:
+        self.values = {str(value).lower(): value for value in values}
+        super().__init__(list(self.values), case_sensitive=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The value as the model's function takes it."""
+        return self.values[str(super().convert(str(value), param, ctx))]
+
+
+def model_command(model: Model, name: str, called: str, write: Callable[..., None]) -> click.Command:
+    """The command that builds a model.
+
+    Args:
+        model: as registered.
+        name: of the command.
+        called: what the examples of the help call it, such as "protogen build lenet".
+        write: gets the parameters' values by name, and `output`, `templates` and `solver`.
+
+    Raises:
+        ProtogenError: the signature has something that no command line can give.
+    """
+    command = click.Command(name, callback=write, params=list(model_options(model)), help=_help(model, called))
+    command.short_help = model.summary
+    reserved = {"output": OUTPUT, "templates": _TEMPLATES, **({"solver": _SOLVER} if model.solver else {})}
+    for param in command.params:
+        if param.name in ("output", "templates", "solver", "help"):
+            raise _refusal(model, param.name, "has the name of an option that every model's command has; give it another one")
+    for option in reversed(reserved.values()):
+        option(command)
+    return command
+
+
+def model_options(model: Model) -> list[click.Option]:
+    """An option for each parameter of the model's function, in order.
+
+    >>> from protogen.models import find
+    >>> option = {option.name: option for option in model_options(find("peleenet"))}["stem_channels"]
+    >>> option.opts, option.type.name, option.default, option.help
+    (['--stem-channels', '--stem'], 'integer', 32, 'Channels the stem makes.')
+    """
+    texts = argument_texts(model.build.__doc__ or "")
+    globals_ = getattr(inspect.unwrap(model.build), "__globals__", {})
+    options = []
+    for parameter in inspect.signature(model.build).parameters.values():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise _refusal(model, parameter.name, "has no name that an option could give it by (*args, **kwargs and the like)")
+        hint = parameter.annotation
+        if isinstance(hint, str):
+            try:
+                hint = eval(hint, globals_)
+            except NameError as error:
+                raise _refusal(model, parameter.name, f"has an annotation that its file cannot read: {error}") from None
+        options.append(_option(model, parameter, hint, texts.get(parameter.name, "")))
+    return options
+
+
+def _option(model: Model, parameter: inspect.Parameter, hint: Any, text: str) -> click.Option:
+    name = parameter.name
+    flag = name.strip("_").replace("_", "-")
+    names = [f"--{flag}", *([f"--{model.options[name]}"] if name in model.options else [])]
+    settings: dict[str, Any] = {"help": _sentence(text)}
+    if parameter.default is inspect.Parameter.empty:
+        settings["required"] = True
+    elif parameter.default is not None:
+        settings.update(default=parameter.default, show_default=True)
+    kinds = _alternatives(hint)
+    if kinds == [bool]:
+        return click.Option([name, f"--{flag}/--no-{flag}"], **settings)
+    kind = OneOf(model.choices[name]) if name in model.choices else _type(kinds)
+    if kind is None:
+        what = "no annotation" if hint is inspect.Parameter.empty else f"the annotation {_spelt(hint)}"
+        raise _refusal(model, name, f"has {what}, for which there is no option; there are options for {_KINDS}")
+    if "default" in settings:
+        settings["default"] = _written(parameter.default, kind)
+    return click.Option([name, *names], type=kind, metavar="N|HxW" if isinstance(kind, Size) else None, **settings)
+
+
+def _alternatives(hint: Any) -> list[Any]:
+    """What a union holds besides None; of any other annotation, itself."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return [kind for kind in kinds if kind is not NoneType]
+
+
+def _type(kinds: list[Any]) -> click.ParamType | None:
+    numbers = [kind for kind in kinds if _is_numbers(kind)]
+    if len(kinds) == 2 and numbers and int in kinds:
+        return Size()
+    if len(kinds) != 1:
+        return None
+    if numbers:
+        return Numbers()
+    if get_origin(kinds[0]) is Literal:
+        return OneOf(get_args(kinds[0]))
+    return _SIMPLE.get(kinds[0])
+
+
+def _is_numbers(hint: Any) -> bool:
+    return get_origin(hint) in (Sequence, tuple, list) and set(get_args(hint)) - {Ellipsis} == {int}
+
+
+def _written(default: Any, kind: click.ParamType) -> Any:
+    """A default as the command line shows and takes it."""
+    if isinstance(kind, OneOf):
+        return str(default).lower()
+    if isinstance(default, (tuple, list)):
+        return ("x" if isinstance(kind, Size) else ",").join(map(str, default)) or ()
+    return default
+
+
+def _spelt(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint)
+
+
+def _refusal(model: Model, parameter: str | None, why: str) -> ProtogenError:
+    return ProtogenError(f"model {model.name!r}: its parameter {parameter!r} {why}")
+
+
+# ---- docstrings
+
+
+def argument_texts(doc: str) -> dict[str, str]:
+    """What the `Args:` of a docstring say of each parameter, on one line each.
+
+    >>> argument_texts('''Makes a net.
+    ...
+    ...     Args:
+    ...         size: of the image,
+    ...             in pixels.
+    ...         width, depth: of the net.
+    ...     ''')
+    {'size': 'of the image, in pixels.', 'width': 'of the net.', 'depth': 'of the net.'}
+    """
+    _, _, rest = f"\n{inspect.cleandoc(doc)}\n".partition("\nArgs:\n")
+    section = re.split(r"^(?=\S)", rest, maxsplit=1, flags=re.MULTILINE)[0]
+    texts: dict[str, str] = {}
+    names: list[str] = []
+    for line in dedent(section).splitlines():
+        entry = _ENTRY.match(line)
+        if entry:
+            names = entry[1].split(", ")
+        for name in names:
+            texts[name] = entry[2] if entry else f"{texts[name]} {line.strip()}".strip()
+    return texts
+
+
+def _sentence(text: str) -> str:
+    """A help text, begun with a capital unless it begins with a name."""
+    first = text.partition(" ")[0]
+    return text[:1].upper() + text[1:] if first.isalpha() and first.islower() else text
+
+
+def _help(model: Model, called: str) -> str:
+    """The docstring up to its first section, the paper, and examples."""
+    prose = _SECTION.split(inspect.cleandoc(model.build.__doc__ or ""), maxsplit=1)[0].strip()
+    examples = [f"{called} -o {model.name}.prototxt"]
+    if model.solver is not None:
+        examples.append(f"{called} --phase train -o train_val.prototxt --solver solver.prototxt")
+    return "\n\n".join([prose, model.paper, "\n".join(["\b", *examples])])

@@ -1,0 +1,48 @@
+"""`protogen models`: the architectures that `protogen build` builds."""
+
+from __future__ import annotations
+
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .output import say, say_json
+
+if TYPE_CHECKING:
+    from ..models.registry import Model
+
+
+@click.command()
+@click.option("--cost", is_flag=True, help="Build each by its defaults, to show parameters and MACs for one image.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def models(cost: bool, as_json: bool) -> None:
+    """List the architectures that `protogen build NAME` builds.
+
+    \b
+    protogen models
+    protogen models --cost
+    """
+    list_models(cost, as_json)
+
+
+def list_models(cost: bool = False, as_json: bool = False) -> None:
+    """Print every model's name, summary and paper, and what it costs."""
+    from ..models.registry import models as registered
+
+    entries = [_entry(model, cost) for model in registered().values()]
+    if as_json:
+        say_json(entries)
+        return
+    for entry in entries:
+        say(f"{entry['name']:12} {entry['summary']}", f"{'':12} {entry['paper']}")
+        if cost:
+            say(f"{'':12} {entry['parameters']:,} parameters, {entry['macs']:,} multiply-accumulates")
+
+
+def _entry(model: Model, cost: bool) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": model.name, "summary": model.summary, "paper": model.paper, "year": model.year}
+    if cost:
+        net = model.build(**({"batch": 1} if "batch" in signature(model.build).parameters else {}))
+        entry.update(parameters=net.param_count, macs=net.macs)
+    return entry

@@ -1,0 +1,92 @@
+"""LeNet, the reader of digits, as Caffe's MNIST example has it.
+
+LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition, Proceedings of the IEEE 1998.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from ..builder import NetBuilder
+from ..errors import NetError
+from ..net import Net
+from ..prototxt.message import Message
+from ..training import data_layers, is_train, losses, solver
+from .registry import model
+
+# Weights, then biases; the example states no decay_mult, so that everything decays alike.
+_PARAM = {"param": [{"lr_mult": 1}, {"lr_mult": 2}]}
+_FOLDER = "examples/mnist"  # where Caffe's own scripts put the data, seen from Caffe's folder
+TRAIN_BATCH, VAL_BATCH = 64, 100
+
+
+def lenet_solver(net: str, *, snapshot_prefix: str = "lenet", iterations: int = 10000) -> Message:
+    """A SolverParameter to train a net of `lenet(phase="TRAIN")` as the example does: about 11 passes over MNIST.
+
+    Args:
+        net: path of the train/val prototxt.
+        snapshot_prefix: path snapshots begin with.
+        iterations: of the training, of 64 images each.
+    """
+    return solver(
+        net, base_lr=0.01, lr_policy="inv", gamma=1e-4, power=0.75, weight_decay=5e-4, max_iter=iterations,
+        test_iter=100, test_interval=500, snapshot=5000, snapshot_prefix=snapshot_prefix,
+    )  # fmt: skip
+
+
+@model(
+    paper="LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition, Proc. IEEE",
+    year=1998,
+    solver=lenet_solver,
+)
+def lenet(
+    size: int | Sequence[int] = 28,
+    *,
+    batch: int = 64,
+    channels: int = 1,
+    classes: int = 10,
+    phase: Literal["TEST", "TRAIN"] = "TEST",
+) -> Net:
+    """LeNet of Caffe's MNIST example: 431 thousand parameters and 2.3 M multiply-adds for a digit of 28 x 28 pixels.
+
+    It has maximum pooling and one ReLU where the published LeNet-5 has trained subsampling and squashing functions.
+
+    Args:
+        size: height and width of the image in pixels; one number for a square.
+        batch: images per pass; in TRAIN the data layers have batches of their own.
+        channels: channels of the image; a train/val net reads 1 (grey) or 3.
+        classes: outputs of the classifier.
+        phase: "TEST" for a deploy net with an Input layer; "TRAIN" for a train/val net: data layers for both phases, which
+            read what Caffe's examples/mnist/create_mnist.sh makes, SoftmaxWithLoss, and Accuracy.
+
+    Raises:
+        NetError: a value that no such net can have.
+
+    >>> net = lenet(batch=1)
+    >>> len(net.layers), net.param_count, net.macs
+    (9, 431080, 2293000)
+    """
+    height, width = (size, size) if isinstance(size, int) else tuple(size)
+    for what, value in (("height", height), ("width", width), ("batch", batch), ("channels", channels), ("classes", classes)):
+        if value < 1:
+            raise NetError(f"{what} must be positive, not {value}")
+    train = is_train(phase)
+    b = NetBuilder("LeNet", phase=phase, defaults={"Convolution": _PARAM, "InnerProduct": _PARAM})
+    if train:
+        x = data_layers(
+            b, (height, width), name="mnist", channels=channels, mean=(), scale=1 / 256, mirror=False, train_batch=TRAIN_BATCH,
+            val_batch=VAL_BATCH, train=f"{_FOLDER}/mnist_train_lmdb", val=f"{_FOLDER}/mnist_test_lmdb",
+        )  # fmt: skip
+    else:
+        x = b.input("data", (batch, channels, height, width))
+    for i, num_output in enumerate((20, 50), 1):
+        x = b.conv(x, num_output, 5, stride=1, bias_filler="constant", name=f"conv{i}")
+        x = b.pool(x, "MAX", 2, stride=2, name=f"pool{i}")
+    x = b.relu(b.fc(x, 500, bias_filler="constant", name="ip1"), name="relu1")
+    x = b.fc(x, classes, bias_filler="constant", name="ip2")
+    if train:
+        losses(b, x, accuracies={"accuracy": None})
+    else:
+        b.softmax(x, name="prob")
+    return b.build()
