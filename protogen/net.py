@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
+    from .graph.graph import Graph
     from .graph.store import WeightStore
     from .report.summary import Summary
 
@@ -284,6 +285,50 @@ class Net:
 
     # ---- forms
 
+    def graph(self, seed: int = 0) -> Graph:
+        """The net as the graph that passes and targets work on.
+
+        Args:
+            seed: for Caffe's fillers, which fill blobs the net has no weights for.
+
+        Raises:
+            NetError: unknown shapes.
+            WeightsError: a filler does not suit its blob.
+        """
+        from .graph.graph import Graph
+
+        return Graph.of(
+            self.ops, self.outputs, self.weights.weights(seed), name=self.name, phase=self.phase, strict=self.strict,
+            origins=(self.source, self.weights.source), groups=self._groups,
+        )  # fmt: skip
+
+    def folded(self, seed: int = 0) -> Net:
+        """The inference form: BatchNorm, Scale and Bias folded into the layer before, Dropout and the like gone.
+
+        Args:
+            seed: as for `graph`.
+
+        Raises:
+            ConversionError: the net is in phase TRAIN, whose batch statistics cannot be folded.
+        """
+        from .graph.fold import folded
+
+        return self.with_graph(folded(self.graph(seed)))
+
+    def with_graph(self, graph: Graph) -> Net:
+        """A net of the layers and weights of a graph that passes made from this net's."""
+        from .targets.caffe.definition import blob_names, definition_of
+
+        names = blob_names(graph)
+        layers = [node.op.layer for node in graph.nodes]
+        twin = Net(
+            definition_of(graph), phase=graph.phase, inputs={names[value]: value.shape for value in graph.inputs},
+            source=self.source, strict=self.strict, groups=self._groups, crop=self.crop, like=self,
+            blob_counts={layer.name: layer.blob_count for layer in layers if layer.blob_count is not None},
+        )  # fmt: skip
+        twin.weights.update({node.op.layer.name: node.arrays for node in graph.nodes if node.weights})
+        return twin
+
     def to_prototxt(self, templates: str | Path | None = None) -> str:
         """The definition as prototxt, both phases included; Input layers have the shapes given by `inputs`.
 
@@ -321,7 +366,12 @@ class Net:
         """
         from .targets.torch.convert import to_torch
 
-        return to_torch(self, fold=fold, seed=seed)
+        graph = self.graph(seed)
+        if fold:
+            from .graph.fold import folded
+
+            graph = folded(graph)
+        return to_torch(graph)
 
     def to_onnx(
         self, path: str | Path | None = None, opset: int = 17, dynamic_batch: bool = False, fold: bool = True, **options: Any
@@ -344,8 +394,10 @@ class Net:
             ProtogenError: unknown shapes, layers without an ONNX form (all of them named), or options that do not fit the net.
         """
         from .targets.onnx.emit import to_onnx
+        from .targets.onnx.options import OnnxOptions
 
-        return to_onnx(self, path, opset=opset, dynamic_batch=dynamic_batch, fold=fold, **options)
+        settings = OnnxOptions(opset=opset, dynamic_batch=dynamic_batch, fold=fold, **options)
+        return to_onnx(self.graph(settings.seed), path, settings)
 
     def save_caffemodel(self, path: str | Path) -> None:
         """Write the weights with layer names, types and blob shapes: a .caffemodel, or HDF5 if `path` ends in .h5.

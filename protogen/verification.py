@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .backends.setting import Blobs
+    from .graph.graph import Graph, Value, Weight
+    from .layers.base import Shape
     from .net import Net
     from .targets.onnx.options import Preprocess
 
@@ -147,49 +149,50 @@ def verify(
     """
     _check_request(net, backends, dtype)
     half = "float16" if options.get("fp16") else dtype
-    net = _as_modelled(with_random_weights(net, seed), options.get("postprocess", True), seed)
-    report = Report(TOLERANCES[half] if tolerance is None else tolerance, _shown(net))
-    report.left_out = _picked(net) if half != "float32" else []
+    graph = _as_modelled(with_random_weights(net.graph(seed), seed), options.get("postprocess", True))
+    report = Report(TOLERANCES[half] if tolerance is None else tolerance, _shown(graph))
+    report.left_out = _picked(graph) if half != "float32" else []
     setting = Setting(device=device, seed=seed, onnx={"opset": opset, **options})
-    feed = random_inputs(net, seed, inputs or {}, setting.preprocess)
-    trials = [_Trial(f"torch {dtype}", "torch", net, feed, replace(setting, dtype=dtype))]
+    feed = random_inputs(graph, seed, inputs or {}, setting.preprocess)
+    trials = [_Trial(f"torch {dtype}", "torch", graph, feed, replace(setting, dtype=dtype))]
     if dtype == "float32":
-        trials = [*_trials(net, feed, backends, setting, folded), *_larger_trials(net, backends, setting, options)]
-    references: dict[int, Blobs] = {}
+        trials = [*_trials(graph, feed, backends, setting, folded), *_larger_trials(graph, backends, setting, options)]
+    references: dict[Graph, Blobs] = {}
     for trial in track("verifying", trials):
-        if id(trial.net) not in references:
-            references[id(trial.net)] = BACKENDS[backends[0]](trial.net, trial.feed, setting)
-        blobs = BACKENDS[trial.backend](trial.net, trial.feed, trial.setting)
+        if trial.graph not in references:
+            references[trial.graph] = BACKENDS[backends[0]](trial.graph, trial.feed, setting)
+        blobs = BACKENDS[trial.backend](trial.graph, trial.feed, trial.setting)
         name = f"{trial.name} / {backends[0]}"
         blobs = {blob: value for blob, value in blobs.items() if blob not in report.left_out}
-        rows = compare(name, blobs, references[id(trial.net)], report.tolerance, trial.net)
+        rows = compare(name, blobs, references[trial.graph], report.tolerance, trial.graph)
         first = None if report.first_difference else next((row for row in rows if not row.ok), None)
         if first is not None and dtype == "float32":
-            report.rounding = _rounding(first.blob, trial, references[id(trial.net)], device)
+            report.rounding = _rounding(first.blob, trial, references[trial.graph], device)
         report.rows += rows
     return report
 
 
-def _as_modelled(net: Net, postprocess: bool, seed: int) -> Net:
-    """The net without what would give its ONNX model other rows: detection layers, if they are cut off there, and layers that
+def _as_modelled(graph: Graph, postprocess: bool) -> Graph:
+    """The graph without what would give its ONNX model other rows: detection layers, if they are cut off there, and layers that
     sample regions to train with."""
     if not postprocess:
-        net = without_postprocess(net, seed)
-    return without_measures(net, seed) if any(op.passes_first for op in net.ops) else net
+        graph = without_postprocess(graph)
+    return without_measures(graph) if any(node.op.passes_first for node in graph.nodes) else graph
 
 
-def _shown(net: Net) -> list[str]:
-    """The net's outputs, and the predictions that are outputs of its model, where there are no losses."""
-    return list(dict.fromkeys([*net.outputs, *(blob for blob in measures(net)[1] if blob not in net.inputs)]))
+def _shown(graph: Graph) -> list[str]:
+    """The graph's outputs, and the predictions that are outputs of its model, where there are no losses."""
+    read = [value for value in measures(graph)[1] if value not in graph.inputs]
+    return list(dict.fromkeys(value.name for value in (*graph.outputs, *read)))
 
 
-def _picked(net: Net) -> list[str]:
+def _picked(graph: Graph) -> list[str]:
     """Blobs whose rows the data pick (detections, proposals), and all that follows from them."""
-    picked: dict[str, None] = {}
-    for op in net.ops:
-        if op.dynamic_rows is not None or any(blob in picked for blob in op.layer.bottoms):
-            picked.update(dict.fromkeys(op.layer.tops))
-    return list(picked)
+    picked: set[Value] = set()
+    for node in graph.nodes:
+        if node.op.dynamic_rows is not None or not picked.isdisjoint(node.inputs):
+            picked.update(node.outputs)
+    return [value.name for value in graph.blobs if value in picked]
 
 
 def _rounding(blob: str, trial: _Trial, reference: Blobs, device: str) -> float:
@@ -198,49 +201,51 @@ def _rounding(blob: str, trial: _Trial, reference: Blobs, device: str) -> float:
 
     setting = replace(trial.setting, device=device, fold=False, dtype="float64")
     rng = np.random.default_rng(0)
-    fixed = _examples(trial.net, rng)
+    fixed = _examples(trial.graph, rng)
     nudged = {
         name: value if name in fixed else value * (1 + NUDGE * rng.standard_normal(value.shape, np.float32))
         for name, value in trial.feed.items()
     }
-    exact = [BACKENDS["torch"](trial.net, feed, setting)[blob] for feed in (trial.feed, nudged)]
+    exact = [BACKENDS["torch"](trial.graph, feed, setting)[blob] for feed in (trial.feed, nudged)]
     return max(_row("float64", blob, value, reference[blob], 0).max_rel for value in exact)
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """One run whose blobs are compared with the first backend's for the same net and feed."""
+    """One run whose blobs are compared with the first backend's for the same graph and feed."""
 
     name: str
     backend: str
-    net: Net
+    graph: Graph
     feed: Blobs
     setting: Setting
 
 
-def _trials(net: Net, feed: Blobs, backends: Sequence[str], setting: Setting, folded: bool) -> Iterator[_Trial]:
+def _trials(graph: Graph, feed: Blobs, backends: Sequence[str], setting: Setting, folded: bool) -> Iterator[_Trial]:
     """The other backends, then all of them folded."""
     for name in backends[1:]:
-        yield _Trial(name, name, net, feed, setting)
-    if folded and net.phase == "TEST":
+        yield _Trial(name, name, graph, feed, setting)
+    if folded and graph.phase == "TEST":
         for name in backends:
-            yield _Trial(f"{name} folded", name, net, feed, replace(setting, fold=True))
+            yield _Trial(f"{name} folded", name, graph, feed, replace(setting, fold=True))
 
 
-def _larger_trials(net: Net, backends: Sequence[str], setting: Setting, options: Mapping[str, Any]) -> Iterator[_Trial]:
+def _larger_trials(graph: Graph, backends: Sequence[str], setting: Setting, options: Mapping[str, Any]) -> Iterator[_Trial]:
     """Models with an open batch or size, at larger ones than they were made with."""
     from .targets.onnx.shapes import enlarged, growth
 
     batch, size = (bool(options.get(f"dynamic_{what}")) for what in ("batch", "size"))
     if not (batch or size):
         return
-    shapes = enlarged(net, growth(net)) if size else {name: net.shapes[name] for name in net.inputs}
-    larger = net.at(inputs={name: (shape[0] + batch, *shape[1:]) for name, shape in shapes.items() if shape})
+    shapes: Mapping[Value, Shape] = {value: value.shape for value in graph.inputs}
+    if size:
+        shapes = enlarged(graph, growth(graph))
+    larger = graph.at({value: (shape[0] + batch, *shape[1:]) for value, shape in shapes.items() if shape})
     feed = random_inputs(larger, setting.seed, {}, setting.preprocess)
-    shown = "x".join(map(str, feed[larger.inputs[0]].shape))
+    shown = "x".join(map(str, feed[larger.inputs[0].name].shape))
     for name in backends:
         if name in OF_ONNX:
-            made = replace(setting, fold=larger.phase == "TEST", made_at=net)
+            made = replace(setting, fold=larger.phase == "TEST", made_at=graph)
             yield _Trial(f"{name} at {shown}", name, larger, feed, made)
 
 
@@ -256,9 +261,9 @@ def _check_request(net: Net, backends: Sequence[str], dtype: str) -> None:
         raise ProtogenError("there is nothing to verify: this net only has inputs")
 
 
-def compare(comparison: str, blobs: Blobs, reference: Blobs, tolerance: float, net: Net) -> list[Row]:
+def compare(comparison: str, blobs: Blobs, reference: Blobs, tolerance: float, graph: Graph) -> list[Row]:
     """Compare the blobs that both sides have, inputs excepted, in the order of the reference."""
-    fed = set(net.inputs) - set(net.computed)
+    fed = {value.name for value in graph.blobs if value in graph.inputs}
     return [
         _row(comparison, blob, blobs[blob], reference[blob], tolerance) for blob in reference if blob in blobs and blob not in fed
     ]
@@ -282,7 +287,7 @@ def _row(comparison: str, blob: str, actual: np.ndarray, expected: np.ndarray, t
     return Row(comparison, blob, shape, max_abs, max_rel, bool(max_rel <= tolerance))
 
 
-def random_inputs(net: Net, seed: int, given: Mapping[str, np.ndarray], preprocess: Preprocess | None = None) -> Blobs:
+def random_inputs(graph: Graph, seed: int, given: Mapping[str, np.ndarray], preprocess: Preprocess | None = None) -> Blobs:
     """A value for every input: the one given, what `LayerType.example` has (labels, boxes), else standard normal ones.
 
     With `preprocess`, the image is one that becomes such values.
@@ -292,39 +297,40 @@ def random_inputs(net: Net, seed: int, given: Mapping[str, np.ndarray], preproce
     """
     import numpy as np
 
-    image = preprocess.image_of(net) if preprocess else None
+    shapes = {value.name: value.shape for value in graph.inputs}
+    image = preprocess.image_of(graph.inputs).name if preprocess else None
     for name, value in given.items():
-        if name not in net.inputs:
-            raise ProtogenError(f"no input {name!r}{did_you_mean(name, net.inputs)} (inputs: {', '.join(net.inputs)})")
-        shape = preprocess.shape_of(net.shapes[name]) if preprocess and name == image else net.shapes[name]
+        if name not in shapes:
+            raise ProtogenError(f"no input {name!r}{did_you_mean(name, shapes)} (inputs: {', '.join(shapes)})")
+        shape = preprocess.shape_of(shapes[name]) if preprocess and name == image else shapes[name]
         if tuple(np.shape(value)) != shape:
             raise ProtogenError(f"input {name!r} has the shape {shape}, the value given {tuple(np.shape(value))}")
         if np.asarray(value).dtype.kind not in "biuf" or not np.isfinite(value).all():
             raise ProtogenError(f"input {name!r}: the value given must be finite real numbers")
     rng = np.random.default_rng(seed)
-    examples = _examples(net, rng)
+    examples = _examples(graph, rng)
     feed: Blobs = {}
-    for name in net.inputs:
-        drawn = examples[name] if name in examples else rng.standard_normal(net.shapes[name])
+    for name in shapes:
+        drawn = examples[name] if name in examples else rng.standard_normal(shapes[name])
         if preprocess and name == image:
             drawn = preprocess.undo(drawn)
         feed[name] = np.asarray(given.get(name, drawn), dtype=np.float32)
     return feed
 
 
-def _examples(net: Net, rng: np.random.Generator) -> Blobs:
+def _examples(graph: Graph, rng: np.random.Generator) -> Blobs:
     """Values for inputs that layers read as something else than images: labels, boxes, sizes."""
-    found: Blobs = {}
-    for op in net.ops:
-        for i, blob in enumerate(op.layer.bottoms):
-            value = op.example(i, rng) if blob in net.inputs else None
-            if value is not None:
-                found.setdefault(blob, value)
-    return found
+    examples: Blobs = {}
+    for node in graph.nodes:
+        for i, value in enumerate(node.inputs):
+            example = node.op.example(i, rng) if value in graph.inputs else None
+            if example is not None:
+                examples.setdefault(value.name, example)
+    return examples
 
 
-def with_random_weights(net: Net, seed: int = 0) -> Net:
-    """A copy of a net whose layers without weights get random ones: their fillers' values, but no blob is one constant.
+def with_random_weights(graph: Graph, seed: int = 0) -> Graph:
+    """A graph whose layers without weights get random ones: their fillers' values, but no blob is one constant.
 
     Most deploy files name no fillers. Caffe's default, 0, would make every blob 0, and any two backends agree on that.
     So kernels of zeros become normal values of variance 1 / fan-in, as "xavier" has it (residual sums of deep nets stay in
@@ -334,17 +340,18 @@ def with_random_weights(net: Net, seed: int = 0) -> Net:
 
     import numpy as np
 
-    twin = net.at(net.phase)
-    filled = twin.weights.filled(seed)
-    for layer, blobs in filled.items():
-        if layer in net.weights:
+    others: dict[Weight, Weight] = {}
+    for node in graph.nodes:
+        if not any(weight.drawn for weight in node.weights):
             continue
-        rng = np.random.default_rng([seed, zlib.crc32(layer.encode("utf-8", "surrogatepass")), len(blobs)])
-        for i, blob in enumerate(blobs):
-            if blob.ndim > 1 and not blob.any():
-                deviation = np.sqrt(blob.shape[0] / blob.size, dtype=np.float32)
-                blobs[i] = deviation * rng.standard_normal(blob.shape, dtype=np.float32)
-            elif blob.ndim < 2 and (blob == blob.flat[0]).all():
-                blobs[i] = blob + np.float32(0.05) * rng.standard_normal(blob.shape, dtype=np.float32)
-        twin.weights[layer] = blobs
-    return twin
+        name = node.op.layer.name.encode("utf-8", "surrogatepass")
+        rng = np.random.default_rng([seed, zlib.crc32(name), len(node.weights)])
+        for weight, values in zip(node.weights, node.arrays):
+            if values.ndim > 1 and not values.any():
+                deviation = np.sqrt(values.shape[0] / values.size, dtype=np.float32)
+                values = deviation * rng.standard_normal(values.shape, dtype=np.float32)
+            elif values.ndim < 2 and (values == values.flat[0]).all():
+                values = values + np.float32(0.05) * rng.standard_normal(values.shape, dtype=np.float32)
+            others[weight] = replace(weight, values=values)
+    nodes = [replace(node, weights=[others.get(weight, weight) for weight in node.weights]) for node in graph.nodes]
+    return replace(graph, nodes=nodes)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 import protogen
-from protogen.graph.fold import folded
 
 X = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 4 dim: 6 dim: 6 } } }\n'
 
@@ -46,7 +45,7 @@ X = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 
 )  # fmt: skip
 def test_folding_keeps_inputs_and_outputs(text: str, why: str) -> None:
     net = protogen.loads(text)
-    inference = folded(net)
+    inference = net.folded()
     assert (inference.inputs, set(inference.outputs)) == (net.inputs, set(net.outputs)), why
     assert protogen.verify(net, tolerance=1e-5).ok
 

@@ -27,7 +27,7 @@ def test_mtcnn(name: str, form: str, fold: bool) -> None:
         expected = {key.partition("/")[2]: data[key] for key in data.files if key.startswith("out/")}
     shapes = {blob: value.shape for blob, value in given.items()}
     net = protogen.load(FOLDER / f"{name}.prototxt", FOLDER / f"{name}.caffemodel", inputs=shapes)
-    actual = BACKENDS[form](net, given, Setting(fold=fold))
+    actual = BACKENDS[form](net.graph(), given, Setting(fold=fold))
     assert set(net.outputs) == set(expected)
     for blob, value in expected.items():
         assert actual[blob].shape == value.shape

@@ -17,9 +17,7 @@ from hypothesis import strategies as st
 
 import protogen
 from protogen.backends.model_file import onnx_blobs
-from protogen.graph.fold import folded
 from protogen.prototxt.reader import read_definition
-from protogen.targets.onnx.emit import to_onnx
 from tests.random_nets import LEAST, LONGEST_OFFER, MOST, RandomNet, random_net
 
 GRAPHS = int(os.environ.get("PROTOGEN_GRAPHS", "2000"))
@@ -86,7 +84,7 @@ def check_net(made: RandomNet) -> None:
         np.testing.assert_array_equal(output, blobs[name], f"output {name!r} of the module and of its blobs()")
     check_text_and_state(net, module, inputs, outputs)
     check_close("onnxruntime", by_onnxruntime(net, values, all_blobs=True), blobs, made)
-    inference = folded(net)
+    inference = net.folded()
     with torch.no_grad():
         check_close("torch, folded", as_blobs(inference.outputs, inference.to_torch()(*inputs)), outputs, made)
     check_close("onnxruntime, folded", by_onnxruntime(inference, values), outputs, made)
@@ -107,7 +105,7 @@ def check_text_and_state(net: protogen.Net, module: torch.nn.Module, inputs: Seq
 
 
 def by_onnxruntime(net: protogen.Net, values: Blobs, all_blobs: bool = False) -> Blobs:
-    model = to_onnx(net, fold=False, all_blobs=all_blobs)
+    model = net.to_onnx(fold=False, all_blobs=all_blobs)
     if not model.graph.output:  # nothing but inputs that nobody reads
         return {}
     session = onnxruntime.InferenceSession(model.SerializeToString(), SESSION, providers=["CPUExecutionProvider"])

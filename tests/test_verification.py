@@ -93,9 +93,9 @@ def test_a_blob_that_rounding_decides_is_told_apart(monkeypatch: pytest.MonkeyPa
 def test_a_difference_of_the_folded_form_only(monkeypatch: pytest.MonkeyPatch) -> None:
     from protogen.layers.convolution import Convolution
 
-    def forgets(self: Any, message: Any, weights: Any, scale: Any, shift: Any) -> Any:
-        message.convolution_param.set("bias_term", True)
-        return [(weights[0] * scale.reshape(-1, 1, 1, 1)).astype(np.float32), np.zeros(len(scale), np.float32)]
+    def forgets(self: Any, weights: Any, scale: Any, shift: Any) -> Any:
+        merged = (weights[0] * scale.reshape(-1, 1, 1, 1)).astype(np.float32)
+        return self.derived({"bias_term": True}), [merged, np.zeros(len(scale), np.float32)]
 
     monkeypatch.setattr(Convolution, "absorb", forgets)
     report = verify(small_net())
@@ -122,11 +122,11 @@ def test_another_shape_differs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_errors_are_relative_to_a_blobs_largest_value() -> None:
     reference = {"y": np.array([100.0, 1.0], np.float32)}
     net = small_net()
-    (row,) = verification.compare("a / b", {"y": np.array([100.0, 1.01], np.float32)}, reference, 1e-3, net)
+    (row,) = verification.compare("a / b", {"y": np.array([100.0, 1.01], np.float32)}, reference, 1e-3, net.graph())
     assert row.max_abs == pytest.approx(0.01, rel=1e-4)
     assert row.max_rel == pytest.approx(1e-4, rel=1e-4)
     assert row.ok
-    (row,) = verification.compare("a / b", {"y": np.full(2, 1e-9)}, {"y": np.zeros(2)}, 1e-3, net)
+    (row,) = verification.compare("a / b", {"y": np.full(2, 1e-9)}, {"y": np.zeros(2)}, 1e-3, net.graph())
     assert not row.ok, "a reference of zeros allows no difference"
 
 
@@ -195,7 +195,7 @@ def test_a_net_that_computes_nothing() -> None:
 def test_given_inputs_are_used() -> None:
     net = small_net()
     given = np.full((2, 3, 12, 12), 3, np.float64)
-    feed = random_inputs(net, 0, {"data": given})
+    feed = random_inputs(net.graph(), 0, {"data": given})
     assert feed["data"].dtype == np.float32
     assert (feed["data"] == 3).all()
     assert verify(net, inputs={"data": given}).ok
@@ -203,7 +203,7 @@ def test_given_inputs_are_used() -> None:
 
 def test_the_seed_decides_the_inputs() -> None:
     net = small_net()
-    first, again, other = (random_inputs(net, seed, {})["data"] for seed in (1, 1, 2))
+    first, again, other = (random_inputs(net.graph(), seed, {})["data"] for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -211,7 +211,7 @@ def test_the_seed_decides_the_inputs() -> None:
 def test_labels_are_small_whole_numbers() -> None:
     b = NetBuilder()
     b.accuracy(b.input("data", (8, 3)), b.input("label", (8,)), name="accuracy")
-    labels = random_inputs(b.build(), 0, {})["label"]
+    labels = random_inputs(b.build().graph(), 0, {})["label"]
     assert set(labels) <= {0.0, 1.0, 2.0}
     assert verify(b.build(), backends=["torch"]).ok
 
@@ -227,7 +227,7 @@ def test_regions_and_image_sizes_mean_something() -> None:
                 proposal_param { feat_stride: 16 min_size: 4 ratio: 1 scale: 2 scale: 4 scale: 8 } }
         layer { name: "pool" type: "ROIPooling" bottom: "map" bottom: "rois" top: "pool"
                 roi_pooling_param { pooled_h: 2 pooled_w: 2 spatial_scale: 0.0625 } }""")
-    feed = random_inputs(net, 0, {})
+    feed = random_inputs(net.graph(), 0, {})
     np.testing.assert_array_equal(feed["im_info"], [[80, 112, 1]] * 2)
     image, x1, y1, x2, y2 = feed["rois"].T
     assert set(image) == {0, 1}
@@ -262,12 +262,12 @@ def test_blobs_without_fillers_are_not_zero() -> None:
         layer { name: "conv" type: "Convolution" bottom: "x" top: "conv" convolution_param { num_output: 4 kernel_size: 3 } }
         layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }
         layer { name: "scale" type: "Scale" bottom: "conv" top: "conv" scale_param { bias_term: true } }""")
-    filled = with_random_weights(net)
-    for layer, arrays in filled.weights.items():
+    filled = {node.op.layer.name: node.arrays for node in with_random_weights(net.graph()).nodes}
+    for layer, arrays in filled.items():
         for array in arrays:
             assert array.any(), layer
             assert array.size == 1 or array.std() > 0, layer
-    assert (filled.weights["bn"][1] > 0).all()
+    assert (filled["bn"][1] > 0).all()
     assert dict(net.weights) == {}
     report = verify(net)
     assert report.ok
@@ -276,9 +276,9 @@ def test_blobs_without_fillers_are_not_zero() -> None:
 
 def test_weights_given_are_kept() -> None:
     net = small_net().fill()
-    filled = with_random_weights(net)
+    filled = {node.op.layer.name: node.arrays for node in with_random_weights(net.graph()).nodes}
     for layer, arrays in net.weights.items():
-        for given, kept in zip(arrays, filled.weights[layer]):
+        for given, kept in zip(arrays, filled[layer]):
             np.testing.assert_array_equal(given, kept)
 
 

@@ -1,4 +1,4 @@
-"""Engines that run a net, by name; each is a function of the net, the values fed, and a `Setting`, and returns blobs."""
+"""Engines that run a net, by name; each is a function of the graph, the values fed, and a `Setting`, and returns blobs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .opencv import run_opencv
 from .torch import run_torch
 
 if TYPE_CHECKING:
-    from ..net import Net
+    from ..graph.graph import Graph
     from .setting import Blobs, Setting
 
-BACKENDS: dict[str, Callable[[Net, Blobs, Setting], Blobs]] = {
+BACKENDS: dict[str, Callable[[Graph, Blobs, Setting], Blobs]] = {
     "torch": run_torch,
     "onnxruntime": run_onnxruntime,
     "opencv": run_opencv,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnx
 
-    from ..net import Net
+    from ..graph.graph import Graph
     from .setting import Blobs, Setting
 
 
@@ -35,7 +35,7 @@ class ModelFile:
 
 
 @contextmanager
-def model_file(net: Net, feed: Blobs, setting: Setting) -> Iterator[ModelFile]:
+def model_file(graph: Graph, feed: Blobs, setting: Setting) -> Iterator[ModelFile]:
     """Write the model that `setting` asks for, every blob an output unless it is folded; the file is gone afterwards.
 
     Raises:
@@ -45,18 +45,18 @@ def model_file(net: Net, feed: Blobs, setting: Setting) -> Iterator[ModelFile]:
     from ..targets.onnx.options import OnnxOptions
 
     options = OnnxOptions(fold=setting.fold, seed=setting.seed, all_blobs=not setting.fold, **setting.onnx)
-    model = emit(setting.made_at or net, options)
-    graph = model.skeleton.graph
+    model = emit(setting.made_at or graph, options)
+    skeleton = model.skeleton.graph
     old = {new: blob for blob, new in options.rename.items()}
-    values = {old.get(value.name, value.name): value.name for value in graph.input}
+    values = {old.get(value.name, value.name): value.name for value in skeleton.input}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         model.save(path, options.external_data)
         yield ModelFile(
             str(path),
             {name: feed[blob] for blob, name in values.items()},
-            [value.name for value in graph.output],
-            [old.get(blob, blob) for blob in onnx_blobs(graph)],
+            [value.name for value in skeleton.output],
+            [old.get(blob, blob) for blob in onnx_blobs(skeleton)],
         )
 
 

@@ -8,11 +8,11 @@ from ..errors import ProtogenError
 from .model_file import model_file
 
 if TYPE_CHECKING:
-    from ..net import Net
+    from ..graph.graph import Graph
     from .setting import Blobs, Setting
 
 
-def run_onnxruntime(net: Net, feed: Blobs, setting: Setting) -> Blobs:
+def run_onnxruntime(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
     """Every blob by ONNX Runtime, on the CPU; folded, only the outputs.
 
     Raises:
@@ -25,6 +25,6 @@ def run_onnxruntime(net: Net, feed: Blobs, setting: Setting) -> Blobs:
         raise ProtogenError("backend 'onnxruntime' needs the package of this name: pip install onnxruntime") from error
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 4  # what goes wrong comes as an exception; its log would show names as they are
-    with model_file(net, feed, setting) as model:
+    with model_file(graph, feed, setting) as model:
         session = onnxruntime.InferenceSession(model.path, settings, providers=["CPUExecutionProvider"])
         return dict(zip(model.blobs, session.run(model.outputs, model.feed)))

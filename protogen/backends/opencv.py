@@ -18,7 +18,7 @@ from .model_file import model_file
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..net import Net
+    from ..graph.graph import Graph
     from .setting import Blobs, Setting
 
 MADE_FOR = 5
@@ -28,16 +28,17 @@ _PROGRAM = "import sys; sys.path[:] = filter(None, sys.path); from protogen.back
 _REFUSED = 3  # exit code of the child when OpenCV said no
 
 
-def run_opencv(net: Net, feed: Blobs, setting: Setting) -> Blobs:
+def run_opencv(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
     """Every blob by OpenCV, on the CPU; folded, only the outputs.
 
     Raises:
         ProtogenError: OpenCV is missing, or it refuses the model or crashes (with OpenCV's own message).
         ConversionError: the net has no such ONNX form.
     """
-    with model_file(net, feed, setting) as model:
+    with model_file(graph, feed, setting) as model:
         values = run_model(model.path, model.feed, model.outputs)
-    return {blob: _shaped(value, net.shapes[blob]) for blob, value in zip(model.blobs, values)}
+    shapes = {value.name: value.shape for value in graph.blobs}
+    return {blob: _shaped(value, shapes[blob]) for blob, value in zip(model.blobs, values)}
 
 
 def run_model(path: str, feed: Blobs, outputs: list[str], seconds: float | None = None) -> list[np.ndarray]:

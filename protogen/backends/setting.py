@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..net import Net
+    from ..graph.graph import Graph
     from ..targets.onnx.options import Preprocess
 
     Blobs = dict[str, np.ndarray]
@@ -34,7 +34,7 @@ class Setting:
     dtype: str = "float32"
     seed: int = 0
     onnx: Mapping[str, Any] = field(default_factory=dict)
-    made_at: Net | None = None
+    made_at: Graph | None = None
 
     @property
     def preprocess(self) -> Preprocess | None:

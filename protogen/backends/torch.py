@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ProtogenError
 
 if TYPE_CHECKING:
-    from ..net import Net
+    from ..graph.graph import Graph
     from .setting import Blobs, Setting
 
 
-def run_torch(net: Net, feed: Blobs, setting: Setting) -> Blobs:
+def run_torch(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
     """Every blob by PyTorch, computed in `setting.dtype` (float32 without TF32), as float32; folded, only the outputs.
 
     Raises:
         ProtogenError: an unknown device, or one that is not there.
     """
     import torch
+
+    from ..graph.fold import folded
+    from ..targets.torch.convert import to_torch
 
     try:
         place = torch.device(setting.device)
@@ -26,14 +29,14 @@ def run_torch(net: Net, feed: Blobs, setting: Setting) -> Blobs:
     if place.type == "cuda" and not torch.cuda.is_available():
         raise ProtogenError("device 'cuda' was asked for, but PyTorch sees no CUDA device here")
     if setting.preprocess is not None:
-        image = setting.preprocess.image_of(net)
+        image = setting.preprocess.image_of(graph.inputs).name
         feed = {**feed, image: setting.preprocess.apply(feed[image])}
     kind = getattr(torch, setting.dtype)
-    module: Any = net.to_torch(fold=setting.fold, seed=setting.seed).to(device=place, dtype=kind)
-    tensors = [torch.tensor(feed[name]).to(device=place, dtype=kind) for name in net.inputs]
+    module: Any = to_torch(folded(graph) if setting.fold else graph).to(device=place, dtype=kind)
+    tensors = [torch.tensor(feed[value.name]).to(device=place, dtype=kind) for value in graph.inputs]
     with torch.no_grad(), _exact_float32():
         blobs = module.blobs(*tensors)
-    wanted = net.outputs if setting.fold else blobs
+    wanted = module.output_names if setting.fold else blobs
     return {name: blobs[name].float().cpu().numpy() for name in wanted}
 
 

@@ -1,134 +1,115 @@
-"""The inference form of a net: BatchNorm, Scale and Bias folded into the layer before, identities gone.
+"""The inference form of a graph: BatchNorm, Scale and Bias folded into the layer before, identities gone.
 
-Pre: a TEST net. Post: the same outputs up to float32 rounding, under the same names; the net given is untouched.
+Pre: a graph in phase TEST. Post: the same outputs up to float32 rounding, under the same names.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import ConversionError
 from ..layers.fields import require_computed
-from ..layers.registry import layer_type
+from ..layers.scale import Scale
 from ..weights.pages import release
-from .graph import Node, Value, rebuild, values_of
+from .graph import Graph, Node, Value, Weight
 
 if TYPE_CHECKING:
-    from ..net import Net
+    import numpy as np
 
 
-def folded(net: Net, seed: int = 0) -> Net:
-    """`net` with every per-channel affine layer merged into its predecessor, and without layers that do nothing.
-
-    Args:
-        net: a net in phase TEST.
-        seed: for the fillers of blobs without weights.
+def folded(graph: Graph) -> Graph:
+    """`graph` with every per-channel affine layer merged into its predecessor, and without layers that do nothing.
 
     Raises:
-        ConversionError: the net is in phase TRAIN, whose batch statistics cannot be folded.
+        ConversionError: the graph is in phase TRAIN, whose batch statistics cannot be folded; or fields that are not computed.
     """
-    if net.phase != "TEST":
+    if graph.phase != "TEST":
         raise ConversionError("only a net in phase TEST can be folded; load it with phase='TEST'")
-    require_computed(net.ops, net.strict)
-    nodes = values_of(net, net.weights.filled(seed))
-    shared = {layer for key, owner in net.shared_blobs.items() for layer in (key[0], owner[0])}
-    nodes = drop_identities(nodes)
-    nodes = fold_affine(nodes, shared)
-    return rebuild(net, nodes)
+    require_computed((node.op for node in graph.nodes), graph.strict)
+    return fold_affine(drop_identities(graph))
 
 
-def drop_identities(nodes: list[Node]) -> list[Node]:
-    """Remove layers whose tops equal their bottom in inference (Dropout, Split), unless that would lose an output."""
-    read = {id(value) for node in nodes for value in node.inputs}
-    overwritten = _overwritten_inputs(nodes)
+def drop_identities(graph: Graph) -> Graph:
+    """Take out layers whose tops equal their bottom in inference (Dropout, Split), unless that would lose an output."""
+    readers, outputs, overwritten = graph.readers(), set(graph.outputs), _overwritten_inputs(graph)
     kept: list[Node] = []
-    stands_for: dict[int, Value] = {}
-    for i, node in enumerate(nodes):
-        node.inputs = [stands_for.get(id(value), value) for value in node.inputs]
-        safe = node.op.is_identity and id(node.inputs[0]) not in overwritten and _others_are_read(node, [*kept, *nodes[i + 1 :]])
-        if safe and _can_drop(node, read, kept, nodes):
-            _drop(node, read, stands_for)
-        else:
+    stands_for: dict[Value, Value] = {}
+    for node in graph.nodes:
+        node = _reading(node, [stands_for.get(value, value) for value in node.inputs])
+        if not node.op.is_identity or node.inputs[0] in overwritten or any(readers[value] < 2 for value in node.inputs[1:]):
             kept.append(node)
-    return kept
+        elif outputs.isdisjoint(node.outputs):
+            readers.subtract(node.inputs)
+            for value in node.outputs:
+                stands_for[value] = node.inputs[0]
+                readers[node.inputs[0]] += readers[value]
+        elif not _hand_over(node, kept, readers, outputs):
+            kept.append(node)
+    return replace(graph, nodes=kept)
 
 
-def _overwritten_inputs(nodes: list[Node]) -> set[int]:
-    """Versions (by `id`) of the net's inputs that a layer overwrites in place.
-
-    Read beyond that layer they would need a name besides the input's, which is the last version's, too.
-    """
-    versions = {value.blob: [value] for node in nodes for value in node.fed}
-    for node in nodes:
-        for value in node.outputs:
-            if value.blob in versions and value is not versions[value.blob][0]:
-                versions[value.blob].append(value)
-    return {id(value) for values in versions.values() for value in values[:-1]}
+def _overwritten_inputs(graph: Graph) -> set[Value]:
+    """Versions of the inputs that a layer overwrites in place: read beyond it, they would need another name in Caffe's files."""
+    names, last = {value.name for value in graph.inputs}, set(graph.blobs)
+    return {value for value in graph.values if value.name in names and value not in last}
 
 
-def _others_are_read(node: Node, rest: list[Node]) -> bool:
-    """Whether the inputs but the first (one that lends its size, say) have readers in `rest`: else they would become outputs."""
-    return all(any(value is other for reader in rest for value in reader.inputs) for other in node.inputs[1:])
+def _reading(node: Node, inputs: Sequence[Value]) -> Node:
+    return node if list(inputs) == list(node.inputs) else replace(node, inputs=inputs)
 
 
-def _can_drop(node: Node, read: set[int], kept: list[Node], nodes: list[Node]) -> bool:
-    lost = [value for value in node.outputs if id(value) not in read]
-    if not lost:
-        return True
-    # An output: its name can move to the value it equals, if that one has no other reader and is made by a layer.
+def _hand_over(node: Node, kept: list[Node], readers: Counter[Value], outputs: set[Value]) -> bool:
+    """Let the layer before an identity make its output, which is the graph's, if it makes its own for this reader alone."""
     source = node.inputs[0]
-    makers = [other for other in kept if source in other.outputs and source not in other.fed]
-    readers = [other for other in nodes if any(value is source for value in other.inputs)]
-    return len(lost) == len(node.outputs) == 1 and bool(makers) and readers == [node]
+    at = next((i for i, other in enumerate(kept) if source in other.made), None)
+    if at is None or len(node.outputs) > 1 or readers[source] > 1 or source in outputs:
+        return False
+    readers.subtract(node.inputs)
+    kept[at] = replace(kept[at], outputs=[node.outputs[0] if value is source else value for value in kept[at].outputs])
+    return True
 
 
-def _drop(node: Node, read: set[int], stands_for: dict[int, Value]) -> None:
-    source = node.inputs[0]
-    for value in node.outputs:
-        stands_for[id(value)] = source
-        if id(value) not in read:
-            source.blob = value.blob
-
-
-def fold_affine(nodes: list[Node], shared: set[str]) -> list[Node]:
+def fold_affine(graph: Graph) -> Graph:
     """Merge each per-channel affine layer into the layer that makes its input, or turn it into one Scale."""
+    readers, owners, outputs = graph.readers(), graph.owners(), set(graph.outputs)
     kept: list[Node] = []
-    maker: dict[int, Node] = {}
-    readers: dict[int, int] = {}
-    for node in nodes:
-        for value in node.inputs:
-            readers[id(value)] = readers.get(id(value), 0) + 1
-    for node in nodes:
-        affine = None if node.message.name in shared else node.op.affine(node.weights)
+    maker: dict[Value, int] = {}  # places in `kept` of the layers that may take in what follows
+    for node in graph.nodes:
+        shares = any(owners[weight] > 1 for weight in node.weights)
+        affine = None if shares else node.op.affine(node.arrays)
         if affine is not None:
-            before = maker.get(id(node.inputs[0]))
-            if before is not None and readers[id(node.inputs[0])] == 1 and before.message.name not in shared:
-                absorbed = before.op.absorb(before.message, before.weights, *affine)
-                if absorbed is not None:
-                    for blob in before.weights:
-                        release(blob)
-                    before.weights = absorbed
-                    before.outputs = node.outputs
-                    maker[id(node.outputs[0])] = before
-                    continue
+            source = node.inputs[0]
+            at = maker.get(source) if readers[source] == 1 and source not in outputs else None
+            merged = None if at is None else _merged(kept[at], node, *affine)
+            if at is not None and merged is not None:
+                kept[at] = merged
+                maker[merged.outputs[0]] = at
+                continue
             node = _as_scale(node, *affine)
+        if len(node.outputs) == 1 and not shares:
+            maker[node.outputs[0]] = len(kept)
         kept.append(node)
-        if len(node.outputs) == 1:
-            maker[id(node.outputs[0])] = node
-    return kept
+    return replace(graph, nodes=kept)
 
 
-def _as_scale(node: Node, scale: object, shift: object) -> Node:
+def _merged(node: Node, after: Node, scale: np.ndarray, shift: np.ndarray) -> Node | None:
+    """One layer in place of two, None if the first cannot take in the scale and shift of the second."""
+    arrays = node.arrays
+    absorbed = node.op.absorb(arrays, scale, shift)
+    if absorbed is None:
+        return None
+    for array in arrays:
+        release(array)
+    op, merged = absorbed
+    return replace(node, op=op, outputs=after.outputs, weights=[Weight(array) for array in merged])
+
+
+def _as_scale(node: Node, scale: np.ndarray, shift: np.ndarray) -> Node:
     """The affine layer as a Scale layer with a bias, under its own name."""
     import numpy as np
 
-    from ..prototxt.layer import Layer
-    from ..prototxt.message import Message
-
-    message = Message.of("LayerParameter", name=node.message.name, type="Scale", bottom=node.message.bottom, top=node.message.top)
-    message.set("scale_param", {"bias_term": True})
-    definition = layer_type("Scale")
-    assert definition is not None
-    op = definition(Layer(message), node.op.bottoms[:1], "TEST")
-    weights = [np.asarray(scale, dtype=np.float32), np.asarray(shift, dtype=np.float32)]
-    return Node(op, message, node.inputs[:1], node.outputs, weights)
+    weights = [Weight(np.asarray(array, dtype=np.float32)) for array in (scale, shift)]
+    return Node(Scale.in_place_of(node.op), node.inputs[:1], node.outputs, weights)

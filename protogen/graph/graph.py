@@ -1,110 +1,169 @@
-"""The graph under a net: layers with values instead of blob names, so that in-place layers need no special care.
+"""The graph that passes and targets work on: layers set up for their shapes, and values that are written once.
 
-Caffe lets a layer overwrite the blob it reads. Passes work on values (each written once) and leave the naming to
-`rebuild`, which gives in-place layers their shared name back.
+In Caffe a layer may overwrite the blob it reads. Here it makes a value of its own, so that a pass that takes layers out or puts
+others in need not care who else reads a blob, and when. A value carries its blob's name for display and for outputs; only where
+prototxt and caffemodel are written (targets/caffe) do layers that work in place share one again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TYPE_CHECKING
-
-from ..prototxt.message import Message
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..layers.base import LayerType, Shape
-    from ..net import Net
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Value:
-    """One version of a blob."""
+    """What one layer makes, or what is fed to the net; written once.
 
-    blob: str
+    Attributes:
+        name: its blob's name, for display, outputs and Caffe's files; "" for a value that has none.
+        shape: its shape.
+        place: where its blob stands among those of the net, in the order they are first made: outputs are listed in it.
+    """
+
+    name: str
+    shape: Shape
+    place: int = 0
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """A learnable blob with its values; layers that share one (`param { name }`) hold the same object.
+
+    Attributes:
+        values: float32, of the shape that the layer which owns it gives it.
+        drawn: whether a filler made the values, as there were no weights.
+    """
+
+    values: np.ndarray
+    drawn: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class Node:
-    """A layer with the values it reads and makes, its message, definition and weights."""
+    """One layer of the graph.
+
+    Attributes:
+        op: the layer set up for its shapes.
+        inputs: the values it reads, one for each bottom.
+        outputs: the values it makes or, for a source, is fed: one for each top.
+        weights: its learnable blobs, in Caffe's order.
+    """
 
     op: LayerType
-    message: Message
-    inputs: list[Value]
-    outputs: list[Value]
-    weights: list[np.ndarray] = field(default_factory=list)
+    inputs: Sequence[Value]
+    outputs: Sequence[Value]
+    weights: Sequence[Weight] = ()
 
     @property
     def fed(self) -> list[Value]:
-        """Outputs that are inputs of the net, fed from outside."""
-        return [value for value, _ in self.fed_shapes()]
-
-    def fed_shapes(self) -> list[tuple[Value, Shape]]:
-        """`fed`, each with its shape."""
+        """Outputs that are inputs of the graph."""
         fed = self.op.fed_tops
-        return [(value, shape) for value, top, shape in zip(self.outputs, self.op.layer.tops, self.op.tops) if top in fed]
+        return [value for value, top in zip(self.outputs, self.op.layer.tops) if top in fed] if fed else []
+
+    @property
+    def made(self) -> list[Value]:
+        """Outputs that the layer makes itself: all but those fed."""
+        fed = self.fed
+        return [value for value in self.outputs if value not in fed]
+
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """Values of its learnable blobs, each in the shape that this layer gives it."""
+        return [weight.values.reshape(blob.shape) for weight, blob in zip(self.weights, self.op.blobs)]
 
 
-def values_of(net: Net, weights: Mapping[str, Sequence[np.ndarray]] = MappingProxyType({})) -> list[Node]:
-    """The net's layers as nodes, in order; messages are copies, free to be changed, without `blobs`: nodes have the weights."""
-    current: dict[str, Value] = {}
-    nodes = []
-    for op in net.ops:
-        inputs = [current[blob] for blob in op.layer.bottoms]
-        outputs = [Value(blob) for blob in op.layer.tops]
-        current.update(zip(op.layer.tops, outputs))
-        nodes.append(Node(op, op.layer.message.without("blobs").copy(), inputs, outputs, list(weights.get(op.layer.name, ()))))
-    return nodes
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Layers in an order in which each comes after those it reads from.
 
+    Attributes:
+        nodes: the layers, sources included.
+        outputs: values that are results.
+        name: the net's name, "" if it has none.
+        phase: "TEST" or "TRAIN".
+        strict: as the net was read: with False, fields that no layer type computes are left out with a warning.
+        origins: names of the files that definition and weights came from, "" where there is none.
+        groups: names of builder blocks by layer name.
+    """
 
-def rebuild(net: Net, nodes: list[Node]) -> Net:
-    """A new net of `nodes`, with their weights; outputs keep their names, and layers the offsets that they took (see `place`)."""
-    from ..net import Net
+    nodes: Sequence[Node]
+    outputs: Sequence[Value]
+    name: str = ""
+    phase: str = "TEST"
+    strict: bool | None = None
+    origins: Sequence[str] = ()
+    groups: Mapping[str, str] = field(default_factory=dict)
 
-    names = _names(nodes)
-    definition = Message(net.definition.descriptor)
-    if "name" in net.definition:
-        definition.set("name", net.definition.name)
-    for node in nodes:
-        message = node.message.update(node.op.placed_fields())
-        for name, values in (("bottom", node.inputs), ("top", node.outputs)):
-            message.remove(name)
-            if values:
-                message.set(name, [names[id(value)] for value in values])
-        for rule in ("include", "exclude"):
-            message.remove(rule)
-        definition.append("layer", message)
-    shapes = {names[id(value)]: shape for node in nodes for value, shape in node.fed_shapes()}
-    counts = {node.message.name: count for node in nodes if (count := node.op.layer.blob_count) is not None}
-    twin = Net(
-        definition, phase=net.phase, inputs=shapes, source=net.source, strict=net.strict, groups=net._groups,
-        blob_counts=counts, crop=net.crop, like=net,
-    )  # fmt: skip
-    twin.weights.update({node.message.name: node.weights for node in nodes if node.weights})
-    return twin
+    @classmethod
+    def of(
+        cls, ops: Iterable[LayerType], outputs: Iterable[str], weights: Mapping[tuple[str, int], Weight], **attributes: Any
+    ) -> Graph:
+        """The graph of layers that name their blobs.
 
+        Args:
+            ops: the layers set up, in order.
+            outputs: names of the blobs that are results.
+            weights: learnable blobs by layer name and index.
+            attributes: the graph's others.
+        """
+        current: dict[str, Value] = {}
+        places: dict[str, int] = {}
+        nodes = []
+        for op in ops:
+            inputs = [current[blob] for blob in op.layer.bottoms]
+            tops = [Value(top, shape, places.setdefault(top, len(places))) for top, shape in zip(op.layer.tops, op.tops)]
+            current.update(zip(op.layer.tops, tops))
+            nodes.append(Node(op, inputs, tops, [weights[op.layer.name, i] for i in range(len(op.blobs))]))
+        return cls(nodes, [current[name] for name in outputs], **attributes)
 
-def _names(nodes: list[Node]) -> dict[int, str]:
-    """A blob name for each value (by `id`): in-place layers share one, the last version of a blob keeps its name."""
-    last_reader = {id(value): node for node in nodes for value in node.inputs}
-    root: dict[int, int] = {}
-    order: dict[int, Value] = {}  # the last value of each chain of in-place layers
-    for node in nodes:
-        for i, value in enumerate(node.outputs):
-            key = id(value)
-            if i < len(node.inputs) and node.inputs[i].blob == value.blob and last_reader[id(node.inputs[i])] is node:
-                key = root[id(node.inputs[i])]
-            root[id(value)] = key
-            order[key] = value
-    taken: set[str] = set()
-    chain_names: dict[int, str] = {}
-    for key, value in reversed(order.items()):
-        name = value.blob
-        while name in taken:
-            name += "_"
-        taken.add(name)
-        chain_names[key] = name
-    return {value: chain_names[key] for value, key in root.items()}
+    @cached_property
+    def inputs(self) -> list[Value]:
+        """Values that are fed from outside, in order."""
+        return [value for node in self.nodes for value in node.fed]
+
+    @cached_property
+    def values(self) -> list[Value]:
+        """All values in the order they are made."""
+        return [value for node in self.nodes for value in node.outputs]
+
+    @cached_property
+    def blobs(self) -> list[Value]:
+        """The last value of each name, in the order of the net's blobs: what Caffe's blobs hold after a pass."""
+        last = {value.name: value for value in self.values if value.name}
+        return sorted(last.values(), key=lambda value: value.place)
+
+    def readers(self) -> Counter[Value]:
+        """How often layers read each value."""
+        return Counter(value for node in self.nodes for value in node.inputs)
+
+    def owners(self) -> Counter[Weight]:
+        """How many layers hold each learnable blob; more than one share it."""
+        return Counter(weight for node in self.nodes for weight in node.weights)
+
+    def at(self, shapes: Mapping[Value, Shape]) -> Graph:
+        """The graph set up for other shapes of its inputs; weights stay, and layers whose bottoms do.
+
+        Args:
+            shapes: of inputs; the others stay as they are.
+
+        Raises:
+            LayerError: a layer does not work with these shapes.
+        """
+        twins: dict[Value, Value] = {}
+        nodes = []
+        for node in self.nodes:
+            bottoms = [twins[value].shape for value in node.inputs]
+            op = node.op if bottoms == node.op.bottoms else node.op.at(bottoms)
+            tops = op.tops if bottoms else [shapes.get(value, value.shape) for value in node.outputs]
+            twins.update((value, replace(value, shape=tuple(top))) for value, top in zip(node.outputs, tops))
+            nodes.append(replace(node, op=op, inputs=[twins[v] for v in node.inputs], outputs=[twins[v] for v in node.outputs]))
+        return replace(self, nodes=nodes, outputs=[twins[value] for value in self.outputs])

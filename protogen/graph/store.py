@@ -17,6 +17,7 @@ from ..layers.readings import conflict
 from ..weights.blobs import LayerBlobs
 from ..weights.content import Content, read_content
 from ..weights.fillers import fill
+from .graph import Weight
 from .state_dict import match
 
 if TYPE_CHECKING:
@@ -198,6 +199,27 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
             arrays[self.owner(layer, i)] = np.asarray(array, dtype=np.float32)
         return arrays
 
+    def weights(self, seed: int = 0) -> dict[Key, Weight]:
+        """All blobs as the graph has them, by layer and index; layers that share one have the same.
+
+        Args:
+            seed: as for `filled`.
+
+        Raises:
+            WeightsError: as for `filled`.
+        """
+        self._refuse_absurd_sizes()
+        held: dict[Key, Weight] = {}
+        result: dict[Key, Weight] = {}
+        for layer, specs in self._specs.items():
+            for i, spec in enumerate(specs):
+                owner = self.owner(layer, i)
+                if owner not in held:
+                    drawn = owner not in self._arrays
+                    held[owner] = Weight(_drawn(layer, i, spec, seed) if drawn else self._arrays[owner], drawn)
+                result[layer, i] = held[owner]
+        return result
+
     def filled(self, seed: int = 0) -> dict[str, list[np.ndarray]]:
         """All blobs: those set, and for the rest what their fillers make of `seed` and the layer's name.
 
@@ -206,15 +228,11 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
         Raises:
             WeightsError: a filler does not suit its blob (the layer is named), or there is more to draw than 2^29 values.
         """
-        self._refuse_absurd_sizes()
-        made: Arrays = dict(self._arrays)
-        result: dict[str, list[np.ndarray]] = {}
-        for layer, specs in self._specs.items():
-            for i, spec in enumerate(specs):
-                if self.owner(layer, i) not in made:
-                    made[self.owner(layer, i)] = _drawn(layer, i, spec, seed)
-            result[layer] = [made[self.owner(layer, i)].reshape(spec.shape) for i, spec in enumerate(specs)]
-        return result
+        weights = self.weights(seed)
+        return {
+            layer: [weights[layer, i].values.reshape(spec.shape) for i, spec in enumerate(specs)]
+            for layer, specs in self._specs.items()
+        }
 
     def _refuse_absurd_sizes(self) -> None:
         wanted = {

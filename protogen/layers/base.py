@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import LayerError, ProtogenError
+from ..prototxt.layer import Layer
 from ..prototxt.message import Message
 from ..schema import message_type
 from .fields import Fields, unknown_fields
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from ..prototxt.layer import Layer
     from .coordinates import AxisMap
     from .forms.onnx_graph import OnnxGraph
 
@@ -119,6 +119,29 @@ class LayerType:
         twin.__dict__.update(self.__dict__, layer=layer)
         return twin
 
+    def at(self, bottoms: Sequence[Shape]) -> LayerType:
+        """The same layer set up for other shapes of its bottoms.
+
+        Raises:
+            LayerError: it does not work with these.
+        """
+        return type(self)(self.layer, bottoms, self.phase)
+
+    def derived(self, param: Mapping[str, Any], without: Sequence[str] = ()) -> LayerType:
+        """The layer with other parameters, which leave the shapes of its tops as they are.
+
+        Args:
+            param: fields of `param_name`.
+            without: fields of it to take out.
+        """
+        assert self.param_name is not None
+        message = self.layer.message.without("blobs").copy()
+        settings = self.param.copy().update(param)
+        for name in without:
+            settings.remove(name)
+        message.set(self.param_name, settings)
+        return type(self)(Layer(message, self.layer.group, self.layer.source, self.layer.blob_count), self.bottoms, self.phase)
+
     @classmethod
     def select(cls, layer: Layer) -> type[LayerType] | None:
         """The class that defines `layer`, for types whose name alone does not tell: by default this one.
@@ -172,7 +195,7 @@ class LayerType:
         Override to use a standard module (`torch.nn.Conv2d`) where that computes exactly the same; its parameters must
         carry the names of `blobs` and hold their values in the same order.
         """
-        from ..targets.torch.module import LayerModule
+        from .forms.torch_module import LayerModule
 
         return LayerModule(self)
 
@@ -252,12 +275,9 @@ class LayerType:
         return None
 
     def absorb(
-        self, message: Message, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray
-    ) -> list[np.ndarray] | None:
-        """The layer followed by `* scale + shift` per channel as one layer: its new weights, or None if it cannot be.
-
-        `message` is this layer's own copy of its LayerParameter; adapt it (`bias_term`) where needed.
-        """
+        self, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray
+    ) -> tuple[LayerType, list[np.ndarray]] | None:
+        """The layer followed by `* scale + shift` per channel as one layer with its weights, or None if it cannot be."""
         return None
 
     # ---- help for `setup`

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from ..prototxt.message import Message
-from .base import BlobSpec, Shape, count
+from .base import BlobSpec, LayerType, Shape, count
 from .fields import Fields
 from .fused_relu import FusedReLU
 from .registry import register
@@ -191,16 +190,16 @@ class Convolutional(FusedReLU):
     # ---- folding
 
     def absorb(
-        self, message: Message, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray
-    ) -> list[np.ndarray] | None:
+        self, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray
+    ) -> tuple[LayerType, list[np.ndarray]] | None:
         import numpy as np
 
         if len(self.bottoms) > 1 or self.channel_axis != 1 or len(scale) != self.num_output or self.has_relu:
             return None
         bias = weights[1].astype(np.float64) if len(weights) > 1 else np.zeros(self.num_output)
-        message.convolution_param.set("bias_term", True)
         factor = self._per_output(scale, weights[0])
-        return [(weights[0] * factor).astype(np.float32), (bias * scale + shift).astype(np.float32)]
+        merged = [(weights[0] * factor).astype(np.float32), (bias * scale + shift).astype(np.float32)]
+        return self if self.bias else self.derived({"bias_term": True}), merged
 
     def _per_output(self, scale: np.ndarray, weight: np.ndarray) -> np.ndarray:
         return scale.reshape(-1, *(1,) * (weight.ndim - 1))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import NetError
 from ..prototxt.message import Message
-from .base import LayerType
+from .base import LayerType, Shape
 from .fields import Fields
 from .registry import register
 
@@ -55,6 +55,13 @@ class Crop(LayerType):
         self.check(not self._misfit(self.offsets), self._misfit(self.offsets))
         self.tops = [(*shape[: self.start], *wanted[self.start : len(shape)])]
         self.debatable = False
+
+    def at(self, bottoms: Sequence[Shape]) -> Crop:
+        twin = type(self)(self.layer, bottoms, self.phase)
+        twin.offsets, twin.debatable = self.offsets, self.debatable
+        misfit = twin._misfit(self.offsets)
+        twin.check(not misfit, misfit)
+        return twin
 
     def _misfit(self, offsets: Sequence[int]) -> str:
         """Where the second bottom reaches beyond the first, "" if nowhere."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..prototxt.message import Message
-from .base import BlobSpec, count
+from .base import BlobSpec, LayerType, count
 from .fields import Fields
 from .fused_relu import FusedReLU
 from .registry import register
@@ -91,13 +90,13 @@ class InnerProduct(FusedReLU):
         return graph.reshape(unit, (self.features, self.num_output)) if self.transpose else unit
 
     def absorb(
-        self, message: Message, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray
-    ) -> list[np.ndarray] | None:
+        self, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray
+    ) -> tuple[LayerType, list[np.ndarray]] | None:
         import numpy as np
 
         if self.first != 1 or len(scale) != self.num_output or self.normalize or self.has_relu:
             return None
         bias = weights[1].astype(np.float64) if len(weights) > 1 else np.zeros(self.num_output)  # maybe of an absorption before
-        message.inner_product_param.set("bias_term", True)
         factor = scale if self.transpose else scale[:, None]
-        return [(weights[0] * factor).astype(np.float32), (bias * scale + shift).astype(np.float32)]
+        merged = [(weights[0] * factor).astype(np.float32), (bias * scale + shift).astype(np.float32)]
+        return self if self.bias else self.derived({"bias_term": True}), merged

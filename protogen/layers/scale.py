@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..prototxt.layer import Layer
 from ..prototxt.message import Message
 from .base import BlobSpec, LayerType, Shape, constant_filler
 from .fields import Fields
@@ -144,20 +145,26 @@ class Scale(Broadcast):
             )
         return scale, weights[1].astype(np.float64) if self.bias else np.zeros_like(scale)
 
+    @classmethod
+    def in_place_of(cls, op: LayerType) -> Scale:
+        """A Scale layer with a bias that has the name, bottom and top of a layer which is affine per channel."""
+        layer = op.layer
+        message = Message.of("LayerParameter", name=layer.name, type="Scale", bottom=layer.bottoms[:1], top=layer.tops)
+        message.set("scale_param", {"bias_term": True})
+        return cls(Layer(message, layer.group), op.bottoms[:1], op.phase)
+
     def absorb(
-        self, message: Message, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray
-    ) -> list[np.ndarray] | None:
+        self, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray
+    ) -> tuple[LayerType, list[np.ndarray]] | None:
         import numpy as np
 
         own = self.affine(weights)
         if own is None or own[0].shape != scale.shape:
             return None
-        if "scale_param" not in message:
-            message.set("scale_param", {})
-        message.scale_param.set("bias_term", True)
-        for bound in ("min_value", "max_value"):  # they are in the new factors
-            message.scale_param.remove(bound)
-        return [(own[0] * scale).astype(np.float32), (own[1] * scale + shift).astype(np.float32)]
+        merged = [(own[0] * scale).astype(np.float32), (own[1] * scale + shift).astype(np.float32)]
+        # Bounds are in the new factors.
+        op = self if self.bias and not self.bounded else self.derived({"bias_term": True}, without=("min_value", "max_value"))
+        return op, merged
 
 
 @register("Bias")

@@ -38,8 +38,9 @@ def save_onnx(net: Net, path: Path, options: Options) -> None:
 
     fold = options.fold is not False
     settings = OnnxOptions(dynamic_batch=options.dynamic_batch, fold=fold, seed=options.seed, **options.onnx)
-    model = emit(net, settings)
-    tell_left_out(net, settings)
+    graph = net.graph(options.seed)
+    model = emit(graph, settings)
+    tell_left_out(graph, settings)
     model.save(path, settings.external_data)
 
 
@@ -107,9 +108,7 @@ def _with_weights(net: Net, options: Options) -> Net:
 
 
 def _maybe_folded(net: Net, options: Options) -> Net:
-    from ..graph.fold import folded
-
-    return folded(net, options.seed) if options.fold else net
+    return net.folded(options.seed) if options.fold else net
 
 
 FORMATS: dict[str, Callable[[Net, Path, Options], None]] = {

@@ -55,13 +55,13 @@ def test_a_train_val_net_becomes_a_model_of_its_predictions() -> None:
         blobs = net.to_torch().blobs(torch.tensor(x), torch.zeros(5))
     for name, value in made.items():
         np.testing.assert_allclose(value, blobs[name].numpy(), rtol=1e-5, atol=1e-6)
-    assert measures(net)[0] == LEFT_OUT
+    assert measures(net.graph())[0] == LEFT_OUT
     assert net.outputs == ["side/loss", "accuracy", "loss"], "the net given stays as it is"
 
 
 def test_the_rest_is_a_net_to_deploy() -> None:
     net = protogen.loads(TRAIN_VAL).fill(3)
-    rest = without_measures(net)
+    rest = net.with_graph(without_measures(net.graph()))
     assert rest.inputs == ["data"]
     assert rest.shapes["data"] == (5, 3, 8, 8)
     again = protogen.loads(rest.to_prototxt())
@@ -71,12 +71,12 @@ def test_the_rest_is_a_net_to_deploy() -> None:
 
 def test_a_prediction_that_others_read_is_an_output_too() -> None:
     more = 'layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }'
-    assert set(inference_part(protogen.loads(TRAIN_VAL + more)).outputs) == {"side", "fc", "prob"}
+    assert {value.name for value in inference_part(protogen.loads(TRAIN_VAL + more).graph()).outputs} == {"side", "fc", "prob"}
 
 
 def test_a_measure_that_is_read_stays() -> None:
     net = protogen.loads(TRAIN_VAL + 'layer { name: "twice" type: "Power" bottom: "loss" top: "twice" power_param { scale: 2 } }')
-    assert measures(net)[0] == ["side/loss", "accuracy"]
+    assert measures(net.graph())[0] == ["side/loss", "accuracy"]
     with pytest.raises(ConversionError, match=r"'loss'.*not convertible to ONNX: a loss is for training only"):
         net.to_onnx()
 
@@ -123,15 +123,15 @@ def test_a_layer_that_draws_some_rows_to_train_with_lets_all_pass() -> None:
     assert set(made) == {"fc", "out"}, "what it draws from is an output too"
     first, second = (net.weights[name][0] for name in ("fc", "out"))
     np.testing.assert_allclose(made["out"], x @ first.T @ second.T, rtol=1e-4, atol=1e-5)
-    assert without_measures(net).inputs == ["x"]
-    assert without_measures(net).shapes["out"] == (6, 3)
+    rest = net.with_graph(without_measures(net.graph()))
+    assert (rest.inputs, rest.shapes["out"]) == (["x"], (6, 3))
 
 
 @pytest.mark.usefixtures("drawn")
 def test_it_stays_where_more_than_its_first_top_is_needed() -> None:
     more = 'layer { name: "double" type: "Power" bottom: "targets" top: "double" power_param { scale: 2 } }'
     net = protogen.loads(SAMPLER + COST + more)
-    assert measures(net)[0] == ["draw again", "cost"]
+    assert measures(net.graph())[0] == ["draw again", "cost"]
     with pytest.raises(ConversionError, match=r"'draw'.*not convertible to ONNX: drawing is for training"):
         net.to_onnx()
 
@@ -186,9 +186,9 @@ def test_what_only_stands_between_measures_goes_with_them() -> None:
                 top: "kept" top: "weights" box_annotator_ohem_param { roi_per_img: 2 } }
         layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "kept" top: "loss" loss_param { ignore_label: -1 } }
         layer { name: "unused" type: "Silence" bottom: "sum" bottom: "prob" bottom: "weights" }""")
-    assert measures(net)[0] == ["each", "double", "mine", "loss"]
-    rest = without_measures(net)
-    assert (rest.inputs, set(rest.outputs)) == (["x"], {"fc", "box"})
+    assert measures(net.graph())[0] == ["each", "double", "mine", "loss"]
+    rest = without_measures(net.graph())
+    assert ([value.name for value in rest.inputs], {value.name for value in rest.outputs}) == (["x"], {"fc", "box"})
 
 
 def test_without_weights_all_that_is_read_counts() -> None:
@@ -196,8 +196,9 @@ def test_without_weights_all_that_is_read_counts() -> None:
         layer { name: "in" type: "Input" top: "x" top: "y" input_param { shape { dim: 2 dim: 3 } } }
         layer { name: "softmax" type: "Softmax" bottom: "x" top: "p" }
         layer { name: "loss" type: "EuclideanLoss" bottom: "p" bottom: "y" top: "loss" }""")
-    rest = without_measures(net)
-    assert (rest.inputs, "p" in rest.outputs) == (["x", "y"], True)
+    rest = without_measures(net.graph())
+    assert [value.name for value in rest.inputs] == ["x", "y"]
+    assert "p" in [value.name for value in rest.outputs]
 
 
 def test_nothing_but_a_loss_is_refused_by_name() -> None:
@@ -219,8 +220,9 @@ def test_constants_are_nothing_to_deploy_either() -> None:
 
 def test_a_deploy_net_is_not_touched() -> None:
     net = protogen.models.peleenet(size=32, classes=10)
-    assert without_measures(net) is net
-    assert inference_part(net, postprocess=False) is net
+    graph = net.graph()
+    assert without_measures(graph) is graph
+    assert inference_part(graph, postprocess=False) is graph
 
 
 def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 import protogen
 from protogen import NetBuilder
-from protogen.graph.fold import folded
 
 
 def with_random_weights(net: protogen.Net, seed: int = 0) -> protogen.Net:
@@ -29,7 +28,7 @@ def check(b: NetBuilder, seed: int = 0) -> protogen.Net:
     """The folded net, after holding it against the unfolded one: outputs, their names, and the net given."""
     net = with_random_weights(b.build(), seed)
     before = net.to_prototxt()
-    result = folded(net)
+    result = net.folded()
     assert net.to_prototxt() == before
     assert set(result.outputs) == set(net.outputs)
     assert result.inputs == net.inputs
@@ -289,13 +288,13 @@ def test_folding_twice_changes_nothing_more() -> None:
     b = begun()
     b.fc(b.dropout(b.relu(b.bn(b.conv(6, 3, name="conv")))), 3)
     once = check(b)
-    assert folded(once).to_prototxt() == once.to_prototxt()
+    assert once.folded().to_prototxt() == once.to_prototxt()
 
 
 def test_a_folded_net_is_a_net() -> None:
     """It writes, reads back, and takes its own weights from a file."""
     net = with_random_weights(protogen.models.peleenet(size=32, classes=5))
-    result = folded(net)
+    result = net.folded()
     assert not {"BatchNorm", "Scale"} & set(types(result))
     again = protogen.loads(result.to_prototxt())
     assert again.param_shapes == result.param_shapes

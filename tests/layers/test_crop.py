@@ -12,7 +12,6 @@ import protogen
 from protogen import NetBuilder, NetError, ProtogenError, ProtogenWarning
 from protogen.errors import LayerError
 from protogen.graph.cut import without_measures
-from protogen.graph.fold import folded
 from protogen.layers.registry import unregister
 from protogen.prototxt.reader import read_definition, read_source
 from tests.corpus import CORPUS, fill_as_seeded, needs_corpus, needs_oracle, samples, seeded
@@ -226,14 +225,24 @@ def test_offsets_outlive_folding_cutting_and_writing() -> None:
     text = hed() + LOSS
     wanted = [[34, 34], [35, 35], [36, 36], [38, 38], [42, 42]]
     net = aligned(text)
-    for other in (folded(net), without_measures(net), net.at("TRAIN"), protogen.loads(net.to_prototxt())):
+    for other in (
+        net.folded(),
+        net.with_graph(without_measures(net.graph())),
+        net.at("TRAIN"),
+        protogen.loads(net.to_prototxt()),
+    ):
         assert offsets(other) == wanted
         assert offsets(protogen.loads(other.to_prototxt(), crop="bvlc")) == wanted
 
 
 def test_bvlcs_offsets_outlive_them_too() -> None:
     net = protogen.loads(hed() + LOSS, crop="bvlc")
-    for other in (folded(net), without_measures(net), net.at("TRAIN"), net.at(inputs={"data": (1, 3, 37, 50)})):
+    for other in (
+        net.folded(),
+        net.with_graph(without_measures(net.graph())),
+        net.at("TRAIN"),
+        net.at(inputs={"data": (1, 3, 37, 50)}),
+    ):
         assert offsets(other) == [[0, 0]] * 5
         assert offsets(protogen.loads(other.to_prototxt())) == [[0, 0]] * 5
 
@@ -329,7 +338,7 @@ def test_autocrop_is_aligned_by_any_rule_and_written_as_a_crop(param: str, rule:
     net = protogen.loads(CASE.replace('type: "Crop"', f'type: "AutoCrop" {param}'), crop=rule)
     assert [op.offsets for op in net.ops if op.layer.type == "AutoCrop"] == [[5, 5], [6, 6]]  # type: ignore[attr-defined]
     assert offsets(protogen.loads(net.to_prototxt(), crop="bvlc")) == [[5, 5], [6, 6]]
-    assert offsets(folded(net)) == [[5, 5], [6, 6]]
+    assert offsets(net.folded()) == [[5, 5], [6, 6]]
 
 
 def test_autocrop_in_every_form() -> None:

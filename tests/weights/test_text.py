@@ -138,11 +138,10 @@ def test_they_come_along_through_every_change_of_a_net() -> None:
     np.testing.assert_array_equal(twin.weights["fc"][0], WEIGHT)
     assert protogen.verify(net).ok
     from protogen.graph.cut import without_measures
-    from protogen.graph.fold import folded
 
-    rest = without_measures(net)
+    rest = net.with_graph(without_measures(net.graph()))
     np.testing.assert_array_equal(rest.weights["bn"][0], [4, 8])
-    small = folded(rest)
+    small = rest.folded()
     assert list(small.weights) == ["fc"]
     assert "blobs" not in small.to_prototxt(), "they are in the caffemodel beside it"
 

@@ -593,7 +593,7 @@ class AssistedExcitation(LayerType):
     def module(self) -> torch.nn.Module:
         import torch
 
-        from ...targets.torch.module import LayerModule
+        from ..forms.torch_module import LayerModule
 
         module = LayerModule(self)
         module.register_buffer("strength", torch.ones(()), persistent=False)

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from ..base import LayerType
 
 RESERVED = frozenset((  # attributes of NetModule (targets/torch/module.py) beside those of torch.nn.Module
-    "_blobs_of", "_own_forward", "_run", "_states_loss", "_steps", "_tensors", "add_layer", "blobs", "caffe_grads",
+    "_blobs", "_blobs_of", "_inputs", "_outputs", "_own_forward", "_run",
+    "_states_loss", "_steps", "_tensors", "add_layer", "blobs", "caffe_grads",
     "caffe_params", "input_names", "loss", "module_names", "output_names",
 ))  # fmt: skip
 _UNFIT = frozenset(".\"',;[]()\\")  # see `_as_attribute`

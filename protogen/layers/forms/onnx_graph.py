@@ -109,18 +109,14 @@ class OnnxGraph:
         self.constants: set[str] = set()
         self.views: dict[str, str] = {}
         self._names: set[str] = set()
+        self._node_names: set[str] = set()
         self._constants: dict[tuple[Any, ...], str] = {}
 
     # ---- names
 
     def unique(self, name: str) -> str:
         """`name`, with a number behind it if it is taken; taken from now on."""
-        candidate, number = name, 1
-        while candidate in self._names:
-            number += 1
-            candidate = f"{name}_{number}"
-        self._names.add(candidate)
-        return candidate
+        return _unique(name, self._names)
 
     def reserve(self, names: Sequence[str]) -> None:
         """Keep names for values that get them later (blobs)."""
@@ -145,7 +141,7 @@ class OnnxGraph:
         names = [self.unique(f"{self.layer}/{op_type}:{i}" if outputs > 1 else f"{self.layer}/{op_type}") for i in range(outputs)]
         inputs = inputs[: max((i + 1 for i, name in enumerate(inputs) if name), default=0)]
         node_name = self.layer if not any(node.name == self.layer for node in self.nodes[-1:]) else f"{self.layer}/{op_type}"
-        self.nodes.append(helper.make_node(op_type, inputs, names, name=self._node_name(node_name), **given))
+        self.nodes.append(helper.make_node(op_type, inputs, names, name=self.unique_node(node_name), **given))
         return names[0] if outputs == 1 else names
 
     def loop(self, going: str, state: Sequence[tuple[str, str]], step: Callable[..., Sequence[str]]) -> list[str]:
@@ -160,7 +156,7 @@ class OnnxGraph:
         from onnx import TensorProto, helper, numpy_helper
 
         body = OnnxGraph(self.opset, self.dynamic_batch, self.dynamic_size)
-        body.layer, body._names = self.layer, self._names
+        body.layer, body._names, body._node_names = self.layer, self._names, self._node_names
         count, before = self.unique(f"{self.layer}/step"), self.unique(f"{self.layer}/going")
         names = [self.unique(f"{self.layer}/state") for _ in state]
         outputs = list(step(body, names))
@@ -173,8 +169,9 @@ class OnnxGraph:
         last = self.add("Loop", "", going, *(name for name, _ in state), outputs=len(state), body=graph)
         return [last] if isinstance(last, str) else last
 
-    def _node_name(self, name: str) -> str:
-        return self.unique("node:" + name).removeprefix("node:")
+    def unique_node(self, name: str) -> str:
+        """`name` for a node, with a number behind it if another node has it; taken from now on."""
+        return _unique(name, self._node_names)
 
     def constant(self, value: Any, dtype: str = "float32") -> str:
         """The name of an initializer with this value; equal small ones are stored once. A `Value` has its name already.
@@ -329,6 +326,15 @@ class OnnxGraph:
         if scale is not None:
             x = self.add("Mul", x, scale)
         return x if shift is None else self.add("Add", x, shift)
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    candidate, number = name, 1
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}_{number}"
+    taken.add(candidate)
+    return candidate
 
 
 def computed(op_type: str, inputs: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> list[np.ndarray] | None:

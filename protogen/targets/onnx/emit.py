@@ -1,4 +1,4 @@
-"""Net to ONNX: every layer type emits standard ops; blob names become value names."""
+"""Graph to ONNX: every layer type emits standard ops; blob names become value names."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...errors import ConversionError, ProtogenError, ProtogenWarning, did_you_mean
 from ...graph.cut import ends_in_detections, inference_part, measures
+from ...graph.fold import folded
 from ...layers.fields import require_computed
 from ...layers.forms.onnx_graph import OnnxGraph
 from .file import OnnxModel, half_of
@@ -21,12 +21,13 @@ from .tidy import merge_reshapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     import numpy as np
     import onnx
 
+    from ...graph.graph import Graph, Node, Value, Weight
     from ...layers.base import LayerType
-    from ...net import Net
     from .options import Preprocess
     from .shapes import Dimension
 
@@ -36,54 +37,48 @@ MAX_RETURNED_BYTES = 256 << 20
 """Most weights that `to_onnx` both writes to a file and returns in memory."""
 
 
-def to_onnx(net: Net, path: str | Path | None = None, **options: Any) -> onnx.ModelProto:
-    """See `Net.to_onnx`; `options` are the attributes of `OnnxOptions`."""
-    settings = OnnxOptions(**options)
-    model = emit(net, settings)
-    tell_left_out(net, settings)
+def to_onnx(graph: Graph, path: str | Path | None, options: OnnxOptions) -> onnx.ModelProto:
+    """See `Net.to_onnx`."""
+    model = emit(graph, options)
+    tell_left_out(graph, options)
     if path is None:
         return model.proto()
-    written = model.save(path, settings.external_data)
-    return written if settings.external_data or model.nbytes > MAX_RETURNED_BYTES else model.proto()
+    written = model.save(path, options.external_data)
+    return written if options.external_data or model.nbytes > MAX_RETURNED_BYTES else model.proto()
 
 
-def tell_left_out(net: Net, options: OnnxOptions) -> None:
+def tell_left_out(graph: Graph, options: OnnxOptions) -> None:
     """Warn of layers that the ONNX model lacks for they only serve training, and of a `postprocess=False` without effect."""
-    names, _ = measures(net)
+    names, _ = measures(graph)
     if names:
         listed = ", ".join(map(repr, names))
         warnings.warn(f"left out of the ONNX model, for they only serve training: {listed}", ProtogenWarning, stacklevel=4)
-    if not options.postprocess and not ends_in_detections(net):
+    if not options.postprocess and not ends_in_detections(graph):
         warnings.warn("nothing was cut off: the net does not end in detection layers", ProtogenWarning, stacklevel=4)
 
 
-def emit(net: Net, options: OnnxOptions | None = None) -> OnnxModel:
-    """The net as an ONNX model whose weights are still arrays, checked.
+def emit(graph: Graph, options: OnnxOptions | None = None) -> OnnxModel:
+    """The graph as an ONNX model whose weights are still arrays, checked.
 
     Raises:
         ConversionError: layers without an ONNX form (all of them named), or options that do not fit the net.
     """
     options = options or OnnxOptions()
-    sources, missing = [net.source, net.weights.source], net.weights.missing
-    net = original = inference_part(net, options.postprocess, options.seed)
-    require_computed(net.ops, net.strict)
-    if options.fold and net.phase == "TEST":
-        from ...graph.fold import folded
-
-        net = folded(net, options.seed)
-    emitter = Emitter(net, options, net.weights.filled(options.seed))
+    graph = inference_part(graph, options.postprocess)
+    require_computed((node.op for node in graph.nodes), graph.strict)
+    emitter = Emitter(folded(graph) if options.fold and graph.phase == "TEST" else graph, options)
     emitter.emit()
     if options.dynamic_size:
-        require_size_free(net, emitter)
-    model = emitter.model(original.outputs)  # folded, they may be made in another order
-    describe(model.skeleton, original, options, sources, [layer for layer in missing if layer in original.param_shapes])
+        require_size_free(emitter)
+    model = emitter.model()
+    describe(model.skeleton, graph, options)
     model.check()
     return model
 
 
-@dataclass
+@dataclass(frozen=True)
 class Emitted:
-    """What one layer became: a run of the graph's nodes, and the initializers made for them."""
+    """What one layer became: a run of the model's nodes, and the initializers made for them."""
 
     op: LayerType
     nodes: slice
@@ -91,27 +86,34 @@ class Emitted:
 
 
 class Emitter:
-    """Emits one net; `current` maps blobs to the values that stand for them now."""
+    """Emits one graph.
 
-    def __init__(
-        self,
-        net: Net,
-        options: OnnxOptions,
-        weights: Mapping[str, Sequence[np.ndarray]],
-        dims: dict[str, list[Dimension]] | None = None,
-    ) -> None:
-        self.net, self.options, self.weights = net, options, weights
-        self.graph = OnnxGraph(options.opset, options.dynamic_batch, options.dynamic_size)
-        self.shared = net.shared_blobs
-        self.current: dict[str, str] = {}
-        self.blob_inits: dict[tuple[str, int], str] = {}
-        self.dims = dims or dimensions(net, options)
-        self.last_maker = {top: op for op in net.ops if not _is_idle(op) for top in op.layer.tops}
-        self.value_shapes: dict[str, Sequence[Dimension]] = {}
-        self.overwritten: dict[str, str] = {}
+    Attributes:
+        onnx: what layers emit into.
+        names: what stands for each value in the model.
+        emitted: what each layer became, in order.
+    """
+
+    def __init__(self, graph: Graph, options: OnnxOptions, dims: Mapping[Value, list[Dimension]] | None = None) -> None:
+        self.graph, self.options = graph, options
+        self.onnx = OnnxGraph(options.opset, options.dynamic_batch, options.dynamic_size)
+        self.names: dict[Value, str] = {}
         self.emitted: list[Emitted] = []
-        self.image = options.preprocess.image_of(net) if options.preprocess else None
-        self.names = _new_names(net, options.rename)
+        self._dims = dims or dimensions(graph, options)
+        self._weights: dict[Weight, str] = {}
+        # The value that carries each blob's name: the last that a layer really makes. One that does nothing in place makes none.
+        self._carriers = {value.name: value for node in graph.nodes if not _is_idle(node) for value in node.outputs if value.name}
+        self._fed = {value.name for value in graph.inputs}
+        self._stated: dict[str, Sequence[Dimension]] = {}
+        self._overwritten: dict[str, str] = {}
+        self._image = options.preprocess.image_of(graph.inputs) if options.preprocess else None
+        self._new_names = _new_names(graph, options.rename)
+
+    def like(self, twin: Graph) -> Emitter:
+        """Another emitter with the same options, for the same graph set up for other shapes; it has emitted it."""
+        other = Emitter(twin, self.options, dict(zip(twin.values, self._dims.values())))
+        other.emit()
+        return other
 
     def emit(self) -> None:
         """Emit every layer.
@@ -119,120 +121,128 @@ class Emitter:
         Raises:
             ConversionError: layers without an ONNX form, all of them named.
         """
-        self.graph.reserve([*self.net.shapes, *self.options.rename.values()])
+        self.onnx.reserve([*(value.name for value in self.graph.blobs), *self.options.rename.values()])
         problems: list[str] = []
-        for op in self.net.ops:
-            first, known = len(self.graph.nodes), len(self.graph.initializers)
+        for node in self.graph.nodes:
+            first, known = len(self.onnx.nodes), len(self.onnx.initializers)
             try:
-                self._layer(op)
+                self._layer(node)
             except ProtogenError as error:
                 problems += error.lines
-                self.current.update({top: top for top in op.layer.tops})
-            made = list(islice(self.graph.initializers, known, None))
-            self.emitted.append(Emitted(op, slice(first, len(self.graph.nodes)), made))
+                self.names.update((value, value.name) for value in node.outputs)
+            initializers = list(islice(self.onnx.initializers, known, None))
+            self.emitted.append(Emitted(node.op, slice(first, len(self.onnx.nodes)), initializers))
         if problems:
             raise ConversionError(*dict.fromkeys(problems))
 
-    def model(self, outputs: Sequence[str]) -> OnnxModel:
-        """The finished model with these outputs."""
+    def model(self) -> OnnxModel:
+        """The finished model."""
         from onnx import TensorProto, helper
 
-        wanted = list(self.net.shapes) if self.options.all_blobs else outputs
-        outputs = self._name_outputs([blob for blob in wanted if blob not in self.last_maker[blob].fed_tops])
-        for name in merge_reshapes(self.graph, outputs):
-            self.value_shapes.pop(name, None)
+        results = self.graph.blobs if self.options.all_blobs else self.graph.outputs
+        outputs = self._name_outputs([value for value in results if value not in self.graph.inputs])
+        for name in merge_reshapes(self.onnx, outputs):
+            self._stated.pop(name, None)
         arrays = self._used_initializers()
-        blobs = {name: blob for blob, name in self.overwritten.items()}  # what an output of another name stands for
+        blobs = {name: blob for blob, name in self._overwritten.items()}  # what an output of another name stands for
         info = {
-            name: helper.make_tensor_value_info(self.names.get(name, name), TensorProto.FLOAT, dims, blobs.get(name, ""))
+            name: helper.make_tensor_value_info(self._new_names.get(name, name), TensorProto.FLOAT, dims, blobs.get(name, ""))
             for name, dims in self._shapes().items()
         }
+        inputs = [self.names[value] if value is not self._image else value.name for value in self.graph.inputs]
         graph = helper.make_graph(
-            self.graph.nodes,
-            self.net.name or "net",
-            [info[blob] for blob in self.net.inputs],
-            [info[blob] for blob in outputs],
-            value_info=[proto for name, proto in info.items() if name not in outputs and name not in self.net.inputs],
+            self.onnx.nodes,
+            self.graph.name or "net",
+            [info[name] for name in inputs],
+            [info[name] for name in outputs],
+            value_info=[proto for name, proto in info.items() if name not in outputs and name not in inputs],
         )
         if self.options.fp16:
             arrays = self._halved(graph, arrays)
-        _rename(graph.node, self.names)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.graph.opset)])
-        model.ir_version = _IR_VERSIONS[self.graph.opset]
+        _rename(graph.node, self._new_names)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.onnx.opset)])
+        model.ir_version = _IR_VERSIONS[self.onnx.opset]
         return OnnxModel(model, arrays)
 
-    def _inputs(self, tops: Sequence[str]) -> None:
-        for top in tops:
-            self.current[top] = top
-            if top == self.image:
+    def _inputs(self, values: Iterable[Value]) -> None:
+        for value in values:
+            self.names[value] = value.name or self.onnx.unique("input")
+            if value is self._image:
                 assert self.options.preprocess is not None
-                self.graph.layer = "preprocess"
-                channels = self.net.shapes[top][1]
-                self.current[top] = _preprocessed(self.graph, top, self.options.preprocess, channels)
+                self.onnx.layer = "preprocess"
+                self.names[value] = _preprocessed(self.onnx, value.name, self.options.preprocess, value.shape[1])
 
-    def _layer(self, op: LayerType) -> None:
-        layer = op.layer
-        self._inputs(op.fed_tops)
-        if op.is_input or _is_idle(op):
+    def _layer(self, node: Node) -> None:
+        op = node.op
+        self._inputs(node.fed)
+        if op.is_input:
             return
-        graph = self.graph
-        graph.layer = layer.name or layer.type
-        first = len(graph.nodes)
-        bottoms = [self.current[blob] for blob in layer.bottoms]
-        made = op.onnx(graph, bottoms, self._blob_names(op))
-        values = [made] if isinstance(made, str) else list(made)
-        fresh = {name for node in graph.nodes[first:] for name in node.output}
-        shapes = dict(zip(layer.tops, op.tops))
-        for top, value in zip(op.own_tops, values):
-            shape = shapes[top]
-            if value in fresh:
-                name = self._public(top) if self.last_maker[top] is op else graph.unique(f"{top}/{graph.layer}")
-                _rename(graph.nodes[first:], {value: name})
-                values = [name if other == value else other for other in values]
-                value = name
-                if self.last_maker[top] is op:
-                    self.value_shapes[name] = self.dims[top]
-                elif list(shape) == self.dims[top]:  # a blob's value before it is worked on in place, nothing open
-                    self.value_shapes[name] = list(shape)
-            self.current[top] = value
+        if _is_idle(node):
+            self.names.update(zip(node.outputs, (self.names[value] for value in node.inputs)))
+            return
+        onnx = self.onnx
+        onnx.layer = op.layer.name or op.layer.type
+        first = len(onnx.nodes)
+        emitted = op.onnx(onnx, [self.names[value] for value in node.inputs], self._weight_names(node))
+        names = [emitted] if isinstance(emitted, str) else list(emitted)
+        fresh = {name for made in onnx.nodes[first:] for name in made.output}
+        for value, name in zip(node.made, names):
+            if name in fresh:
+                public = self._name_of(value)
+                _rename(onnx.nodes[first:], {name: public})
+                names = [public if other == name else other for other in names]
+                name = public
+                self._state(name, value)
+            self.names[value] = name
 
-    def _blob_names(self, op: LayerType) -> list[str]:
+    def _name_of(self, value: Value) -> str:
+        """What a value that a layer makes is called: its blob, if it is the last of it."""
+        if self._carries(value):
+            return self._public(value.name)
+        return self.onnx.unique(f"{value.name or 'value'}/{self.onnx.layer}")
+
+    def _carries(self, value: Value) -> bool:
+        return self._carriers.get(value.name) is value
+
+    def _state(self, name: str, value: Value) -> None:
+        """Let the model state a value's shape; before a blob is worked on in place, only where nothing of it is open."""
+        if self._carries(value) or list(value.shape) == self._dims[value]:
+            self._stated[name] = self._dims[value]
+
+    def _weight_names(self, node: Node) -> list[str]:
         """Initializer names of a layer's learnable blobs, stored on first use (a blob nobody uses is left out later)."""
-        names = []
-        for i, blob in enumerate(op.blobs):
-            key = self.shared.get((op.layer.name, i), (op.layer.name, i))
-            if key not in self.blob_inits:
-                values = self.weights[op.layer.name][i].reshape(blob.shape)
-                self.blob_inits[key] = self.graph.initializer(f"{op.layer.name}.{blob.name}", values)
-            names.append(self.blob_inits[key])
-        return names
+        for blob, weight, array in zip(node.op.blobs, node.weights, node.arrays):
+            if weight not in self._weights:
+                self._weights[weight] = self.onnx.initializer(f"{node.op.layer.name}.{blob.name}", array)
+        return [self._weights[weight] for weight in node.weights]
 
     def _public(self, blob: str) -> str:
         """The name of a blob's last value: the blob's, or `<blob>_out` for an input that a layer overwrites in place."""
-        if blob not in self.net.inputs:
+        if blob not in self._fed:
             return blob
-        if blob not in self.overwritten:
-            self.overwritten[blob] = self.graph.unique(f"{blob}_out")
-        return self.overwritten[blob]
+        if blob not in self._overwritten:
+            self._overwritten[blob] = self.onnx.unique(f"{blob}_out")
+        return self._overwritten[blob]
 
-    def _name_outputs(self, outputs: Sequence[str]) -> list[str]:
-        """Let each output's value have its public name, by an Identity if it has a name of its own; return the names."""
-        for blob in outputs:
-            value, name = self.current[blob], self._public(blob)
-            if value == name:
-                continue
-            self.graph.layer = blob
-            made = self.graph.add("Identity", value)
-            _rename(self.graph.nodes[-1:], {made: name})
-            self.value_shapes[name] = self.dims[blob]
-        return [self._public(blob) for blob in outputs]
+    def _name_outputs(self, values: Sequence[Value]) -> list[str]:
+        """Let each output have its public name, by an Identity if it has a name of its own; return the names."""
+        outputs = []
+        for value in values:
+            name = self._public(value.name) if value.name else self.names[value]
+            if self.names[value] != name:
+                self.onnx.layer = value.name
+                copy = self.onnx.add("Identity", self.names[value])
+                _rename(self.onnx.nodes[-1:], {copy: name})
+            self._stated[name] = self._dims[value]
+            outputs.append(name)
+        return outputs
 
     def _shapes(self) -> dict[str, Sequence[Dimension]]:
-        inputs = {blob: self.dims[blob] for blob in self.net.inputs}
-        if self.image is not None and self.options.preprocess is not None and self.options.preprocess.nhwc:
-            n, c, h, w = inputs[self.image]
-            inputs[self.image] = [n, h, w, c]
-        return {**inputs, **self.value_shapes}
+        inputs = {value.name if value is self._image else self.names[value]: self._dims[value] for value in self.graph.inputs}
+        if self._image is not None and self.options.preprocess is not None and self.options.preprocess.nhwc:
+            n, c, h, w = inputs[self._image.name]
+            inputs[self._image.name] = [n, h, w, c]
+        return {**inputs, **self._stated}
 
     def _halved(self, graph: onnx.GraphProto, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Weights as float16, each brought back to float32 by a Cast before anything else.
@@ -246,8 +256,8 @@ class Emitter:
         for name, array in arrays.items():
             half = half_of(array) if name in ours else None
             if half is not None:
-                result[name], wide[name] = half, self.graph.unique(f"{name}/float32")
-                node = self.graph.unique(f"node:{name}/Cast").removeprefix("node:")
+                result[name], wide[name] = half, self.onnx.unique(f"{name}/float32")
+                node = self.onnx.unique_node(f"{name}/Cast")
                 casts.append(helper.make_node("Cast", [name], [wide[name]], name=node, to=TensorProto.FLOAT))
         nodes = [*casts, *graph.node]
         _rename(nodes[len(casts) :], wide)
@@ -257,29 +267,30 @@ class Emitter:
 
     def _used_initializers(self) -> dict[str, np.ndarray]:
         """Initializers that nodes read; weights used in one other shape only go by their own name."""
-        graph = self.graph
-        used = {name for node in graph.nodes for name in node.input}
-        shown = {view: name for view, name in graph.views.items() if view in used and name not in used}
+        onnx = self.onnx
+        used = {name for node in onnx.nodes for name in node.input}
+        shown = {view: name for view, name in onnx.views.items() if view in used and name not in used}
         times = Counter(shown.values())
         own = {view: name for view, name in shown.items() if times[name] == 1}
-        _rename(graph.nodes, own)
-        return {own.get(name, name): array for name, array in graph.initializers.items() if name in used}
+        _rename(onnx.nodes, own)
+        return {own.get(name, name): array for name, array in onnx.initializers.items() if name in used}
 
 
-def _is_idle(op: LayerType) -> bool:
+def _is_idle(node: Node) -> bool:
     """Whether a layer does nothing in place (Dropout, usually): the value before it keeps the blob's name."""
-    return op.is_identity and op.layer.tops == op.layer.bottoms
+    return node.op.is_identity and [value.name for value in node.outputs] == [value.name for value in node.inputs]
 
 
-def _new_names(net: Net, rename: Mapping[str, str]) -> dict[str, str]:
+def _new_names(graph: Graph, rename: Mapping[str, str]) -> dict[str, str]:
     """`rename`, checked: it names inputs and outputs, and gives names that nothing else has."""
-    public = [*net.inputs, *net.outputs]
+    public = list(dict.fromkeys(value.name for value in (*graph.inputs, *graph.outputs)))
+    taken = {value.name for value in graph.values}
     for old, new in rename.items():
         if old not in public:
             raise ConversionError(
                 f"cannot rename {old!r}: it is no input or output{did_you_mean(old, public)} (there are: {', '.join(public)})"
             )
-        if not new or (new in net.shapes and new not in rename) or list(rename.values()).count(new) > 1:
+        if not new or (new in taken and new not in rename) or list(rename.values()).count(new) > 1:
             raise ConversionError(f"cannot rename {old!r} to {new!r}: " + ("that name is taken" if new else "a name is needed"))
     return dict(rename)
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import onnx
 
-    from ...net import Net
+    from ...graph.graph import Graph
     from .options import OnnxOptions
 
 _PIECE = 1 << 20
 
 
-def describe(model: onnx.ModelProto, net: Net, options: OnnxOptions, sources: Sequence[str], filled: Sequence[str] = ()) -> None:
+def describe(model: onnx.ModelProto, graph: Graph, options: OnnxOptions) -> None:
     """Fill in producer, doc string and metadata; the same net, files and options give the same bytes.
 
     Metadata: `protogen.version`; `source.<n>.name` and `source.<n>.sha256` of each file the net came from (no folders: a model
@@ -26,25 +25,24 @@ def describe(model: onnx.ModelProto, net: Net, options: OnnxOptions, sources: Se
 
     Args:
         model: the model, without its weights.
-        net: what it was made of.
+        graph: what it was made of. Of its origins, those that are no files ("<text>") are left out.
         options: how it was made.
-        sources: names of the files that net and weights were read from; those that are no files ("<text>") are left out.
-        filled: names of layers whose weights, or some of them, came from fillers.
     """
     from ... import __version__
 
     model.producer_name, model.producer_version = "protogen", __version__
-    files = [Path(name) for name in sources if name and os.path.isfile(name)]
-    origin = _text(Path(net.source).name)
-    model.doc_string = f"Caffe net {_text(net.name)!r}" + (f" from {origin}" if origin else "")
+    files = [Path(name) for name in graph.origins if name and os.path.isfile(name)]
+    origin = _text(Path(graph.origins[0]).name) if graph.origins else ""
+    model.doc_string = f"Caffe net {_text(graph.name)!r}" + (f" from {origin}" if origin else "")
     properties = {"protogen.version": __version__}
     for i, file in enumerate(files, 1):
         properties[f"source.{i}.name"] = _text(file.name)
         properties[f"source.{i}.sha256"] = sha256(file)
+    filled = dict.fromkeys(node.op.layer.name for node in graph.nodes if any(weight.drawn for weight in node.weights))
     if filled:
         properties["weights.filled"] = _text(",".join(filled))
     if options.preprocess is not None:
-        image = options.preprocess.image_of(net)
+        image = options.preprocess.image_of(graph.inputs).name
         properties["preprocessing"] = _text(options.preprocess.describe(options.rename.get(image, image)))
         model.doc_string += f"\nInput {properties['preprocessing']}"
     for key, value in properties.items():

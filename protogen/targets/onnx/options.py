@@ -12,7 +12,7 @@ from ...errors import ConversionError
 if TYPE_CHECKING:
     import numpy as np
 
-    from ...net import Net
+    from ...graph.graph import Value
 
 OPSETS = range(11, 22)
 
@@ -61,23 +61,24 @@ class Preprocess:
         """`scale` as numbers: one, or one per channel."""
         return _numbers(self.scale)
 
-    def image_of(self, net: Net) -> str:
-        """The input that is the image: the only one with 4 axes.
+    def image_of(self, inputs: Sequence[Value]) -> Value:
+        """The one of a graph's inputs that is the image: the only one with 4 axes.
 
         Raises:
             ConversionError: there is none, or several; or the numbers given do not fit its channels.
         """
-        images = [name for name in net.inputs if len(net.shapes[name]) == 4]
+        images = [value for value in inputs if len(value.shape) == 4]
         if len(images) != 1:
-            shapes = ", ".join(f"{name!r} {net.shapes[name]}" for name in net.inputs) or "none"
+            shapes = ", ".join(f"{value.name!r} {value.shape}" for value in inputs) or "none"
             raise ConversionError(f"preprocessing needs one image input (N, C, H, W); the inputs are: {shapes}")
-        channels = net.shapes[images[0]][1]
+        image = images[0]
+        channels = image.shape[1]
         for name, numbers in (("mean", self.means), ("scale", self.scales)):
             if len(numbers) not in (1, channels):
-                raise ConversionError(f"preprocessing: {name} has {len(numbers)} numbers, but {images[0]!r} {channels} channels")
+                raise ConversionError(f"preprocessing: {name} has {len(numbers)} numbers, but {image.name!r} {channels} channels")
         if self.swap_rb and channels != 3:
-            raise ConversionError(f"preprocessing: red and blue cannot be swapped: {images[0]!r} has {channels} channels, not 3")
-        return images[0]
+            raise ConversionError(f"preprocessing: red and blue cannot be swapped: {image.name!r} has {channels} channels, not 3")
+        return image
 
     def shape_of(self, blob: Sequence[int]) -> tuple[int, ...]:
         """Shape of the image that the model takes, for an input blob of this shape (N, C, H, W)."""

@@ -1,79 +1,89 @@
-"""Net to `torch.nn.Module`."""
+"""Graph to `torch.nn.Module`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...errors import ConversionError, ProtogenError
-from ...layers.base import LayerType
 from ...layers.fields import require_computed
+from ...layers.forms.module_names import module_names
 from ...weights.pages import copy
-from .module import NetModule
+from .module import NetModule, Step
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import numpy as np
-
-    from ...net import Net
+    from ...graph.graph import Graph, Node, Value, Weight
+    from ...layers.base import LayerType
 
 
-def to_torch(net: Net, fold: bool = False, seed: int = 0) -> NetModule:
-    """See `Net.to_torch`."""
-    require_computed(net.ops, net.strict)
-    outputs = net.outputs  # a folded net may make them in another order
-    if fold:
-        from ...graph.fold import folded
+def to_torch(graph: Graph) -> NetModule:
+    """The graph as a module, in eval mode for TEST and train mode for TRAIN.
 
-        net = folded(net, seed)
-    weights = net.weights.filled(seed)
-    ops = [op for op in net.ops if not op.is_input]
-    dead = _last_uses(ops, outputs)
-    module = NetModule(net.inputs, outputs)
+    Raises:
+        ConversionError: layers without a PyTorch form, or with fields that are not computed (all of them named).
+    """
+    require_computed((node.op for node in graph.nodes), graph.strict)
+    numbers = {value: i for i, value in enumerate(graph.values)}
+    inputs, outputs, blobs = (
+        {value.name or f"value{numbers[value]}": numbers[value] for value in values}
+        for values in (graph.inputs, graph.outputs, graph.blobs)
+    )
+    module = NetModule(inputs, outputs, blobs)
+    nodes = [node for node in graph.nodes if not node.op.is_input]
+    dead = _last_uses(nodes, graph)
+    held: dict[Weight, Tensor] = {}
     problems: list[str] = []
-    for op in ops:
+    for node, name in zip(nodes, module_names(node.op for node in nodes)):
         try:
-            child = op.module()
+            child = node.op.module()
         except ProtogenError as error:
             problems += error.lines
             continue
-        if op.blobs:
-            _set_blobs(op, child, weights[op.layer.name])
-        module.add_layer(op, child, dead[id(op)], loss_weights(op))
+        _set_blobs(node, child, held)
+        step = _step(name, node, numbers, dead.get(node, []))
+        shapes = [(blob.name, blob.shape) for blob in node.op.blobs]
+        module.add_layer(node.op.layer.name, child, step, bool(loss_weights(node.op)), shapes)
     if problems:
         raise ConversionError(*problems)
-    _share(net, module)
-    module.train(net.phase == "TRAIN")
+    module.train(graph.phase == "TRAIN")
     return module
 
 
-def loss_weights(op: LayerType) -> dict[str, float]:
-    """Weight of each top in the net's loss: `loss_weight`, by default 1 for a loss layer's; {} if nothing states any."""
-    weights = list(op.layer.message.loss_weight) or ([1.0] if op.is_loss else [])
-    return dict(zip(op.layer.tops, weights))
+def loss_weights(op: LayerType) -> list[float]:
+    """Weights of the tops in the net's loss: `loss_weight`, by default 1 for a loss layer's; [] if nothing states any."""
+    return list(op.layer.message.loss_weight) or ([1.0] if op.is_loss else [])
 
 
-def _last_uses(ops: Sequence[LayerType], outputs: Sequence[str]) -> dict[int, list[str]]:
-    """For each layer (by `id`), the blobs it is the last to read or make, outputs excepted."""
-    last = {blob: op for op in ops for blob in (*op.layer.bottoms, *op.own_tops)}
-    dead: dict[int, list[str]] = {id(op): [] for op in ops}
-    for blob, op in last.items():
-        if blob not in outputs:
-            dead[id(op)].append(blob)
+def _step(name: str, node: Node, numbers: Mapping[Value, int], dead: list[Value]) -> Step:
+    weights = dict(zip(node.outputs, loss_weights(node.op)))
+    return Step(
+        name,
+        tuple(numbers[value] for value in node.inputs),
+        tuple(numbers[value] for value in node.made),
+        {numbers[value]: weight for value, weight in weights.items() if weight},
+        tuple(i for i, passes in enumerate(node.op.layer.message.propagate_down) if not passes),
+        tuple(numbers[value] for value in dead),
+    )
+
+
+def _last_uses(nodes: list[Node], graph: Graph) -> dict[Node, list[Value]]:
+    """For each node, the values that it is the last to read or make, the graph's outputs excepted."""
+    last = {value: node for node in nodes for value in (*node.inputs, *node.made)}
+    dead: dict[Node, list[Value]] = {}
+    for value, node in last.items():
+        if value not in graph.outputs:
+            dead.setdefault(node, []).append(value)
     return dead
 
 
-def _set_blobs(op: LayerType, module: nn.Module, values: Sequence[np.ndarray]) -> None:
-    for blob, value in zip(op.blobs, values):
+def _set_blobs(node: Node, module: nn.Module, held: dict[Weight, Tensor]) -> None:
+    """Give a module its weights; one that another layer holds already is the same parameter."""
+    for blob, weight, values in zip(node.op.blobs, node.weights, node.arrays):
+        if weight in held:
+            setattr(module, blob.name, held[weight])
+            continue
+        held[weight] = getattr(module, blob.name)
         # By numpy: a view into a mapped file is read-only and need not be aligned, which tensors cannot be.
-        copy(getattr(module, blob.name).detach().numpy(), value)
-
-
-def _share(net: Net, module: NetModule) -> None:
-    """Let layers that share a blob through `param { name }` hold one and the same parameter."""
-    ops: Mapping[str, LayerType] = {op.layer.name: op for op in net.ops if op.blobs}
-    for (layer, index), (owner, owner_index) in net.shared_blobs.items():
-        source = getattr(getattr(module, module.module_names[owner]), ops[owner].blobs[owner_index].name)
-        setattr(getattr(module, module.module_names[layer]), ops[layer].blobs[index].name, source)
+        copy(held[weight].detach().numpy(), values)

@@ -1,70 +1,39 @@
-"""The PyTorch modules a net turns into: one per layer, and the net that runs them in order."""
+"""The PyTorch module of a net: one submodule per layer, run in order."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from types import FunctionType, MethodType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...errors import ProtogenError, printable
-from ...layers.forms.module_names import module_name
-
-if TYPE_CHECKING:
-    from ...layers.base import LayerType
-
+from ...errors import ProtogenError
 
 _numbers = itertools.count()
 
 
-class LayerModule(nn.Module):
-    """A layer that holds its learnable blobs, in Caffe's shapes, and calls its type's `forward`."""
-
-    def __init__(self, op: LayerType) -> None:
-        super().__init__()
-        self.op = op
-        self.blob_names = [blob.name for blob in op.blobs]
-        for blob in op.blobs:
-            values = torch.zeros(blob.shape)
-            if blob.trainable:
-                self.register_parameter(blob.name, nn.Parameter(values))
-            else:
-                self.register_buffer(blob.name, values)
-
-    def forward(self, *bottoms: Tensor) -> Tensor | Sequence[Tensor]:
-        """The layer's top, or its tops."""
-        blobs = [getattr(self, name) for name in self.blob_names]
-        return self.op.forward(*bottoms, blobs=blobs, training=self.training)
-
-    def extra_repr(self) -> str:
-        """The layer's type and parameters, as `print(module)` shows them."""
-        name = self.op.param_name
-        text = printable(self.op.layer.type)
-        if name is not None and name in self.op.layer.message:
-            text += f", {', '.join(f'{k}={v!r}' for k, v in self.op.param.fields())}"
-        return text
-
-
+@dataclass(frozen=True)
 class Step:
-    """One layer's turn: the submodule to call, the blobs it reads and makes, those no later layer needs, losses among them."""
+    """One layer's turn. Values go by number.
 
-    __slots__ = ("bottoms", "cut", "dead", "losses", "module", "tops")
+    Attributes:
+        module: name of the submodule to call.
+        reads, makes: the values it reads and makes.
+        losses: weight in the loss of those it makes that count there.
+        cut: which of those it reads get no gradient (`propagate_down: false`).
+        dead: values that no later layer needs.
+    """
 
-    def __init__(
-        self,
-        module: str,
-        bottoms: Sequence[str],
-        tops: Sequence[str],
-        dead: Sequence[str],
-        losses: Mapping[str, float],
-        cut: Sequence[int] = (),
-    ) -> None:
-        self.module, self.bottoms, self.tops, self.dead = module, tuple(bottoms), tuple(tops), tuple(dead)
-        self.losses = {top: weight for top, weight in losses.items() if weight}
-        self.cut = tuple(cut)  # indices of bottoms that get no gradient (`propagate_down: false`)
+    module: str
+    reads: tuple[int, ...]
+    makes: tuple[int, ...]
+    losses: Mapping[int, float] = field(default_factory=dict)
+    cut: tuple[int, ...] = ()
+    dead: tuple[int, ...] = ()
 
 
 class NetModule(nn.Module):
@@ -73,13 +42,17 @@ class NetModule(nn.Module):
     Call it with one tensor per input, in the order of `input_names`; it returns one tensor, or a tuple in the order
     of `output_names`. Names that PyTorch cannot give a submodule (a dot or quotation mark inside, or an attribute of this
     class such as "loss") get underscores; `module_names` maps each layer's name to its submodule's.
+
+    Args:
+        inputs, outputs: the numbers of these values by blob name.
+        blobs: likewise, of the last value of every blob.
     """
 
-    def __init__(self, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    def __init__(self, inputs: Mapping[str, int], outputs: Mapping[str, int], blobs: Mapping[str, int]) -> None:
         super().__init__()
-        self.input_names = list(inputs)
-        self.output_names = list(outputs)
+        self.input_names, self.output_names = list(inputs), list(outputs)
         self.module_names: dict[str, str] = {}
+        self._inputs, self._outputs, self._blobs = list(inputs.values()), list(outputs.values()), dict(blobs)
         self._steps: list[Step] = []
         self._states_loss = False
         self._blobs_of: dict[str, list[tuple[str, str, tuple[int, ...]]]] = {}
@@ -100,28 +73,36 @@ class NetModule(nn.Module):
         super().__setstate__(state)
         self._own_forward()
 
-    def add_layer(self, op: LayerType, module: nn.Module, dead: Sequence[str], losses: Mapping[str, float]) -> None:
-        """Append a layer: its submodule, the blobs that die with it, and the weights of tops in the loss, if it states any."""
-        name = module_name(op, self._modules)
-        self.add_module(name, module)
-        if op.blobs or op.layer.name not in self.module_names:
-            self.module_names[op.layer.name] = name
-        cut = [i for i, passes in enumerate(op.layer.message.propagate_down) if not passes]
-        self._steps.append(Step(name, op.layer.bottoms, op.own_tops, dead, losses, cut))
-        self._states_loss = self._states_loss or bool(losses)
-        if op.blobs or op.layer.name not in self._blobs_of:  # layers may share a name, but only one has blobs
-            self._blobs_of[op.layer.name] = [(name, blob.name, blob.shape) for blob in op.blobs]
+    def add_layer(
+        self, layer: str, module: nn.Module, step: Step, states_loss: bool, blobs: Sequence[tuple[str, tuple[int, ...]]]
+    ) -> None:
+        """Append a layer.
+
+        Args:
+            layer: its name in the net.
+            module: its submodule.
+            step: its turn.
+            states_loss: whether the layer says what counts into the loss, were it nothing.
+            blobs: names and Caffe's shapes of its learnable blobs.
+        """
+        self.add_module(step.module, module)
+        self._steps.append(step)
+        self._states_loss = self._states_loss or states_loss
+        if blobs or layer not in self.module_names:  # layers may share a name, but only one has blobs
+            self.module_names[layer] = step.module
+            self._blobs_of[layer] = [(step.module, name, shape) for name, shape in blobs]
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Outputs for inputs, as one tensor or as a tuple in the order of `output_names`."""
-        blobs = self._run(inputs, keep=False)
-        if len(self.output_names) == 1:
-            return blobs[self.output_names[0]]
-        return tuple(blobs[name] for name in self.output_names)
+        values = self._run(inputs, keep=False)
+        if len(self._outputs) == 1:
+            return values[self._outputs[0]]
+        return tuple(values[number] for number in self._outputs)
 
     def blobs(self, *inputs: Tensor) -> dict[str, Tensor]:
         """Every blob by name, after the last layer that writes it in place."""
-        return self._run(inputs, keep=True)
+        values = self._run(inputs, keep=True)
+        return {name: values[number] for name, number in self._blobs.items()}
 
     def loss(self, *inputs: Tensor) -> Tensor:
         """The net's loss as Caffe sums it: every loss top times its `loss_weight` (by default 1 for loss layers).
@@ -135,9 +116,9 @@ class NetModule(nn.Module):
         if not self._states_loss:
             raise ProtogenError("this net has no loss: no loss layer and no loss_weight in this phase")
         terms: list[Tensor] = []
-        blobs = self._run(inputs, keep=False, losses=terms)
+        values = self._run(inputs, keep=False, losses=terms)
         if not terms:
-            like = next(iter(blobs.values()), torch.zeros(()))
+            like = next(iter(values.values()), torch.zeros(()))
             return torch.zeros((), device=like.device, requires_grad=True)
         return torch.stack(terms).sum()
 
@@ -158,26 +139,22 @@ class NetModule(nn.Module):
             raise ProtogenError(f"no layer {layer!r} in this module")
         return [(getattr(getattr(self, module), name), shape) for module, name, shape in self._blobs_of[layer]]
 
-    def _run(self, inputs: Sequence[Tensor], keep: bool, losses: list[Tensor] | None = None) -> dict[str, Tensor]:
-        """Run the layers; with `keep`, no blob is let go. Each weighted loss goes to `losses` as its layer made it."""
+    def _run(self, inputs: Sequence[Tensor], keep: bool, losses: list[Tensor] | None = None) -> dict[int, Tensor]:
+        """Run the layers; with `keep`, no value is let go. Each weighted loss goes to `losses`."""
         if len(inputs) != len(self.input_names):
             raise ProtogenError(
                 f"this net takes {len(self.input_names)} inputs ({', '.join(self.input_names)}), not {len(inputs)}"
             )
-        blobs = dict(zip(self.input_names, inputs))
+        values = dict(zip(self._inputs, inputs))
         for step in self._steps:
-            bottoms = [blobs[name] for name in step.bottoms]
+            bottoms = [values[number] for number in step.reads]
             for i in step.cut:
                 bottoms[i] = bottoms[i].detach()
-            made = getattr(self, step.module)(*bottoms)
-            if len(step.tops) == 1 and isinstance(made, Tensor):
-                blobs[step.tops[0]] = made
-            else:
-                for name, tensor in zip(step.tops, made):
-                    blobs[name] = tensor
+            tops = getattr(self, step.module)(*bottoms)
+            values.update(zip(step.makes, [tops] if isinstance(tops, Tensor) and len(step.makes) == 1 else tops))
             if losses is not None:
-                losses += [blobs[top].sum() * weight for top, weight in step.losses.items()]
+                losses += [values[number].sum() * weight for number, weight in step.losses.items()]
             if not keep:
-                for name in step.dead:
-                    del blobs[name]
-        return blobs
+                for number in step.dead:
+                    del values[number]
+        return values

@@ -279,7 +279,7 @@ def test_a_fourth_bottom_that_is_an_image_changes_nothing() -> None:
 
 def test_verify_draws_confidences_on_both_sides_of_the_score() -> None:
     network = staged(PARAMS[0] + " objectness_score: 0.02", 2)
-    drawn = random_inputs(network, 0, {})["d"].reshape(2, -1, 2)[..., 1]
+    drawn = random_inputs(network.graph(), 0, {})["d"].reshape(2, -1, 2)[..., 1]
     assert 0 < (drawn < 0.02).mean() < 1
     report = protogen.verify(network)
     assert report.ok, report.verdict

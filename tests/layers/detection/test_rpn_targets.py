@@ -11,6 +11,7 @@ import protogen
 from protogen import ProtogenError, ProtogenWarning
 from protogen.errors import LayerError
 from protogen.graph.cut import without_measures
+from protogen.targets.torch.convert import to_torch
 from tests.corpus import CORPUS, needs_corpus
 from tests.layers.forms import Arrays, by_torch, net_of
 
@@ -360,9 +361,9 @@ def test_its_onnx_model_predicts_for_all_proposals() -> None:
     blobs = net.to_torch().blobs(*[torch.tensor(value) for value in given.values()])
     np.testing.assert_allclose(made["rpn_rois"], blobs["rpn_rois"].detach().numpy(), atol=1e-3)
     assert len(made["cls_score"]) == len(made["rpn_rois"]) > 100
-    rest = without_measures(net)
-    again = rest.to_torch()(*[torch.tensor(given[name]) for name in rest.inputs])
-    for name, value in zip(rest.outputs, again):
+    rest = to_torch(without_measures(net.graph()))
+    again = rest(*[torch.tensor(given[name]) for name in rest.input_names])
+    for name, value in zip(rest.output_names, again):
         np.testing.assert_allclose(made[name], value.detach().numpy(), rtol=1e-3, atol=1e-3)
 
 

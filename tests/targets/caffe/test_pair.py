@@ -10,9 +10,12 @@ import torch
 
 import protogen
 from protogen.errors import ProtogenError
-from protogen.graph.fold import folded
 from protogen.targets.caffe.pair import save_pair
 from protogen.verification import with_random_weights
+
+
+def randomised(net: protogen.Net, seed: int) -> protogen.Net:
+    return net.with_graph(with_random_weights(net.graph(), seed))
 
 
 def classifier() -> protogen.Net:
@@ -45,8 +48,8 @@ def test_opencv_reads_the_pair_and_gives_the_same(tmp_path: Path, model: str, fo
     cv2 = pytest.importorskip("cv2", reason="needs opencv-python-headless<5")
     if not hasattr(cv2.dnn, "readNetFromCaffe"):
         pytest.skip("OpenCV 5 reads no Caffe files")
-    net = with_random_weights(classifier() if model == "classifier" else protogen.models.peleenet(size=64, classes=10), 2)
-    written = folded(net) if fold else net
+    net = randomised(classifier() if model == "classifier" else protogen.models.peleenet(size=64, classes=10), 2)
+    written = net.folded() if fold else net
     save_pair(written, tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
     x = random_input(net)
     reader = cv2.dnn.readNetFromCaffe(str(tmp_path / "a.prototxt"), str(tmp_path / "a.caffemodel"))
@@ -58,8 +61,8 @@ def test_opencv_reads_the_pair_and_gives_the_same(tmp_path: Path, model: str, fo
 
 @pytest.mark.parametrize("ending", ["caffemodel", "caffemodel.h5"])
 def test_the_folded_pair_gives_the_same_outputs(tmp_path: Path, ending: str) -> None:
-    net = with_random_weights(classifier(), 3)
-    save_pair(folded(net), tmp_path / "a.prototxt", tmp_path / f"a.{ending}")
+    net = randomised(classifier(), 3)
+    save_pair(net.folded(), tmp_path / "a.prototxt", tmp_path / f"a.{ending}")
     other = protogen.load(tmp_path / "a.prototxt", tmp_path / f"a.{ending}")
     assert not {"BatchNorm", "Scale", "Dropout"} & {layer.type for layer in other.layers}
     x = random_input(net)

@@ -13,7 +13,6 @@ import torch
 import protogen
 from protogen import ConversionError, NetBuilder, blocks
 from protogen.layers.forms.onnx_graph import OnnxGraph
-from protogen.targets.onnx.emit import to_onnx
 from tests.layers.forms import by_onnx
 
 OPSETS = range(11, 22)
@@ -212,7 +211,7 @@ def test_an_output_that_equals_the_input() -> None:
 
 def test_all_blobs() -> None:
     net = small_net()
-    model = to_onnx(net, fold=False, all_blobs=True)
+    model = net.to_onnx(fold=False, all_blobs=True)
     assert [info.name for info in model.graph.output] == [blob for blob in net.shapes if blob not in net.inputs]
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     made = dict(zip([node.name for node in session.get_outputs()], session.run(None, {"data": value(net)})))
@@ -383,4 +382,4 @@ def test_reshaped_twice_but_read_in_between() -> None:
     net = b.build()
     assert ops(net.to_onnx()) == ["Flatten", "Reshape", "Relu"]
     chain = reshaping("flat", "0 -1 3")
-    assert ops(to_onnx(chain, all_blobs=True)) == ["Flatten", "Reshape"]
+    assert ops(chain.to_onnx(all_blobs=True)) == ["Flatten", "Reshape"]

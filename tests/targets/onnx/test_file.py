@@ -97,11 +97,11 @@ def test_both_files_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ext
 
 
 def test_faults_are_found_without_the_weights() -> None:
-    model = converter.emit(net())
+    model = converter.emit(net().graph())
     model.skeleton.graph.node[0].input[0] = "nowhere"
     with pytest.raises(ConversionError, match="nowhere"):
         model.check()
-    model = converter.emit(net())
+    model = converter.emit(net().graph())
     weight = next(name for name, array in model.arrays.items() if array.ndim == 4)
     model.arrays[weight] = model.arrays[weight][:-1]
     with pytest.raises(ConversionError):

@@ -13,7 +13,6 @@ import pytest
 
 import protogen
 from protogen import ConversionError, NetBuilder, ProtogenWarning
-from protogen.targets.onnx.emit import to_onnx
 from protogen.targets.onnx.options import Preprocess
 from tests.corpus import CORPUS, needs_corpus
 from tests.layers.forms import net_of
@@ -84,7 +83,7 @@ def test_without_postprocessing_an_ssd_ends_in_its_heads(labels: str, fold: bool
     assert net.outputs == (["eval"] if labels else ["detection_out"])
     assert not {"NonMaxSuppression", "TopK"} & {node.op_type for node in model.graph.node}
     x = image(1, 3, 16, 16)
-    whole = run(to_onnx(protogen.loads(SSD).fill(), fold=fold, all_blobs=True), x)
+    whole = run(protogen.loads(SSD).fill().to_onnx(fold=fold, all_blobs=True), x)
     for name, value in run(model, x).items():
         np.testing.assert_allclose(value, whole[name], rtol=1e-5, atol=1e-6, err_msg=name)
 
@@ -347,7 +346,7 @@ def test_prior_boxes_are_joined_beforehand() -> None:
     assert [node.op_type for node in model.graph.node if "priors/constant" in node.input] == ["Mul"]
     assert left_over(model, net) == []
     x = image(1, 3, 16, 16)
-    made = run(to_onnx(net, fold=False, all_blobs=True), x)
+    made = run(net.to_onnx(fold=False, all_blobs=True), x)
     np.testing.assert_array_equal(made["priors"], np.concatenate([made["prior"], made["other"]], 2))
     np.testing.assert_allclose(run(model, x)["twice"], 2 * made["priors"])
 

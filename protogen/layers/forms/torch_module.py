@@ -1,0 +1,42 @@
+"""The PyTorch module of one layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import printable
+
+if TYPE_CHECKING:
+    from ..base import LayerType
+
+
+class LayerModule(nn.Module):
+    """A layer that holds its learnable blobs, in Caffe's shapes, and calls its type's `forward`."""
+
+    def __init__(self, op: LayerType) -> None:
+        super().__init__()
+        self.op = op
+        self.blob_names = [blob.name for blob in op.blobs]
+        for blob in op.blobs:
+            values = torch.zeros(blob.shape)
+            if blob.trainable:
+                self.register_parameter(blob.name, nn.Parameter(values))
+            else:
+                self.register_buffer(blob.name, values)
+
+    def forward(self, *bottoms: Tensor) -> Tensor | Sequence[Tensor]:
+        """The layer's top, or its tops."""
+        blobs = [getattr(self, name) for name in self.blob_names]
+        return self.op.forward(*bottoms, blobs=blobs, training=self.training)
+
+    def extra_repr(self) -> str:
+        """The layer's type and parameters, as `print(module)` shows them."""
+        name = self.op.param_name
+        text = printable(self.op.layer.type)
+        if name is not None and name in self.op.layer.message:
+            text += f", {', '.join(f'{k}={v!r}' for k, v in self.op.param.fields())}"
+        return text
