@@ -30,7 +30,8 @@ def upgrade(definition: Message, source: str = "<text>") -> Message:
         `definition`.
 
     Raises:
-        NetError: the net mixes V0 with V1 layers, has a V0 layer that no Caffe knows, or its input fields do not fit together.
+        NetError: the net mixes V0 with V1 layers, has a V0 layer that no Caffe knows, or a V1 layer with a field of today's whose
+            value does not fit it; or its input fields do not fit together.
 
     >>> from .parser import parse
     >>> net = upgrade(parse('layers { name: "r" type: RELU bottom: "x" top: "x" blobs_lr: 1 }'))
@@ -42,7 +43,7 @@ def upgrade(definition: Message, source: str = "<text>") -> Message:
     if is_v0(definition):
         upgrade_v0(definition, source)
     if definition.layers:
-        upgrade_v1(definition)
+        upgrade_v1(definition, source)
     if todays:
         _merge(definition, todays, source)
     if definition.input:
