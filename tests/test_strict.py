@@ -84,6 +84,14 @@ def test_a_default_that_is_written_out_and_the_parameters_of_other_types_are_no_
     protogen.loads(TEXT % (extra, "batch_norm_param { stats_batch_size: 0 }", "")).to_torch()
 
 
+@pytest.mark.parametrize("rules", ["param", "include", "exclude"])
+def test_unknown_fields_of_a_layers_rules_are_refused(rules: str) -> None:
+    stage = 'not_stage: "x" stage: "y"' if rules == "exclude" else ""
+    net = load(TEXT % ("", f"{rules} {{ {stage} sparkle: 2 }}", ""))
+    with pytest.raises(ConversionError, match=rf"layer 'norm' \(BatchNorm\): {rules}.sparkle is not computed"):
+        net.to_onnx()
+
+
 def test_data_layers_may_say_what_they_like() -> None:
     with pytest.warns(protogen.ProtogenWarning, match="unknown field"):
         net = protogen.loads("""

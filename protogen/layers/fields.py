@@ -37,6 +37,8 @@ INERT: Mapping[str, str] = {
 # Messages of LayerParameter that change what layers of other types compute.
 MODIFIERS = frozenset(("quantization_param", "trt_param"))
 _KNOWN_WHOLE = frozenset(("FillerParameter", "BlobShape"))  # see weights/fillers.py
+# Messages of every layer, of which the net reads all that the schema has and nothing else.
+_RULES = ("param", "include", "exclude")
 
 
 class Fields:
@@ -101,7 +103,19 @@ def unknown_fields(op: LayerType) -> list[str]:
     own, fields = op.param_name or "", op.known_fields()
     known = {*COMMON, *INERT, *fields.inert(own), *fields.computed(own)}
     read = {*fields.messages(own), *MODIFIERS}
-    return [path for path in _set_fields(op.layer.message, known) if "." not in path or path.partition(".")[0] in read]
+    paths = [path for path in _set_fields(op.layer.message, known) if "." not in path or path.partition(".")[0] in read]
+    return paths + _strange_rules(op.layer.message)
+
+
+def _strange_rules(message: Message) -> list[str]:
+    """Paths of fields that no schema has within a layer's `param`, `include` and `exclude`."""
+    return [
+        f"{rules}.{name}"
+        for rules in _RULES
+        for part in message.get(rules, [])
+        for name, _ in part.fields()
+        if name not in part.descriptor.fields
+    ]
 
 
 def _set_fields(message: Message, known: set[str], prefix: str = "") -> Iterator[str]:

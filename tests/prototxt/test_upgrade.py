@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +152,7 @@ def test_padding_of_a_pooling_layer() -> None:
         (PAD + "layers { layer { name: 'c' type: 'conv' } bottom: 'q' bottom: 'x' top: 'y' }", "takes one bottom, not 2"),
         (PAD + "layers { layer { name: 'c' type: 'conv' } bottom: 'qq' top: 'y' }", "no layer before it makes its bottom 'qq'"),
         ("layers { layer { name: 'c' type: 'convolution' } }", "unknown V0 layer type 'convolution'"),
-        ("layers { layer { name: 'c' type: 'conv' convolution_param { pad: 1 } } }", "V0 dialect has no field 'convolution_param'"),
+        ("layers { layer { name: 'c' type: 'conv' relu_param { } } }", "the V0 dialect has no field 'relu_param'"),
         ("layers { layer { name: 'c' type: 'bogus' } }", "net.prototxt:1:8: layer 'c' (bogus): unknown V0 layer type 'bogus'"),
         ("layers { layer { name: 'a' type: 'relu' } }\nlayers { name: 'b' type: RELU }",
          "net.prototxt:2:8: the net mixes dialects: layers without"),
@@ -161,9 +160,9 @@ def test_padding_of_a_pooling_layer() -> None:
         ("input: 'x' input: 'y' input_shape { dim: 1 }", "inputs need 2 input_shape fields, not 1"),
     ],
 )  # fmt: skip
+@pytest.mark.filterwarnings("ignore::protogen.ProtogenWarning")
 def test_what_cannot_be_upgraded(text: str, message: str) -> None:
-    with warnings.catch_warnings(), pytest.raises(NetError) as caught:
-        warnings.simplefilter("ignore", ProtogenWarning)
+    with pytest.raises(NetError) as caught:
         upgraded(text)
     assert message in str(caught.value)
 
