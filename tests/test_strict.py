@@ -89,7 +89,7 @@ def test_unknown_fields_of_a_layers_rules_are_refused(rules: str) -> None:
     stage = 'not_stage: "x" stage: "y"' if rules == "exclude" else ""
     net = load(TEXT % ("", f"{rules} {{ {stage} sparkle: 2 }}", ""))
     with pytest.raises(ConversionError, match=rf"layer 'norm' \(BatchNorm\): {rules}.sparkle is not computed"):
-        net.to_onnx()
+        net.to_torch()
 
 
 def test_data_layers_may_say_what_they_like() -> None:
