@@ -92,6 +92,13 @@ def test_unknown_fields_of_a_layers_rules_are_refused(rules: str) -> None:
         net.to_torch()
 
 
+@pytest.mark.parametrize("modifier", ["quantization_param { }", "quantization_param { bw_params: 32 }"])
+def test_intels_layers_quantise_as_soon_as_the_message_is_there(modifier: str) -> None:
+    net = protogen.loads(TEXT % ("", modifier, ""))
+    with pytest.raises(ConversionError, match=r"layer 'norm' \(BatchNorm\): quantization_param is not computed"):
+        net.to_torch()
+
+
 def test_data_layers_may_say_what_they_like() -> None:
     with pytest.warns(protogen.ProtogenWarning, match="unknown field"):
         net = protogen.loads("""

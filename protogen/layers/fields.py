@@ -34,7 +34,8 @@ INERT: Mapping[str, str] = {
     "multinode": "intel/caffe src/caffe/multinode: how work is split over machines",
     "mn_grad_compress_param": "intel/caffe src/caffe/multinode: how gradients travel between machines",
 }
-# Messages of LayerParameter that change what layers of other types compute.
+# Messages of LayerParameter that change what layers of other types compute, be they empty: Intel's layers quantise as soon as
+# there is a quantization_param (mkldnn_convolution_layer.cpp:159 of intel/caffe).
 MODIFIERS = frozenset(("quantization_param", "trt_param"))
 _KNOWN_WHOLE = frozenset(("FillerParameter", "BlobShape"))  # see weights/fillers.py
 # Messages of every layer, of which the net reads all that the schema has and nothing else.
@@ -96,7 +97,7 @@ def _path(own: str, part: str) -> str:
 def unknown_fields(op: LayerType) -> list[str]:
     """Paths of the fields set in a layer's prototxt that its type neither computes nor knows to be inert.
 
-    A known field that holds its default counts as not set.
+    A known field that holds its default counts as not set, but not one of `MODIFIERS`.
     """
     if op.is_input:
         return []  # whatever a data layer would read or do, its blobs are fed from outside
@@ -104,7 +105,9 @@ def unknown_fields(op: LayerType) -> list[str]:
     known = {*COMMON, *INERT, *fields.inert(own), *fields.computed(own)}
     read = {*fields.messages(own), *MODIFIERS}
     paths = [path for path in _set_fields(op.layer.message, known) if "." not in path or path.partition(".")[0] in read]
-    return paths + _strange_rules(op.layer.message)
+    present = [name for name in sorted(MODIFIERS) if name in op.layer.message]
+    bare = [name for name in present if not any(path.startswith(name + ".") for path in paths)]
+    return paths + bare + _strange_rules(op.layer.message)
 
 
 def _strange_rules(message: Message) -> list[str]:

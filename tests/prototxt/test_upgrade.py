@@ -262,3 +262,16 @@ def test_other_files(text: str, kind: str, message: str) -> None:
 def test_a_net_is_no_solver() -> None:
     with pytest.raises(ProtogenError, match=r"^n.prototxt: this is a net, not a solver"):
         read_solver("layer { name: 'a' }", "n.prototxt")
+
+
+def test_intels_batch_of_statistics_goes_to_every_batch_norm() -> None:
+    text = """bn_stats_batch_size: 2  input: "x" input_shape { dim: 4 dim: 3 }
+        layer { name: "a" type: "BatchNorm" bottom: "x" top: "a" batch_norm_param { eps: 1 stats_batch_size: 4 } }
+        layer { name: "b" type: "BatchNorm" bottom: "a" top: "b" }  layer { name: "c" type: "ReLU" bottom: "b" top: "c" }"""
+    net = upgraded(text)
+    assert [layer.batch_norm_param.stats_batch_size for layer in net.layer[1:3]] == [2, 2]
+    assert net.layer[1].batch_norm_param.eps == 1 and "batch_norm_param" not in net.layer[3]
+    assert "bn_stats_batch_size" not in net and upgrade(net.copy()) == net
+    with pytest.raises(ProtogenError, match=r"layer 'b' .*: batch_norm_param.stats_batch_size is not computed"):
+        loads(text, phase="TRAIN").to_torch()
+    loads(text).to_torch()  # where the stored statistics are used, it does not count
