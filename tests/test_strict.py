@@ -84,6 +84,21 @@ def test_a_default_that_is_written_out_and_the_parameters_of_other_types_are_no_
     protogen.loads(TEXT % (extra, "batch_norm_param { stats_batch_size: 0 }", "")).to_torch()
 
 
+@pytest.mark.parametrize("rules", ["param", "include", "exclude"])
+def test_unknown_fields_of_a_layers_rules_are_refused(rules: str) -> None:
+    stage = 'not_stage: "x" stage: "y"' if rules == "exclude" else ""
+    net = load(TEXT % ("", f"{rules} {{ {stage} sparkle: 2 }}", ""))
+    with pytest.raises(ConversionError, match=rf"layer 'norm' \(BatchNorm\): {rules}.sparkle is not computed"):
+        net.to_torch()
+
+
+@pytest.mark.parametrize("modifier", ["quantization_param { }", "quantization_param { bw_params: 32 }"])
+def test_intels_layers_quantise_as_soon_as_the_message_is_there(modifier: str) -> None:
+    net = protogen.loads(TEXT % ("", modifier, ""))
+    with pytest.raises(ConversionError, match=r"layer 'norm' \(BatchNorm\): quantization_param is not computed"):
+        net.to_torch()
+
+
 def test_data_layers_may_say_what_they_like() -> None:
     with pytest.warns(protogen.ProtogenWarning, match="unknown field"):
         net = protogen.loads("""

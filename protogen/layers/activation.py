@@ -392,7 +392,7 @@ class Dropout(Elementwise):
     fields = Fields(
         "dropout_ratio scale_train sqrt_scale sample_weights_test",
         engine="NVIDIA/caffe src/caffe/layer_factory.cpp: GetDropoutLayer picks cuDNN's",
-        random_seed="NVIDIA/caffe src/caffe/layers/cudnn_dropout_layer.cpp: seeds cuDNN's random numbers",
+        random_seed="NVIDIA/caffe include/caffe/layers/cudnn_dropout_layer.hpp:17: seeds cuDNN's random numbers",
     )
 
     def setup(self) -> None:

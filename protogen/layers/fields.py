@@ -23,20 +23,23 @@ COMMON = frozenset(
 )
 # Fields of every layer that only say where, how fast or how precisely the same numbers are computed.
 INERT: Mapping[str, str] = {
-    "debug": "NVIDIA/caffe src/caffe/net.cpp: prints statistics",
+    "debug": "NVIDIA/caffe src/caffe/layer.cpp:11: prints statistics",
     "cudnn_math_override": "NVIDIA/caffe src/caffe/layers/cudnn_conv_layer.cpp: the precision of cuDNN's sums",
     "forward_type": "NVIDIA/caffe src/caffe/net.cpp: the type that activations are stored in",
     "backward_type": "NVIDIA/caffe src/caffe/net.cpp: the type that gradients are stored in",
     "forward_math": "NVIDIA/caffe src/caffe/layer.cpp: the precision of the forward pass",
     "backward_math": "NVIDIA/caffe src/caffe/layer.cpp: the precision of the backward pass",
     "engine": "intel/caffe src/caffe/layer_factory.cpp: the library that computes",
-    "reshape_every_iter": "intel/caffe src/caffe/layer.cpp: when buffers are laid out anew",
+    "reshape_every_iter": "lmb-freiburg/flownet2 include/caffe/layer.hpp: whether shapes are taken anew before each forward pass",
     "multinode": "intel/caffe src/caffe/multinode: how work is split over machines",
     "mn_grad_compress_param": "intel/caffe src/caffe/multinode: how gradients travel between machines",
 }
-# Messages of LayerParameter that change what layers of other types compute.
+# Messages of LayerParameter that change what layers of other types compute, be they empty: Intel's layers quantise as soon as
+# there is a quantization_param (mkldnn_convolution_layer.cpp:159 of intel/caffe).
 MODIFIERS = frozenset(("quantization_param", "trt_param"))
 _KNOWN_WHOLE = frozenset(("FillerParameter", "BlobShape"))  # see weights/fillers.py
+# Messages of every layer, of which the net reads all that the schema has and nothing else.
+_RULES = ("param", "include", "exclude")
 
 
 class Fields:
@@ -94,14 +97,28 @@ def _path(own: str, part: str) -> str:
 def unknown_fields(op: LayerType) -> list[str]:
     """Paths of the fields set in a layer's prototxt that its type neither computes nor knows to be inert.
 
-    A known field that holds its default counts as not set.
+    A known field that holds its default counts as not set, but not one of `MODIFIERS`.
     """
     if op.is_input:
         return []  # whatever a data layer would read or do, its blobs are fed from outside
     own, fields = op.param_name or "", op.known_fields()
     known = {*COMMON, *INERT, *fields.inert(own), *fields.computed(own)}
     read = {*fields.messages(own), *MODIFIERS}
-    return [path for path in _set_fields(op.layer.message, known) if "." not in path or path.partition(".")[0] in read]
+    paths = [path for path in _set_fields(op.layer.message, known) if "." not in path or path.partition(".")[0] in read]
+    present = [name for name in sorted(MODIFIERS) if name in op.layer.message]
+    bare = [name for name in present if not any(path.startswith(name + ".") for path in paths)]
+    return paths + bare + _strange_rules(op.layer.message)
+
+
+def _strange_rules(message: Message) -> list[str]:
+    """Paths of fields that no schema has within a layer's `param`, `include` and `exclude`."""
+    return [
+        f"{rules}.{name}"
+        for rules in _RULES
+        for part in message.get(rules, [])
+        for name, _ in part.fields()
+        if name not in part.descriptor.fields
+    ]
 
 
 def _set_fields(message: Message, known: set[str], prefix: str = "") -> Iterator[str]:

@@ -85,6 +85,15 @@ class Loss(LayerType):
         return whole.masked_fill(~valid, 0), valid
 
 
+class MeanLoss(Loss):
+    """A loss that is divided by the number of items, N, whatever `loss_param` says; refused where Intel's would not divide."""
+
+    def refusals(self) -> list[str]:
+        """`normalization: NONE`: BVLC's divide all the same, Intel's do not (euclidean_loss_layer.cpp:65 of intel/caffe)."""
+        undivided = self.layer.message.loss_param.normalization == "NONE"
+        return super().refusals() + (["loss_param.normalization: NONE is not computed"] if undivided else [])
+
+
 class ClassLoss(Loss):
     """What losses on a softmax over an axis share: predictions (outer, C, inner), one label for each (outer, inner)."""
 
@@ -214,7 +223,7 @@ class InfogainLoss(ClassLoss):
 
 
 @register("MultinomialLogisticLoss")
-class MultinomialLogisticLoss(Loss):
+class MultinomialLogisticLoss(MeanLoss):
     """-log(p[label]) of probabilities (N, C), divided by N (caffe/layers/multinomial_logistic_loss_layer.cpp)."""
 
     def setup(self) -> None:
@@ -229,7 +238,7 @@ class MultinomialLogisticLoss(Loss):
 
 
 @register("HingeLoss")
-class HingeLoss(Loss):
+class HingeLoss(MeanLoss):
     """Sum of max(0, 1 - t x), or of its square for `norm: L2`, divided by N; t is 1 for the label's class, -1 for all others.
 
     Predictions (N, C, ...), labels (N,) (caffe/layers/hinge_loss_layer.cpp).
@@ -274,7 +283,7 @@ class SigmoidCrossEntropyLoss(Loss):
 
 
 @register("EuclideanLoss")
-class EuclideanLoss(Loss):
+class EuclideanLoss(MeanLoss):
     """Sum of (a - b)^2 / 2N, with gradients for both bottoms (caffe/layers/euclidean_loss_layer.cpp)."""
 
     index_bottoms = ()
@@ -290,7 +299,7 @@ class EuclideanLoss(Loss):
 
 
 @register("ContrastiveLoss")
-class ContrastiveLoss(Loss):
+class ContrastiveLoss(MeanLoss):
     """Pairs a, b (N, C) with label 1 for similar: d^2 / 2N, else max(margin - d, 0)^2 / 2N for the distance d = |a - b|.
 
     `legacy_version` takes max(margin - d^2, 0) / 2N for the dissimilar (caffe/layers/contrastive_loss_layer.cpp).
@@ -351,9 +360,14 @@ class SmoothL1(Loss):
         # Per-item losses, for online hard example mining.
         self.tops = [(), (first[0], 1, legacy(first, 2), legacy(first, 3))][: len(self.layer.tops)]
 
-    def forward(self, a: Tensor, b: Tensor, *weights: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor | list[Tensor]:  # type: ignore[override]
+    def error_of(self, difference: Tensor) -> Tensor:
+        """f of each difference."""
         import torch
 
+        size = difference.abs()
+        return torch.where(size < 1 / self.sigma2, difference * difference * (0.5 * self.sigma2), size - 0.5 / self.sigma2)
+
+    def forward(self, a: Tensor, b: Tensor, *weights: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor | list[Tensor]:  # type: ignore[override]
         shape = a.shape
         difference = a - b.reshape(shape)
         if len(weights) == 2:
@@ -361,12 +375,13 @@ class SmoothL1(Loss):
         elif weights:
             # With one weight, forward applies it and backward leaves it out.
             difference = straight_through(difference * weights[0].reshape(shape), difference)
-        size = difference.abs()
-        errors = torch.where(size < 1 / self.sigma2, difference * difference * (0.5 * self.sigma2), size - 0.5 / self.sigma2)
+        errors = self.error_of(difference)
         if len(weights) == 2:
             errors = errors * weights[1].detach().reshape(shape)
         inner = math.prod(shape[2:])
-        loss = errors.sum() / (self.normalizer(shape[0], inner, torch.ones_like(errors[:, :1])) if self.by_param else shape[0])
+        loss = errors.sum() / (
+            self.normalizer(shape[0], inner, errors.new_ones(errors[:, :1].shape)) if self.by_param else shape[0]
+        )
         if len(self.layer.tops) < 2:
             return loss
         per_item = errors.detach().reshape(shape[0], -1, inner).sum(1)
@@ -379,11 +394,13 @@ class SmoothL1Loss(SmoothL1):
 
     Bottoms a, b (SSD and Fast R-CNN), a, b, weights (SSD, R-FCN), or a, b, inside weights, outside weights (Fast R-CNN,
     `smooth_l1_loss_param { sigma: 1 }`): out * f(in * (a - b)). With a `normalization` in `loss_param` it divides as R-FCN's
-    does (smooth_L1_loss_layer of rbgirshick/caffe-fast-rcnn, weiliu89/caffe, daijifeng001/caffe-rfcn).
+    does (smooth_L1_loss_layer of rbgirshick/caffe-fast-rcnn, weiliu89/caffe, daijifeng001/caffe-rfcn). happynear's
+    `smoothl1_param { turn_point: t }` has f(d) = d^2 / 2 where |d| < t, else |d| - t + t^2 / 2 (smooth_L1_loss_layer.cu of
+    happynear/caffe-windows).
     """
 
     param_name = "smooth_l1_loss_param"
-    fields = SmoothL1.fields.but("sigma")
+    fields = SmoothL1.fields.but("sigma").also("smoothl1_param", "turn_point")
     n_bottoms = (2, 4)
 
     def setup(self) -> None:
@@ -392,6 +409,16 @@ class SmoothL1Loss(SmoothL1):
         self.by_param = "normalization" in p or "normalize" in p
         self.check(self.param.sigma > 0, f"sigma must be positive, not {self.param.sigma}")
         self.sigma2 = float(self.param.sigma) ** 2
+        self.turn = float(self.layer.message.smoothl1_param.turn_point)
+        self.check(self.turn == 1 or self.sigma2 == 1, "give sigma (Fast R-CNN's) or turn_point (happynear's), not both")
+
+    def error_of(self, difference: Tensor) -> Tensor:
+        import torch
+
+        if self.turn == 1:
+            return super().error_of(difference)
+        size = difference.abs()
+        return torch.where(size < self.turn, 0.5 * difference * difference, size - self.turn + 0.5 * self.turn**2)
 
 
 @register("SmoothL1LossOHEM")

@@ -149,6 +149,8 @@ class Normalize(FourAxes):
     happynear (`normalize_param` or a second top; normalize_layer.cpp of happynear/caffe-windows): x / norm over the channels
     of each position, norm = sqrt(sum of squares + 1e-6), or sum of |x| + 1e-6 for `normalize_type: "L1"`. The tops have four
     axes; an optional second one is the norm (N, 1, H, W), which passes gradients back only with `bp_norm`.
+    With `fix_gradient`, the gradient through the first top is not divided by the norm, as on the fork's GPU (normalize_layer.cu;
+    its CPU code does not read the field).
 
     Where the text has none of these, `param { }` speaks for SSD's; then the weights tell: it is SSD's if they have a blob for the
     layer. Without weights it is taken for happynear's, with a warning.
@@ -158,11 +160,7 @@ class Normalize(FourAxes):
     fields = (
         Fields()
         .also("norm_param", "across_spatial scale_filler channel_shared eps")
-        .also(
-            "normalize_param",
-            "normalize_type bp_norm",
-            fix_gradient="happynear/caffe-windows src/caffe/layers/normalize_layer.cpp:18",
-        )
+        .also("normalize_param", "normalize_type bp_norm fix_gradient")
     )
     readings = MappingProxyType({
         0: Reading("happynear's Normalize (each position over its channels, no scale)", "normalize_param {}"),
@@ -210,11 +208,15 @@ class Normalize(FourAxes):
         if self.ssd:
             return self._forward_ssd(x, blobs[0])
         x = x.reshape(four_axes(x.shape))
+        norm = self._norm(x)
+        # With fix_gradient, the gradient through the first top is not divided by the norm. In values: x, the rest being 0.
+        scaled = x.detach() + (x - x.detach()) * norm.detach() if self.p.fix_gradient else x
+        y = scaled / (self._norm(scaled) if self.p.fix_gradient else norm)
+        return [y, norm if self.p.bp_norm else norm.detach()] if self.two_tops else y
+
+    def _norm(self, x: Tensor) -> Tensor:
         lengths = (x.abs() if self.kind == "L1" else x.square()).sum(1, keepdim=True) + 1e-6
-        norm = lengths if self.kind == "L1" else lengths.sqrt()
-        if not self.two_tops:
-            return x / norm
-        return [x / norm, norm if self.p.bp_norm else norm.detach()]
+        return lengths if self.kind == "L1" else lengths.sqrt()
 
     def _forward_ssd(self, x: Tensor, scale: Tensor) -> Tensor:
         if self.shared:

@@ -207,6 +207,28 @@ def check(field: Field, value: Any) -> Any:
     return _CHECKS[field.kind](field, value)
 
 
+def typed(field: Field, written: list[Any]) -> Any:
+    """The value of a field from what was written for it where the schema did not know it, which keeps everything as a list.
+
+    Raises:
+        ProtogenError: a value has the wrong type or is out of range, or a field that takes one value has several.
+    """
+    if not field.repeated and len(written) > 1:
+        raise ProtogenError(f"field {field.name!r} is given twice")
+    items = [_typed_message(field, item) if isinstance(item, Message) else check(field, item) for item in written]
+    return items if field.repeated else items[0]
+
+
+def _typed_message(field: Field, written: Message) -> Message:
+    if field.kind != "message":
+        raise _wrong(field, written)
+    message = Message(field.message_type, written.origin)
+    for name, values in written.fields():
+        inner = field.message_type.fields.get(name)
+        message.store(name, values if inner is None else typed(inner, values))
+    return message
+
+
 def _check_message(field: Field, value: Any) -> Message:
     if isinstance(value, Message):
         if value.descriptor in (field.message_type, None):

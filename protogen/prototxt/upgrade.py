@@ -20,7 +20,7 @@ def upgrade(definition: Message, source: str = "<text>") -> Message:
 
     V0 layers (`layers { layer { ... } }`) and V1 layers (`layers { ... }`) become `layer`, padding layers the padding of
     the layer behind them, `input:` fields an Input layer; a BatchNorm with three `param` entries gets their rates
-    set to 0. Layers keep their place in the text (`Message.origin`).
+    set to 0, and Intel's `bn_stats_batch_size` goes to every BatchNorm. Layers keep their place in the text (`Message.origin`).
 
     Args:
         definition: a NetParameter as parsed; changed.
@@ -30,7 +30,8 @@ def upgrade(definition: Message, source: str = "<text>") -> Message:
         `definition`.
 
     Raises:
-        NetError: the net mixes V0 with V1 layers, has a V0 layer that no Caffe knows, or its input fields do not fit together.
+        NetError: the net mixes V0 with V1 layers, has a V0 layer that no Caffe knows, or a V1 layer with a field of today's whose
+            value does not fit it; or its input fields do not fit together.
 
     >>> from .parser import parse
     >>> net = upgrade(parse('layers { name: "r" type: RELU bottom: "x" top: "x" blobs_lr: 1 }'))
@@ -42,12 +43,13 @@ def upgrade(definition: Message, source: str = "<text>") -> Message:
     if is_v0(definition):
         upgrade_v0(definition, source)
     if definition.layers:
-        upgrade_v1(definition)
+        upgrade_v1(definition, source)
     if todays:
         _merge(definition, todays, source)
     if definition.input:
         _upgrade_inputs(definition, source)
     _upgrade_batch_norm(definition)
+    _spread_stats_batch_size(definition)
     return definition
 
 
@@ -118,6 +120,18 @@ def _check_count(source: str, what: str, needed: int, given: int) -> None:
     if given > needed:
         warnings.warn(f"{source}: its inputs need {needed} {what}; the last {given - needed} of {given} are ignored",
                       ProtogenWarning, stacklevel=2)  # fmt: skip
+
+
+def _spread_stats_batch_size(definition: Message) -> None:
+    """Intel's `bn_stats_batch_size` of a net to its BatchNorm layers, whatever they say (apply_bn_stats_batch_size.cpp)."""
+    if "bn_stats_batch_size" not in definition:
+        return
+    for layer in definition.layer:
+        if layer.type == "BatchNorm":
+            settings = layer.batch_norm_param
+            settings.set("stats_batch_size", definition.bn_stats_batch_size)
+            layer.set("batch_norm_param", settings)
+    definition.remove("bn_stats_batch_size")
 
 
 def _upgrade_batch_norm(definition: Message) -> None:

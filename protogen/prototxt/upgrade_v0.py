@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ..errors import NetError, ProtogenWarning, did_you_mean
+from ..schema import message_type
 from .message import Message
 from .upgrade_v1 import TYPES, place
 
@@ -124,9 +125,13 @@ def _upgrade_layer(old: Message, source: str) -> Message:
     new.origin = old.origin
     rule = _rule(old, source) if "type" in settings else _Rule("NONE")
     new.set("type", rule.type)
-    dropped = [name for name, _ in old.fields() if name not in ("layer", "bottom", "top")]
+    v0_fields, v1_fields = message_type("V0LayerParameter").fields, message_type("V1LayerParameter").fields
+    unknown = {name: value for name, value in old.fields() if name not in v1_fields}
+    dropped = [name for name, _ in old.fields() if name not in ("layer", "bottom", "top") and name not in unknown]
     for name, value in settings.fields():
-        if name in _KEPT or (name, rule.type) == ("hdf5_output_param", "HDF5_OUTPUT"):
+        if name not in v0_fields:
+            unknown[name] = value
+        elif name in _KEPT or (name, rule.type) == ("hdf5_output_param", "HDF5_OUTPUT"):
             new.store(name, value)
         elif name in _TRANSFORMS:
             _put(new, "transform_param", _TRANSFORMS[name], value)
@@ -134,6 +139,10 @@ def _upgrade_layer(old: Message, source: str) -> Message:
             _put(new, rule.param, rule.fields[name], value)
         elif name != "type":
             dropped.append(name)
+    for name, value in unknown.items():  # a fork's own, so that converting can refuse what nobody computes
+        if name in v1_fields:
+            raise NetError(f"{_label(old, source)}: the V0 dialect has no field {name!r}; it is a later one's")
+        new.store(name, value)
     if dropped:
         text = f"{_label(old, source)}: no such setting in this layer type: {', '.join(dropped)}; ignored, as Caffe does"
         warnings.warn(text, ProtogenWarning, stacklevel=2)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..errors import NetError, ProtogenError
 from ..schema import message_type
-from .message import Message
+from .message import Message, typed
 
 # V1LayerParameter.LayerType to today's type names; those after DECONVOLUTION are forks'.
 TYPES = {
@@ -44,17 +45,28 @@ def type_by_number(number: int) -> str | None:
     return None if name is None else TYPES[name]
 
 
-def upgrade_v1(definition: Message) -> None:
-    """Turn the `layers` of a NetParameter into `layer`, in place."""
+def upgrade_v1(definition: Message, source: str) -> None:
+    """Turn the `layers` of a NetParameter into `layer`, in place.
+
+    Raises:
+        NetError: a layer has a field of today's schema with a value that does not fit it.
+    """
     _move_transforms(definition.layers)
-    definition.store("layer", [upgrade_layer(layer) for layer in definition.layers])
+    definition.store("layer", [upgrade_layer(layer, source) for layer in definition.layers])
     definition.remove("layers")
 
 
-def upgrade_layer(old: Message) -> Message:
-    """A V1LayerParameter as a LayerParameter; fields that no schema has come along."""
+def upgrade_layer(old: Message, source: str) -> Message:
+    """A V1LayerParameter as a LayerParameter; fields that no schema has come along.
+
+    Fields that only today's LayerParameter has (`norm_param`, say, or `batch_norm_param`) mean what they mean there.
+
+    Raises:
+        NetError: such a field has a value of the wrong type, or is given twice.
+    """
     new = Message.of("LayerParameter")
     new.origin = old.origin
+    v1_fields, fields = message_type("V1LayerParameter").fields, message_type("LayerParameter").fields
     specs: list[dict[str, Any]] = []
     for name, value in old.fields():
         if name == "type":
@@ -63,8 +75,13 @@ def upgrade_layer(old: Message) -> Message:
             specs.extend({} for _ in range(len(value) - len(specs)))
             for spec, item in zip(specs, value):
                 spec[_PER_BLOB[name]] = item
-        else:
+        elif name in v1_fields or name not in fields:
             new.store(name, value)
+        else:
+            try:
+                new.store(name, typed(fields[name], value))
+            except ProtogenError as error:
+                raise NetError(f"{place(old, source)}: layer {old.name!r}: {error}") from error
     if specs:
         new.set("param", specs)
     return new

@@ -263,9 +263,9 @@ class Recorder:
 TYPES = sorted({use.type for use in USES})
 # Read only together with another field, or by another class of the type; the reference tests above set them.
 CONDITIONAL = {
-    "accumulate", "bias_filler", "bp_norm", "decay", "eta", "filler", "hole", "hole_w", "iou_normalizer", "k", "kernel_w",
-    "label_smooth_eps", "max_delta", "moving_average", "neg_overlap", "negative_slope", "nms_threshold", "normalize_type",
-    "num_axes", "object_scale", "objectness_score", "pad_out_h", "pad_out_w", "pad_w", "pre_fixed_normalizer",
+    "accumulate", "bias_filler", "bp_norm", "decay", "eta", "filler", "fix_gradient", "hole", "hole_w", "iou_normalizer", "k",
+    "kernel_w", "label_smooth_eps", "max_delta", "moving_average", "neg_overlap", "negative_slope", "nms_threshold",
+    "normalize_type", "num_axes", "object_scale", "objectness_score", "pad_out_h", "pad_out_w", "pad_w", "pre_fixed_normalizer",
     "sample_size", "scale", "scale_h", "scale_w", "source", "stride", "stride_h", "stride_w", "top_k", "upsample_w",
     "use_blob_size", "use_prior_for_nms", "var_eps",
 }  # fmt: skip

@@ -208,6 +208,31 @@ def test_smooth_l1_with_inside_and_outside_weights() -> None:
     assert all(torch.allclose(x, y, atol=1e-6) for x, y in zip(ours, reference))
 
 
+def test_happynears_turn_point_is_where_smooth_l1_becomes_straight() -> None:
+    a, b = torch.tensor([[0.0, 2.0, 2.75, -3.0]], requires_grad=True), torch.tensor([[0.5, 1.0, 0.0, 1.0]])
+    loss = module("SmoothL1Loss", a.shape, b.shape, more="smoothl1_param { turn_point: 2 }").loss(a, b)
+    loss.backward()
+    assert loss.item() == 0.125 + 0.5 + (2.75 - 2 + 2) + (4 - 2 + 2), "d * d / 2 below 2, else |d| - 2 + 2 * 2 / 2"
+    assert a.grad.tolist() == [[-0.5, 1, 1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("type", "shapes"),
+    [
+        ("EuclideanLoss", [(3, 4), (3, 4)]),
+        ("HingeLoss", [(3, 4), (3,)]),
+        ("MultinomialLogisticLoss", [(3, 4), (3,)]),
+        ("ContrastiveLoss", [(3, 4), (3, 4), (3,)]),
+    ],
+)
+def test_losses_that_intels_caffe_would_not_divide_are_refused(type: str, shapes: list[tuple[int, ...]]) -> None:
+    with pytest.raises(ConversionError, match=r"'op' .*: loss_param.normalization: NONE is not computed"):
+        module(type, *shapes, more="loss_param { normalization: NONE }")
+    values = [random(3, 4).abs(), random(3, 4, seed=2)][: len(shapes[1])] + ([labels(3)] if (3,) in shapes else [])
+    plain, divided = (module(type, *shapes, more=more) for more in ("", "loss_param { normalization: BATCH_SIZE }"))
+    assert divided.loss(*values) == plain.loss(*values), "no Caffe reads anything else"
+
+
 @pytest.mark.parametrize("type", ["SmoothL1Loss", "SmoothL1LossOHEM"])
 def test_one_weight_is_in_the_loss_and_not_in_the_gradient(type: str) -> None:
     a = A.clone().requires_grad_()
@@ -323,6 +348,7 @@ def test_losses_keep_the_precision_of_their_inputs() -> None:
         (text("SmoothL1Loss", (2, 3), (2, 4)), "one shape"),
         (text("SmoothL1Loss", (2, 4), (2, 4), (2, 4), (2, 3)), "one shape"),
         (text("SmoothL1Loss", (2, 4), (2, 4), more="smooth_l1_loss_param { sigma: 0 }"), "sigma"),
+        (text("SmoothL1Loss", (2, 4), (2, 4), more="smooth_l1_loss_param { sigma: 3 } smoothl1_param { turn_point: 2 }"), "both"),
         (text("SmoothL1LossOHEM", (2, 4), (2, 4), (2, 4), (2, 4)), "2 to 3 bottoms"),
     ],
 )

@@ -287,3 +287,23 @@ def test_batch_norm_in_training_divides_by_its_own_deviation_with_scale_and_bias
     grads = module.caffe_grads("op")
     assert grads[:3] == [None] * 3
     torch.testing.assert_close(grads[4], torch.full((3,), 100.0))
+
+
+@pytest.mark.parametrize("kind", ["L1", "L2"])
+def test_happynears_fix_gradient_leaves_out_the_division_by_the_norm(kind: str) -> None:
+    def run(fields: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        net = net_of(f'type: "Normalize" normalize_param {{ normalize_type: "{kind}" {fields} }}', (2, 3, 2, 2), tops="out norm")
+        (x,) = inputs_of(net)
+        x.requires_grad_()
+        y, norm = net.to_torch()(x)
+        ((y * torch.arange(24.0).reshape(y.shape)).sum() + (norm.sum() if norm.requires_grad else 0)).backward()
+        assert x.grad is not None
+        return y.detach(), norm.detach(), x.grad
+
+    y, norm, slope = run("")
+    fixed, _, larger = run("fix_gradient: true")
+    assert_same([fixed.numpy()], [y.numpy()])
+    torch.testing.assert_close(larger, slope * norm)
+    _, _, both = run("bp_norm: true")
+    _, _, larger_both = run("bp_norm: true fix_gradient: true")
+    torch.testing.assert_close(larger_both - larger, both - slope)  # what comes back through the norm is as it was

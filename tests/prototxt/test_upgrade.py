@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,6 +62,44 @@ def test_unknown_fields_of_forks_come_along() -> None:
     assert layer.my_param.x == 1
 
 
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        ("norm_param { across_spatial: false scale_filler { value: 3 } }",
+         {"norm_param": {"across_spatial": False, "scale_filler": {"value": 3}}}),
+        ("crop_param { axis: 1 offset: [2, 3] }", {"crop_param": {"axis": 1, "offset": [2, 3]}}),
+        ("batch_norm_param { eps: 1 }", {"batch_norm_param": {"eps": 1.0}}),
+        ("propagate_down: true phase: TEST", {"propagate_down": [True], "phase": "TEST"}),
+    ],
+)  # fmt: skip
+def test_fields_of_today_in_a_v1_layer_mean_what_they_mean_today(field: str, expected: dict[str, Any]) -> None:
+    with pytest.warns(ProtogenWarning, match="in V1LayerParameter"):
+        layer = upgraded("layers { name: 'n' type: NORMALIZE " + field + " }").layer[0]
+    assert layer == Message.of("LayerParameter", name="n", type="Normalize", **expected)
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("crop_param: 3", "'crop_param' takes a message, not 3"),
+        ("phase { x: 1 }", "'phase' takes a enum, not"),
+        ("norm_param { eps: 1 eps: 2 }", "'eps' is given twice"),
+        ("norm_param { across_spatial: 3 }", "'across_spatial' takes a bool, not 3"),
+    ],
+)
+def test_fields_of_today_in_a_v1_layer_with_wrong_values(field: str, message: str) -> None:
+    with pytest.warns(ProtogenWarning), pytest.raises(NetError, match=r"^net.prototxt:1:8: layer 'n': field " + message):
+        upgraded("layers { name: 'n' type: NORMALIZE " + field + " }")
+
+
+@pytest.mark.parametrize(
+    "text", ["layers { layer { name: 'c' type: 'conv' hole: 2 } }", "layers { layer { name: 'c' type: 'conv' } hole: 2 }"]
+)
+def test_fields_that_v0_did_not_have_come_along_so_that_converting_can_refuse_them(text: str) -> None:
+    with pytest.warns(ProtogenWarning, match="unknown field 'hole'"):
+        assert upgraded(text).layer[0].hole == 2
+
+
 def test_transform_parameters_move() -> None:
     net = upgraded(
         'layers { name: "a" type: DATA data_param { source: "db" scale: 0.5 mirror: true crop_size: 7 mean_file: "m" } }'
@@ -114,6 +153,7 @@ def test_padding_of_a_pooling_layer() -> None:
         (PAD + "layers { layer { name: 'c' type: 'conv' } bottom: 'q' bottom: 'x' top: 'y' }", "takes one bottom, not 2"),
         (PAD + "layers { layer { name: 'c' type: 'conv' } bottom: 'qq' top: 'y' }", "no layer before it makes its bottom 'qq'"),
         ("layers { layer { name: 'c' type: 'convolution' } }", "unknown V0 layer type 'convolution'"),
+        ("layers { layer { name: 'c' type: 'conv' relu_param { } } }", "the V0 dialect has no field 'relu_param'"),
         ("layers { layer { name: 'c' type: 'bogus' } }", "net.prototxt:1:8: layer 'c' (bogus): unknown V0 layer type 'bogus'"),
         ("layers { layer { name: 'a' type: 'relu' } }\nlayers { name: 'b' type: RELU }",
          "net.prototxt:2:8: the net mixes dialects: layers without"),
@@ -121,6 +161,7 @@ def test_padding_of_a_pooling_layer() -> None:
         ("input: 'x' input: 'y' input_shape { dim: 1 }", "inputs need 2 input_shape fields, not 1"),
     ],
 )  # fmt: skip
+@pytest.mark.filterwarnings("ignore::protogen.ProtogenWarning")
 def test_what_cannot_be_upgraded(text: str, message: str) -> None:
     with pytest.raises(NetError) as caught:
         upgraded(text)
@@ -222,3 +263,16 @@ def test_other_files(text: str, kind: str, message: str) -> None:
 def test_a_net_is_no_solver() -> None:
     with pytest.raises(ProtogenError, match=r"^n.prototxt: this is a net, not a solver"):
         read_solver("layer { name: 'a' }", "n.prototxt")
+
+
+def test_intels_batch_of_statistics_goes_to_every_batch_norm() -> None:
+    text = """bn_stats_batch_size: 2  input: "x" input_shape { dim: 4 dim: 3 }
+        layer { name: "a" type: "BatchNorm" bottom: "x" top: "a" batch_norm_param { eps: 1 stats_batch_size: 4 } }
+        layer { name: "b" type: "BatchNorm" bottom: "a" top: "b" }  layer { name: "c" type: "ReLU" bottom: "b" top: "c" }"""
+    net = upgraded(text)
+    assert [layer.batch_norm_param.stats_batch_size for layer in net.layer[1:3]] == [2, 2]
+    assert net.layer[1].batch_norm_param.eps == 1 and "batch_norm_param" not in net.layer[3]
+    assert "bn_stats_batch_size" not in net and upgrade(net.copy()) == net
+    with pytest.raises(ProtogenError, match=r"layer 'b' .*: batch_norm_param.stats_batch_size is not computed"):
+        loads(text, phase="TRAIN").to_torch()
+    loads(text).to_torch()  # where the stored statistics are used, it does not count
