@@ -206,9 +206,9 @@ def test_depth_limit() -> None:
 @pytest.mark.parametrize("start", ["", "name: ", "input_dim: ", "layer { debug: ", "layer { phase: ", "layer { loss_weight: -"])
 @pytest.mark.parametrize("junk", ["#", "a", "1", "-", "{", "[", " ", '"', "\\", '"\\"', "1e", "_"])
 def test_long_junk_takes_no_time_and_a_short_message(start: str, junk: str) -> None:
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert len(outcome(f"{start}{junk * 100_000} }}")) < 300
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1
 
 
 GOOD = """name: "net"

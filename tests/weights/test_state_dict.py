@@ -45,7 +45,7 @@ layer { name: "a" type: "InnerProduct" bottom: "a" top: "b" param { name: "w" } 
 
 @contextmanager
 def bounded(megabytes: float = 8, seconds: float = 10) -> Iterator[None]:
-    begun = time.monotonic()
+    begun = time.process_time()
     tracemalloc.start()
     try:
         yield
@@ -53,7 +53,7 @@ def bounded(megabytes: float = 8, seconds: float = 10) -> Iterator[None]:
     finally:
         tracemalloc.stop()
     assert peak < megabytes * (1 << 20)
-    assert time.monotonic() - begun < seconds
+    assert time.process_time() - begun < seconds
 
 
 def small() -> protogen.Net:
