@@ -393,3 +393,28 @@ def test_detections_are_left_out_in_half_precision() -> None:
 def test_inputs_that_are_no_numbers(bad: np.ndarray) -> None:
     with pytest.raises(ProtogenError, match="input 'data': the value given must be finite real numbers"):
         verify(small_net(), inputs={"data": bad})
+
+
+def test_layers_are_set_up_once_and_weights_filled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folded or not, in PyTorch or ONNX: every form is made of the net's own graph."""
+    from protogen.graph import store
+    from protogen.layers.base import LayerType
+
+    net = protogen.models.peleenet(size=32, classes=10)
+    set_up: list[str] = []
+    drawn: list[tuple[str, int]] = []
+    init, draw = LayerType.__init__, store._drawn
+
+    def counted_init(self: LayerType, layer: Any, *args: Any) -> None:
+        set_up.append(layer.name)
+        init(self, layer, *args)
+
+    def counted_draw(layer: str, index: int, *args: Any) -> Any:
+        drawn.append((layer, index))
+        return draw(layer, index, *args)
+
+    monkeypatch.setattr(LayerType, "__init__", counted_init)
+    monkeypatch.setattr(store, "_drawn", counted_draw)
+    assert verify(net).ok
+    assert set_up == [], "the net has set them up"
+    assert sorted(drawn) == sorted({(op.layer.name, i) for op in net.ops for i in range(len(op.blobs))})

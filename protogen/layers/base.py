@@ -127,12 +127,13 @@ class LayerType:
         """
         return type(self)(self.layer, bottoms, self.phase)
 
-    def derived(self, param: Mapping[str, Any], without: Sequence[str] = ()) -> LayerType:
-        """The layer with other parameters, which leave the shapes of its tops as they are.
+    def derived(self, param: Mapping[str, Any], without: Sequence[str] = (), **attributes: Any) -> LayerType:
+        """The layer with other parameters, whose shapes are the same; it is not set up anew.
 
         Args:
-            param: fields of `param_name`.
+            param: fields of `param_name` to set.
             without: fields of it to take out.
+            attributes: what follows from them, in place of the attributes that `setup` gave.
         """
         assert self.param_name is not None
         message = self.layer.message.without("blobs").copy()
@@ -140,7 +141,9 @@ class LayerType:
         for name in without:
             settings.remove(name)
         message.set(self.param_name, settings)
-        return type(self)(Layer(message, self.layer.group, self.layer.source, self.layer.blob_count), self.bottoms, self.phase)
+        twin = self.for_layer(Layer(message, self.layer.group, self.layer.source, self.layer.blob_count))
+        twin.__dict__.update(attributes)
+        return twin
 
     @classmethod
     def select(cls, layer: Layer) -> type[LayerType] | None:

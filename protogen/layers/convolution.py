@@ -189,6 +189,11 @@ class Convolutional(FusedReLU):
 
     # ---- folding
 
+    def _with_bias(self) -> LayerType:
+        """The same layer with a bias."""
+        blobs = [*self.blobs, BlobSpec("bias", (self.num_output,), self.param.bias_filler)]
+        return self.derived({"bias_term": True}, bias=True, blobs=blobs)
+
     def absorb(
         self, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray
     ) -> tuple[LayerType, list[np.ndarray]] | None:
@@ -199,7 +204,7 @@ class Convolutional(FusedReLU):
         bias = weights[1].astype(np.float64) if len(weights) > 1 else np.zeros(self.num_output)
         factor = self._per_output(scale, weights[0])
         merged = [(weights[0] * factor).astype(np.float32), (bias * scale + shift).astype(np.float32)]
-        return self if self.bias else self.derived({"bias_term": True}), merged
+        return self if self.bias else self._with_bias(), merged
 
     def _per_output(self, scale: np.ndarray, weight: np.ndarray) -> np.ndarray:
         return scale.reshape(-1, *(1,) * (weight.ndim - 1))

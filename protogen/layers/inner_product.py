@@ -89,6 +89,11 @@ class InnerProduct(FusedReLU):
         unit = graph.add("Div", rows, graph.add("Sqrt", graph.add("Add", squares, graph.scalar(1e-6))))
         return graph.reshape(unit, (self.features, self.num_output)) if self.transpose else unit
 
+    def _with_bias(self) -> LayerType:
+        """The same layer with a bias."""
+        blobs = [*self.blobs, BlobSpec("bias", (self.num_output,), self.param.bias_filler)]
+        return self.derived({"bias_term": True}, bias=True, blobs=blobs)
+
     def absorb(
         self, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray
     ) -> tuple[LayerType, list[np.ndarray]] | None:
@@ -99,4 +104,4 @@ class InnerProduct(FusedReLU):
         bias = weights[1].astype(np.float64) if len(weights) > 1 else np.zeros(self.num_output)  # maybe of an absorption before
         factor = scale if self.transpose else scale[:, None]
         merged = [(weights[0] * factor).astype(np.float32), (bias * scale + shift).astype(np.float32)]
-        return self if self.bias else self.derived({"bias_term": True}), merged
+        return self if self.bias else self._with_bias(), merged

@@ -162,9 +162,13 @@ class Scale(Broadcast):
         if own is None or own[0].shape != scale.shape:
             return None
         merged = [(own[0] * scale).astype(np.float32), (own[1] * scale + shift).astype(np.float32)]
-        # Bounds are in the new factors.
-        op = self if self.bias and not self.bounded else self.derived({"bias_term": True}, without=("min_value", "max_value"))
-        return op, merged
+        return self if self.bias and not self.bounded else self._unbounded(), merged
+
+    def _unbounded(self) -> LayerType:
+        """The same layer with a bias, and without bounds: they are in the new factors."""
+        blobs = [self.blobs[0], BlobSpec("bias", self.operand, self.param.bias_filler)]
+        attributes = {"bias": True, "low": None, "high": None, "bounded": False, "blobs": blobs}
+        return self.derived({"bias_term": True}, without=("min_value", "max_value"), **attributes)
 
 
 @register("Bias")
