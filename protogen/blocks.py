@@ -24,42 +24,14 @@ __all__ = [
 ]
 
 
-def conv_block(
-    b: NetBuilder,
-    bottom: str,
-    num_output: int,
-    kernel_size: int = 3,
-    *,
-    stride: int = 1,
-    pad: int | None = None,
-    relu: bool = True,
-    name: str | None = None,
-    **options: Any,
-) -> str:
-    """Convolution without bias, then BatchNorm, Scale and ReLU in place: `name`, `name/bn`, `name/scale`, `name/relu`.
-
-    Args:
-        b: the builder.
-        bottom: (N, C, H, W).
-        num_output: channels made.
-        kernel_size: of the square kernel.
-        stride: of the convolution.
-        pad: by default half the kernel, which keeps the size at stride 1.
-        relu: whether a ReLU ends the block.
-        name: of the convolution and its blob.
-        options: further options of `NetBuilder.conv`.
-
-    Returns:
-        The blob (N, num_output, H / stride, W / stride).
+def conv_block(b: NetBuilder, bottom: str, num_output: int, kernel_size: int = 3, **options: Any) -> str:
+    """`NetBuilder.conv_block` as a function, for code that passes blocks around: convolution, BatchNorm, Scale, ReLU.
 
     >>> b = NetBuilder()
     >>> conv_block(b, b.input("data", (1, 3, 32, 32)), 16, 3, stride=2, name="conv1")
     'conv1'
     """
-    pad = kernel_size // 2 if pad is None else pad
-    x = b.conv(bottom, num_output, kernel_size, stride=stride, pad=pad or None, bias_term=False, name=name, **options)
-    x = b.bn(x)
-    return b.relu(x) if relu else x
+    return b.conv_block(bottom, num_output, kernel_size, **options)
 
 
 @block(prefix=False)

@@ -533,11 +533,41 @@ class NetBuilder:
         return str(self.layer("Accuracy", bottom, label, name=name or self.unused("accuracy"), top_k=top_k, **fields))
 
     @_bottom_first
-    def conv_block(self, bottom: str, num_output: int, kernel_size: int = 3, **options: Any) -> str:
-        """Convolution without bias, BatchNorm, Scale, ReLU; see `protogen.blocks.conv_block`."""
-        from .blocks import conv_block
+    def conv_block(
+        self,
+        bottom: str,
+        num_output: int,
+        kernel_size: int = 3,
+        *,
+        stride: int = 1,
+        pad: int | None = None,
+        relu: bool = True,
+        name: str | None = None,
+        **options: Any,
+    ) -> str:
+        """Convolution without bias, then BatchNorm, Scale and ReLU in place: `name`, `name/bn`, `name/scale`, `name/relu`.
 
-        return str(conv_block(self, bottom, num_output, kernel_size, **options))
+        Args:
+            bottom: (N, C, H, W).
+            num_output: channels made.
+            kernel_size: of the square kernel.
+            stride: of the convolution.
+            pad: by default half the kernel, which keeps the size at stride 1.
+            relu: whether a ReLU ends the block.
+            name: of the convolution and its blob.
+            options: further options of `conv`.
+
+        Returns:
+            The blob (N, num_output, H / stride, W / stride).
+
+        >>> b = NetBuilder()
+        >>> b.conv_block(b.input("data", (1, 3, 32, 32)), 16, 3, stride=2, name="conv1")
+        'conv1'
+        """
+        pad = kernel_size // 2 if pad is None else pad
+        x = self.conv(bottom, num_output, kernel_size, stride=stride, pad=pad or None, bias_term=False, name=name, **options)
+        x = self.bn(x)
+        return self.relu(x) if relu else x
 
 
 def _filler(given: Filler | str) -> Filler:

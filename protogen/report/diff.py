@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..graph.store import WeightStore
+    from ..net import Net
     from ..prototxt.layer import Layer
-from ..net import Net
 
 _APART = ("name", "type", "bottom", "top", "blobs")  # fields compared on their own
 
