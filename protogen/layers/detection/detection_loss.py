@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..base import LayerType, count
+from ..detection import boxes as box_ops
 from ..fields import Fields
-from ..loss import FLT_MIN, Loss, floored, legacy, straight_through
+from ..limits import FLT_MIN
+from ..loss import Loss, floored, legacy, straight_through
 from ..registry import register
 
 if TYPE_CHECKING:
@@ -27,58 +29,6 @@ class Truth(NamedTuple):
     image: Tensor
     label: Tensor
     box: Tensor
-
-
-# ---- boxes as xmin, ymin, xmax, ymax in the last axis
-
-
-def areas(boxes: Tensor) -> Tensor:
-    """Width times height, 0 for boxes turned inside out."""
-    width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
-    return (width * height).masked_fill((width < 0) | (height < 0), 0)
-
-
-def overlaps(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of boxes that broadcast against each other."""
-    import torch
-
-    low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
-    width, height = (high - low).unbind(-1)
-    shared = width * height
-    meets = (width > 0) & (height > 0)
-    return torch.where(meets, shared / torch.where(meets, areas(a) + areas(b) - shared, 1), 0)
-
-
-def centers(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Middle points and sizes, each (..., 2)."""
-    return (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
-
-
-def encode(boxes: Tensor, priors: Tensor, variances: Tensor | None, code: str) -> Tensor:
-    """What the net should predict to get `boxes` from `priors`, in the units of `variances` (None: plain units)."""
-    import torch
-
-    middle, size = centers(priors)
-    if code == "CENTER_SIZE":
-        box_middle, box_size = centers(boxes)
-        target = torch.cat([(box_middle - middle) / size, (box_size / size).log()], -1)
-    else:
-        target = boxes - priors
-        if code == "CORNER_SIZE":
-            target = target / torch.cat([size, size], -1)
-    return target if variances is None else target / variances
-
-
-def decode(predicted: Tensor, priors: Tensor, variances: Tensor | None, code: str) -> Tensor:
-    """The boxes that predictions stand for: the inverse of `encode`."""
-    import torch
-
-    scaled = predicted if variances is None else predicted * variances
-    middle, size = centers(priors)
-    if code == "CENTER_SIZE":
-        at, half = scaled[..., :2] * size + middle, scaled[..., 2:].exp() * size / 2
-        return torch.cat([at - half, at + half], -1)
-    return priors + (scaled * torch.cat([size, size], -1) if code == "CORNER_SIZE" else scaled)
 
 
 def outside(values: Tensor) -> Tensor:
@@ -112,7 +62,7 @@ def match(
     number = torch.arange(rows, device=boxes.device)
     none = rows * priors + rows  # beyond every key below
     own = boxes if boxes.dim() == 2 else boxes[group.clamp(max=groups - 1)]
-    overlap = overlaps(own, truth[:, None])
+    overlap = box_ops.iou(own, truth[:, None], guarded=True)
     matches = torch.full((groups + 1, priors), NONE_YET, device=boxes.device)
     crossing = outside(boxes).any(-1)
     if inside_only:
@@ -154,23 +104,25 @@ def _rounds(group: Tensor, groups: int) -> int:
     return int(torch.bincount(group, minlength=groups + 1)[:groups].max())
 
 
-def suppress(boxes: Tensor, loss: Tensor, eligible: Tensor, threshold: float, top_k: int, limit: int) -> Tensor:
-    """Mask of the `limit` eligible boxes of one image with the highest loss, no two overlapping by more than `threshold`."""
+def hardest(boxes: Tensor, loss: Tensor, eligible: Tensor, threshold: float, top_k: int, limits: Tensor) -> Tensor:
+    """Mask (N, P) of the eligible boxes of each image with the highest loss, no two overlapping by more than `threshold`.
+
+    Args:
+        boxes: (N, P, 4); those with an area below 1e-5 are passed over.
+        top_k: how many eligible boxes are looked at (-1: all).
+        limits: (N,) how many are taken at most.
+    """
     import torch
 
-    selected = torch.zeros_like(eligible)
-    candidates = eligible.nonzero()[:, 0]
-    order = candidates[loss[candidates].argsort(descending=True, stable=True)]
-    order = order[:top_k] if top_k > -1 else order
-    area, taken = areas(boxes), 0
-    while order.numel() and taken < limit:
-        first, order = order[0], order[1:]
-        if area[first] < 1e-5:
-            continue
-        selected[first] = True
-        taken += 1
-        order = order[(overlaps(boxes[first], boxes[order]) <= threshold) & (area[order] >= 1e-5)]
-    return selected
+    order = loss.masked_fill(~eligible, float("-inf")).argsort(dim=1, descending=True, stable=True)
+    place = torch.arange(order.shape[1], device=order.device)
+    ranked = boxes.gather(1, order[..., None].expand(-1, -1, 4))
+    valid = eligible.gather(1, order) & (box_ops.areas(ranked) >= 1e-5)
+    if top_k > -1:
+        valid = valid & (place < top_k)
+    keep = box_ops.suppress(ranked, valid, threshold, limit=int(limits.max()))
+    keep = keep & (keep.cumsum(1) <= limits[:, None])
+    return torch.zeros_like(eligible).scatter(1, order, keep)
 
 
 # ---- the layer
@@ -291,7 +243,7 @@ class MultiBoxLoss(Loss):
 
     def decoded(self, loc: Tensor, boxes: Tensor, variances: Tensor) -> Tensor:
         """(N, loc classes, P, 4) boxes predicted."""
-        return decode(loc.detach(), boxes, self.variance(variances), self.param.code_type)
+        return box_ops.decode(loc.detach(), boxes, self.variance(variances), self.param.code_type)
 
     def matches(self, loc: Tensor, boxes: Tensor, variances: Tensor, known: Truth) -> tuple[Tensor, Tensor]:
         """(N, loc classes, P): the ground truth row each prior is matched to, and its largest overlap."""
@@ -321,7 +273,7 @@ class MultiBoxLoss(Loss):
 
     def targets(self, matches: Tensor, boxes: Tensor, variances: Tensor, known: Truth) -> Tensor:
         """(N, loc classes, P, 4) what should be predicted; meaningless where nothing is matched."""
-        return encode(known.box[matches.clamp(min=0)], boxes, self.variance(variances), self.param.code_type)
+        return box_ops.encode(known.box[matches.clamp(min=0)], boxes, self.variance(variances), self.param.code_type)
 
     def differences(self, loc: Tensor, target: Tensor, boxes: Tensor, variances: Tensor) -> Tensor:
         """Prediction minus target."""
@@ -376,8 +328,7 @@ class MultiBoxLoss(Loss):
         if "nms_param" in p and p.nms_param.nms_threshold > 0:
             place = boxes.expand(images, -1, -1) if p.use_prior_for_nms else self.decoded(loc, boxes, variances)[:, 0]
             threshold, top_k = float(p.nms_param.nms_threshold), int(p.nms_param.top_k or 0)
-            limits = wanted.tolist()
-            selected = torch.stack([suppress(place[i], loss[i], eligible[i], threshold, top_k, limits[i]) for i in range(images)])
+            selected = hardest(place, loss, eligible, threshold, top_k, wanted)
         else:
             order = loss.masked_fill(~eligible, float("-inf")).argsort(dim=1, descending=True, stable=True)
             rank = torch.empty_like(order).scatter(1, order, torch.arange(self.priors, device=conf.device).expand_as(order))

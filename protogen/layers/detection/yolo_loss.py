@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from ..base import LayerType, Shape, count
+from ..detection import boxes as box_ops
 from ..fields import Fields
 from ..loss import Loss, legacy, straight_through
 from ..registry import register
@@ -56,36 +57,31 @@ class Match(NamedTuple):
 # ---- boxes as x, y, width, height in the last axis
 
 
-def borders(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Lower and upper borders, each (..., 2)."""
-    return boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2
+def corners(boxes: Tensor) -> Tensor:
+    """Boxes x1, y1, x2, y2 (..., 4)."""
+    return box_ops.around(boxes[..., :2], boxes[..., 2:] / 2)
 
 
 def areas(boxes: Tensor) -> Tensor:
-    """Width times height."""
+    """Width times height. Not `boxes.areas` of the corners: those are rounded, and their difference is another number."""
     return boxes[..., 2] * boxes[..., 3]
 
 
 def intersection(a: Tensor, b: Tensor) -> Tensor:
     """The area that boxes share, 0 where they are apart."""
-    import torch
-
-    (low, high), (low_b, high_b) = borders(a), borders(b)
-    width, height = (torch.minimum(high, high_b) - torch.maximum(low, low_b)).unbind(-1)
-    return (width * height).masked_fill((width < 0) | (height < 0), 0)
+    return box_ops.intersection(corners(a), corners(b))
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
     """Intersection over union of boxes that broadcast against each other; NaN for two without any area."""
-    shared = intersection(a, b)
-    return shared / (areas(a) + areas(b) - shared)
+    return box_ops.over_union(intersection(a, b), areas(a), areas(b))
 
 
 def hull(a: Tensor, b: Tensor) -> Tensor:
     """Width and height (..., 2) of the least box around two."""
     import torch
 
-    (low, high), (low_b, high_b) = borders(a), borders(b)
+    (low, high), (low_b, high_b) = (corners(boxes).split(2, -1) for boxes in (a, b))
     return torch.maximum(high, high_b) - torch.minimum(low, low_b)
 
 
@@ -126,8 +122,8 @@ def similarity_gradient(a: Tensor, b: Tensor, kind: str) -> Tensor:
     """
     import torch
 
-    (low, high), (low_b, high_b) = borders(a), borders(b)
-    inner = torch.minimum(high, high_b) - torch.maximum(low, low_b)
+    (low, high), (low_b, high_b) = (corners(boxes).split(2, -1) for boxes in (a, b))
+    inner = box_ops.common_sides(corners(a), corners(b))
     shared = inner.prod(-1, keepdim=True)
     union = (high - low).prod(-1, keepdim=True) + (high_b - low_b).prod(-1, keepdim=True) - shared
     # By the lower and the upper borders, for x and y: one that moves along x sweeps the length along y.
@@ -200,7 +196,7 @@ def cells_of(truth: Truth, grid: Grid) -> tuple[Tensor, Tensor]:
     return (at[..., 1] * grid[0] + at[..., 0]).long(), at
 
 
-def corners(like: Tensor, grid: Grid) -> Tensor:
+def cell_corners(like: Tensor, grid: Grid) -> Tensor:
     """x and y of each cell: (cells, 2)."""
     import torch
 
@@ -318,7 +314,7 @@ class RegionLoss(GridLoss):
         p, side = self.param, grid[0]
         anchors = x.new_tensor(self.anchors)
         y = torch.cat([x[..., :2].sigmoid(), x[..., 2:4], x[..., 4:5].sigmoid(), x[..., 5:].softmax(-1)], -1)
-        boxes = torch.cat([(corners(x, grid) + y[..., :2]) / side, x[..., 2:4].exp() * anchors[:, None] / side], -1)
+        boxes = torch.cat([(cell_corners(x, grid) + y[..., :2]) / side, x[..., 2:4].exp() * anchors[:, None] / side], -1)
         idle = p.noobject_scale * y[..., 4:5] * slope(y[..., 4:5])
         idle = idle.masked_fill(best_overlap(boxes, truth, "IOU") > p.thresh, 0)
         delta = torch.cat([torch.zeros_like(boxes), idle, torch.zeros_like(y[..., 5:])], -1)
@@ -403,7 +399,7 @@ class Yolov3(GridLoss):
         plain = p.iou_loss == "MSE"
         sizes = x.new_tensor(self.anchors) / (x.new_tensor(grid) * p.anchors_scale)
         y = torch.cat([x[..., :2].sigmoid(), x[..., 2:4], x[..., 4:].sigmoid()], -1)
-        middles = (corners(x, grid) + y[..., :2]) / x.new_tensor(grid)
+        middles = (cell_corners(x, grid) + y[..., :2]) / x.new_tensor(grid)
         boxes = torch.cat([middles, x[..., 2:4].exp() * sizes[self.mask][:, None]], -1)
         at = self.match(truth, sizes, grid)
         order = first_and_last(at.place, boxes[..., 0].numel())
@@ -610,7 +606,7 @@ class AssistedExcitation(LayerType):
         height, width = x.shape[2:]
         truth = ground_truth(label[:1].detach(), x[:1])
         size = x.new_tensor([width, height])
-        low, high = borders(truth.box)
+        low, high = corners(truth.box).split(2, -1)
         low = torch.minimum((low * size).trunc().clamp(min=0), size - 1)[..., None]
         # The fork rounds up in double precision.
         high = torch.maximum(torch.minimum(((high * size).double() + 0.95).trunc(), size)[..., None], low + 1)
