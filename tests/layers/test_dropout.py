@@ -46,6 +46,13 @@ def test_selu_dropout_keeps_mean_and_variance_in_training() -> None:
     assert abs(float(dropped.float().mean()) - 0.3) < 0.01
 
 
+def test_selu_dropout_puts_alpha_where_it_drops() -> None:
+    net = net_of('type: "SeLuDropout" selu_dropout_param { dropout_ratio: 0.25 alpha: -1 }', (40, 50), phase="TRAIN")
+    y = net.to_torch()(torch.full((40, 50), 2.0))
+    scale = (0.75 + 0.75 * 0.25) ** -0.5
+    np.testing.assert_allclose(y.unique(), [(-1 + 0.25) * scale, (2 + 0.25) * scale], rtol=1e-6)
+
+
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     torch.manual_seed(0)
     for scale_train, value in (("true", 1 / 0.75), ("false", 1.0)):
