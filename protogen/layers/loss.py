@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from .base import LayerType, Shape, count
 from .fields import Fields
+from .limits import FLT_MIN
 from .registry import register
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-FLT_MIN = 1.1754943508222875e-38  # the least probability SoftmaxWithLoss takes the logarithm of
-LOG_THRESHOLD = float("1e-20")  # likewise for InfogainLoss and MultinomialLogisticLoss (kLOG_THRESHOLD)
+# The least probability that InfogainLoss and MultinomialLogisticLoss take the logarithm of (kLOG_THRESHOLD).
+LOG_THRESHOLD = float("1e-20")
 
 
 def legacy(shape: Shape, index: int) -> int:

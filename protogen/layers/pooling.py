@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .base import LayerType
 from .fields import Fields
+from .limits import LOWEST
 from .registry import register
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
     from .coordinates import AxisMap
     from .forms.onnx_graph import OnnxGraph
-
-LOWEST = -3.4028234663852886e38  # -FLT_MAX: the maximum of an empty window
 
 
 @register("Pooling")

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 import protogen
-from protogen.errors import ConversionError, LayerError
-from tests.layers import forms
+from protogen.errors import LayerError
 
 OPSETS = (11, 13, 18, 21)
 
@@ -104,15 +103,6 @@ def gradient(net: protogen.Net, *inputs: torch.Tensor) -> torch.Tensor:
         'type: "Clip" clip_param { min: 0.5 max: -0.5 }',
         'type: "ELU" elu_param { alpha: 0.7 }',
         'type: "ELU" elu_param { alpha: 0.7 lambda: 1.5 }',
-        'type: "Exp" exp_param { base: 2 scale: 0.5 shift: 0.25 }',
-        'type: "Exp"',
-        'type: "Log" log_param { base: 10 scale: 0.1 shift: 3 }',
-        'type: "Power" power_param { power: 3 scale: 0.5 shift: 0.25 }',
-        'type: "Power" power_param { power: -0.5 scale: 0.1 shift: 4 }',
-        'type: "Power" power_param { scale: 2 shift: -1 }',
-        'type: "Power" power_param { power: 0 }',
-        'type: "Power" power_param { power: 2 scale: 0 shift: 3 }',
-        'type: "Power"',
         'type: "TanH"',
         'type: "Sigmoid"',
         'type: "Threshold" threshold_param { threshold: 0.1 }',
@@ -123,10 +113,8 @@ def gradient(net: protogen.Net, *inputs: torch.Tensor) -> torch.Tensor:
         'type: "ReLU6" relu6_param { negative_slope: 0.2 }',
         'type: "SELU"',
         'type: "SeLu" selu_param { lambda: 1.2 alpha: 0.8 }',
-        'type: "SeLuDropout"',
         'type: "PReLU"',
         'type: "PReLU" prelu_param { channel_shared: true }',
-        'type: "Dropout" dropout_param { scale_train: false dropout_ratio: 0.3 }',
     ],
 )
 def test_every_form_of_a_type_agrees(layer: str) -> None:
@@ -146,13 +134,7 @@ def test_axpy_takes_factors_with_and_without_spatial_axes(a: Sequence[int]) -> N
     [
         ('type: "Clip"', [(1, 2)], "both min and max"),
         ('type: "Clip" clip_param { min: 1 }', [(1, 2)], "both min and max"),
-        ('type: "Exp" exp_param { base: 0 }', [(1, 2)], "base must be positive"),
-        ('type: "Exp" exp_param { base: -2 }', [(1, 2)], "base must be positive"),
-        ('type: "Log" log_param { base: 1 }', [(1, 2)], "base must not be 1"),
-        ('type: "Log" log_param { base: inf }', [(1, 2)], "base must be positive and finite"),
         ('type: "PReLU"', [(3,)], "channel axis"),
-        ('type: "Dropout" dropout_param { dropout_ratio: 1 }', [(1, 2)], "dropout_ratio"),
-        ('type: "SeLuDropout" selu_dropout_param { dropout_ratio: -0.1 }', [(1, 2)], "dropout_ratio"),
         ('type: "TanH"', [(1, 2), (1, 2)], "needs 1 bottom, has 2"),
         ('type: "Axpy"', [(2, 3), (2, 3, 4, 4)], "needs 3 bottoms"),
         ('type: "Axpy"', [(2, 3), (2, 3, 4, 4), (2, 3, 4, 5)], "one shape"),
@@ -189,26 +171,6 @@ def test_gradients_at_the_kinks_are_caffes() -> None:
     assert gradient(net_of('type: "ELU" elu_param { alpha: 2 }', (1, 1)), torch.zeros(1, 1)).tolist() == [[2]]
 
 
-@pytest.mark.parametrize(("param", "value"), [("power: 0", 1.0), ("power: 0 shift: 7", 1.0), ("power: 2 scale: 0 shift: 3", 9.0)])
-def test_power_without_power_or_scale_ignores_its_input(param: str, value: float) -> None:
-    net = net_of(f'type: "Power" power_param {{ {param} }}', (1, 3))
-    x = torch.tensor([[0.0, float("inf"), float("nan")]])
-    expected = [np.full((1, 3), value, np.float32)]
-    assert_same(torch_outputs(net, [x]), expected)
-    assert_same(onnx_outputs(net, [x]), expected)
-    assert gradient(net, x).tolist() == [[0, 0, 0]]
-
-
-def test_constants_beyond_float_do_not_crash() -> None:
-    zero_to_minus_one = net_of('type: "Power" power_param { power: -1 scale: 0 }', (1, 1))
-    root_of_minus_one = net_of('type: "Power" power_param { power: 0.5 scale: 0 shift: -1 }', (1, 1))
-    huge = net_of('type: "Exp" exp_param { base: 1e30 shift: 1e30 }', (1, 1))
-    ones = [torch.ones(1, 1)]
-    assert torch_outputs(zero_to_minus_one, ones)[0] == np.inf
-    assert np.isnan(torch_outputs(root_of_minus_one, ones)[0])
-    assert torch_outputs(huge, ones)[0] == np.inf
-
-
 def test_bnll_neither_overflows_nor_vanishes() -> None:
     net = net_of('type: "BNLL"', (1, 4))
     x = torch.tensor([[-80.0, -20.0, 30.0, 1000.0]])
@@ -216,26 +178,6 @@ def test_bnll_neither_overflows_nor_vanishes() -> None:
     expected[0][0, 3] = 1000
     for made in (torch_outputs(net, [x]), onnx_outputs(net, [x])):
         np.testing.assert_allclose(made[0], expected[0], rtol=1e-6)
-
-
-def test_selu_dropout_keeps_mean_and_variance_in_training() -> None:
-    net = net_of('type: "SeLuDropout" selu_dropout_param { dropout_ratio: 0.3 }', (400, 500), phase="TRAIN")
-    x = torch.randn(400, 500, generator=torch.Generator().manual_seed(0))
-    torch.manual_seed(1)
-    y = net.to_torch()(x)
-    assert abs(float(y.mean())) < 0.02
-    assert abs(float(y.var()) - 1) < 0.02
-    dropped = y == y.flatten().mode().values  # the one value that comes up again and again
-    assert abs(float(dropped.float().mean()) - 0.3) < 0.01
-
-
-def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
-    torch.manual_seed(0)
-    for scale_train, value in (("true", 1 / 0.75), ("false", 1.0)):
-        layer = f'type: "Dropout" dropout_param {{ dropout_ratio: 0.25 scale_train: {scale_train} }}'
-        y = net_of(layer, (400, 500), phase="TRAIN").to_torch()(torch.ones(400, 500))
-        assert abs(float((y == 0).float().mean()) - 0.25) < 0.01
-        np.testing.assert_allclose(y[y != 0], value, rtol=1e-6)
 
 
 @pytest.mark.parametrize("layer", ['type: "Dropout"', 'type: "SeLuDropout"', 'type: "Power"'])
@@ -248,18 +190,6 @@ def test_layers_that_do_nothing_leave_no_node(layer: str) -> None:
     assert [node.op_type for node in protogen.loads(text).to_onnx().graph.node] == ["Tanh", "Sigmoid"]
 
 
-def test_a_linear_power_folds_into_the_convolution_before() -> None:
-    text = """
-        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 dim: 4 dim: 4 } } }
-        layer { name: "c" type: "Convolution" bottom: "x" top: "c" convolution_param { num_output: 3 kernel_size: 3 } }
-        layer { name: "p" type: "Power" bottom: "c" top: "p" power_param { scale: 0.5 shift: 2 } }"""
-    net = protogen.loads(text)
-    random_weights(net)
-    inputs = inputs_of(net)
-    assert [node.op_type for node in net.to_onnx().graph.node] == ["Conv"]
-    assert_same(onnx_outputs(net, inputs), torch_outputs(net, inputs))
-
-
 @pytest.mark.parametrize("layer", ['type: "SELU"', 'type: "Power" power_param { power: 2 shift: 1 }', 'type: "ReLU6"'])
 def test_other_dtypes_work(layer: str) -> None:
     net = net_of(layer, (2, 3))
@@ -267,31 +197,3 @@ def test_other_dtypes_work(layer: str) -> None:
     y = net.to_torch().double()(x.double())
     assert y.dtype == torch.float64
     np.testing.assert_allclose(y.numpy(), torch_outputs(net, [x])[0], rtol=1e-5)
-
-
-def dropout(param: str, phase: str) -> protogen.Net:
-    return forms.net_of(
-        f'type: "Dropout" bottom: "a" top: "y" dropout_param {{ dropout_ratio: 0.75 {param} }}', (4, 5000), phase=phase
-    )
-
-
-@pytest.mark.parametrize(("param", "train", "test"), [("", 4, 1), ("sqrt_scale: true", 2, 1), ("scale_train: false", 1, 0.25)])
-def test_dropouts_factors_are_those_of_its_fork(param: str, train: float, test: float) -> None:
-    x = torch.ones(4, 5000)
-    kept = dropout(param, "TRAIN").to_torch()(x)
-    assert set(kept.unique().tolist()) == {0, train}
-    assert 0.2 < (kept > 0).float().mean() < 0.3
-    assert dropout(param, "TEST").to_torch()(x).unique().tolist() == [test]
-
-
-def test_segnets_dropout_that_samples_in_test_is_random_in_pytorch_and_refused_for_onnx() -> None:
-    net = dropout("sample_weights_test: true", "TEST")
-    assert set(net.to_torch()(torch.ones(4, 5000)).unique().tolist()) == {0, 4}
-    assert set(net.to_torch(fold=True)(torch.ones(4, 5000)).unique().tolist()) == {0, 4}
-    with pytest.raises(ConversionError, match="draws random numbers in TEST, too"):
-        net.to_onnx()
-
-
-def test_sqrt_scale_without_a_scale_is_refused() -> None:
-    with pytest.raises(LayerError, match="nothing to scale"):
-        dropout("scale_train: false sqrt_scale: true", "TRAIN")

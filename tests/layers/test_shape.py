@@ -41,12 +41,6 @@ REFUSED = [
     ('type: "Reorg" reorg_param { stride: 2 }', [(1, 4, 3, 4)], "does not divide the 3x4 pixels"),
     ('type: "Reorg" reorg_param { stride: 0 }', [X], "stride must be positive"),
     ('type: "Flip"', [(2, 3)], "4 axes"),
-    ('type: "Im2col" convolution_param { }', [X], "kernel_size is missing"),
-    ('type: "Im2col" convolution_param { kernel_size: 5 }', [X], "covers 5 pixels"),
-    ('type: "Im2col" convolution_param { kernel_size: 2 stride: 0 }', [X], "stride must be positive"),
-    ('type: "Im2col" convolution_param { kernel_size: 2 kernel_h: 2 kernel_w: 2 }', [X], "give either kernel_size"),
-    ('type: "Im2col" convolution_param { kernel_size: 2 pad: 1 pad: 1 pad: 1 }', [X], "3 values of pad"),
-    ('type: "Im2col" convolution_param { kernel_size: 2 axis: 3 }', [X], "no spatial axes"),
     ('type: "BatchReindex" bottom: "b"', [X, (2, 1)], "must have one axis"),
     ('type: "Filter" bottom: "b"', [X, (3,)], "differ in the first axis"),
     ('type: "Filter" bottom: "b"', [X, (2, 2)], "selector"),
@@ -90,9 +84,6 @@ FORMS = [
     ('type: "Reorg" reorg_param { stride: 2 reverse: true }', [(2, 8, 3, 2)]),
     ('type: "Flip" flip_param { flip_height: true }', [X]),
     ('type: "Flip" flip_param { flip_width: false }', [X]),
-    ('type: "Im2col" convolution_param { kernel_h: 2 kernel_w: 3 pad_h: 0 pad_w: 1 dilation: 1 stride: 2 }', [X]),
-    ('type: "Im2col" convolution_param { kernel_size: 3 pad: 1 dilation: 2 stride: 1 }', [(2, 3, 7)]),
-    ('type: "Im2col" convolution_param { kernel_size: 2 axis: 2 }', [(2, 2, 3, 4)]),
 ]
 
 
@@ -133,25 +124,7 @@ def test_filter_keeps_what_the_selector_says(chosen: list[float]) -> None:
         assert_same(by_onnx(net, values, opset=opset), expected)
 
 
-def test_im2col_times_weights_is_the_convolution() -> None:
-    text = 'type: "Im2col" convolution_param { kernel_size: 3 stride: 2 pad: 1 dilation: 1 } '
-    net = net_of(ONE + text, (2, 3, 6, 5))
-    values, weights = values_for(net), torch.randn(4, 3, 3, 3)
-    columns = torch.tensor(by_torch(net, values)[0])
-    expected = torch.nn.functional.conv2d(torch.tensor(values["a"]), weights, stride=2, padding=1)
-    assert torch.allclose(torch.einsum("ok,nkhw->nohw", weights.flatten(1), columns), expected, atol=1e-5)
-
-
 def test_reorg_reverse_puts_channel_groups_side_by_side() -> None:
     net = net_of(ONE + 'type: "Reorg" reorg_param { stride: 2 reverse: true }', (1, 4, 1, 1))
     made = by_torch(net, {"a": np.arange(4, dtype=np.float32).reshape(1, 4, 1, 1)})[0]
     assert made.tolist() == [[[[0, 1], [2, 3]]]]
-
-
-def test_im2col_takes_pairs_for_lists() -> None:
-    pair, both = (net_of(f'type: "Im2col" bottom: "a" top: "y" convolution_param {{ {param} }}', (1, 2, 7, 8)) for param in (
-        "kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 3 pad_h: 1 pad_w: 0",
-        "kernel_size: 3 kernel_size: 2 stride: 2 stride: 3 pad: 1 pad: 0",
-    ))  # fmt: skip
-    values = values_for(pair)
-    assert np.array_equal(by_torch(pair, values)[0], by_torch(both, values)[0])

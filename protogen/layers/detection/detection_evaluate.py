@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ..base import LayerType
+from ..detection import boxes as box_ops
 from ..fields import Fields
 from ..registry import register
 
@@ -61,20 +62,23 @@ class DetectionEvaluate(LayerType):
 
     def _judge(self, found: list[Row], truth: list[Row]) -> list[Row]:
         """Rows of the top for the detections of one label in one image; the best score takes a box first."""
+        import torch
+
         if truth:
             found = sorted(found, key=lambda row: -row[2])
+        boxes, true = (torch.tensor([row[3:7] for row in rows], dtype=torch.float64).reshape(-1, 4) for rows in (found, truth))
+        overlap = box_ops.iou(boxes.unsqueeze(1), true, guarded=True).tolist()
         taken: set[int] = set()
-        rows = []
-        for image, label, score, *box in found:
-            overlaps = [_overlap(box, row[3:7]) for row in truth]
+        result = []
+        for (image, label, score, *_), overlaps in zip(found, overlap):
             best = max(range(len(overlaps)), key=overlaps.__getitem__, default=-1)
             hit = best >= 0 and overlaps[best] >= self.param.overlap_threshold
             counts = not hit or self.param.evaluate_difficult_gt or not truth[best][7]
             first = hit and best not in taken
-            rows.append([image, label, score, float(counts and first), float(counts and not first)])
+            result.append([image, label, score, float(counts and first), float(counts and not first)])
             if hit and counts:
                 taken.add(best)
-        return rows
+        return result
 
 
 def _until_padding(truth: list[Row]) -> list[Row]:
@@ -88,15 +92,3 @@ def _by_image_and_label(rows: list[Row]) -> dict[tuple[int, int], list[Row]]:
         return (int(row[0]), int(row[1]))
 
     return {place: list(group) for place, group in groupby(sorted(rows, key=key), key)}
-
-
-def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """Intersection over union of two boxes x1, y1, x2, y2."""
-    width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    if width <= 0 or height <= 0:
-        return 0.0
-    return width * height / (_area(a) + _area(b) - width * height)
-
-
-def _area(box: Sequence[float]) -> float:
-    return max(box[2] - box[0], 0.0) * max(box[3] - box[1], 0.0)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from ..base import LayerType
 from ..detection import boxes as box_ops
 from ..fields import Fields
+from ..limits import LOWEST
 from ..registry import register
-from .boxes import LOWEST
 
 if TYPE_CHECKING:
     import numpy as np
@@ -152,17 +152,8 @@ class DetectionOutput(LayerType):
 
     def decode(self, location: Tensor, prior: Tensor, variance: Tensor) -> Tensor:
         """Boxes (N, sets, P, 4) from predictions of that shape, priors (1 or N, 1, P, 4) and their variances (1, P, 4)."""
-        import torch
-
-        low, high = prior.split(2, -1)
-        size, offset = high - low, location if self.param.variance_encoded_in_target else variance * location
-        if self.param.code_type == "CORNER":
-            return prior + offset
-        if self.param.code_type == "CORNER_SIZE":
-            return prior + offset * torch.cat([size, size], -1)
-        center = offset[..., :2] * size + (low + high) / 2
-        half = offset[..., 2:].exp() * size / 2
-        return torch.cat([center - half, center + half], -1)
+        p = self.param
+        return box_ops.decode(location, prior, None if p.variance_encoded_in_target else variance, p.code_type)
 
     # ---- ONNX
 
@@ -221,19 +212,8 @@ class DetectionOutput(LayerType):
 
     def _onnx_decode(self, graph: OnnxGraph, offset: str, prior: str, variance: str) -> str:
         """See `decode`."""
-        if not self.param.variance_encoded_in_target:
-            offset = graph.add("Mul", variance, offset)
-        if self.param.code_type == "CORNER":
-            return graph.add("Add", prior, offset)
-        low, high = graph.split(prior, [2, 2], 3)
-        size = graph.add("Sub", high, low)
-        if self.param.code_type == "CORNER_SIZE":
-            return graph.add("Add", prior, graph.add("Mul", offset, graph.add("Concat", size, size, axis=3)))
-        move, grow = graph.split(offset, [2, 2], 3)
-        two = graph.scalar(2.0)
-        center = graph.add("Add", graph.add("Mul", move, size), graph.add("Div", graph.add("Add", low, high), two))
-        half = graph.add("Mul", graph.add("Exp", grow), graph.add("Div", size, two))
-        return graph.add("Concat", graph.add("Sub", center, half), graph.add("Add", center, half), axis=3)
+        p = self.param
+        return box_ops.onnx_decode(graph, offset, prior, None if p.variance_encoded_in_target else variance, p.code_type)
 
     def _onnx_places(self, graph: OnnxGraph, x: str, order: str, priors: Size) -> str:
         """Indices of priors (N, classes, count) as rows among the boxes of all images."""

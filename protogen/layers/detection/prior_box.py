@@ -92,7 +92,10 @@ class Boxes(LayerType):
         return list(zip(p.offset_w, p.offset_h))
 
     def _pair(self, what: str, both: str) -> tuple[float, float]:
-        """(height, width) from `both`, or from `what`_h and `what`_w; (0, 0) if none is given."""
+        """(height, width) from `both`, or from `what`_h and `what`_w; (0, 0) if none is given.
+
+        Not Pooling's rule: there the two go together and have defaults.
+        """
         p, names = self.param, (f"{what}_h", f"{what}_w")
         single = any(name in p for name in names)
         self.check(not (single and both in p), f"give either {both} or {names[0]} and {names[1]}")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ..base import LayerType
 from ..detection import boxes as box_ops
 from ..fields import Fields
+from ..limits import LOWEST
 from ..python import PythonLayer, arguments, register_python
 from ..registry import register
-from .boxes import LOWEST
 from .quick_sort import onnx_quick_order, quick_order
 
 if TYPE_CHECKING:
@@ -132,12 +132,10 @@ class Proposal(LayerType):
 
     def moved(self, anchors: Tensor, offsets: Tensor) -> Tensor:
         """Boxes (N, K, 4): centers moved by offsets times the size, sizes multiplied by the exponential of offsets."""
-        import torch
-
         size = anchors[:, 2:] - anchors[:, :2] + 1
         center = offsets[..., :2] * size + (anchors[:, :2] + 0.5 * size)
         half = 0.5 * (offsets[..., 2:].exp() * size)
-        return torch.cat([center - half, center + half], -1)
+        return box_ops.around(center, half)
 
     def _scales(self) -> list[int]:
         """Where `im_info` holds the scale of width and height: forks that pass more than three values tell them apart."""
@@ -180,7 +178,7 @@ class Proposal(LayerType):
         move, grow = graph.split(offsets, [2, 2], 2)
         center = graph.affine(move, sizes, centers)
         half = graph.add("Mul", graph.add("Exp", grow), graph.add("Mul", graph.scalar(0.5), sizes))
-        return graph.add("Concat", graph.add("Sub", center, half), graph.add("Add", center, half), axis=2)
+        return box_ops.onnx_around(graph, center, half, 2)
 
     def _onnx_small(self, graph: OnnxGraph, boxes: str, info: str) -> str:
         """Which boxes (N, K) are too small."""

@@ -45,7 +45,7 @@ def sample(candidates: Tensor, limit: int | Tensor) -> Tensor:
 
 def overlaps(boxes: Tensor, truth: Tensor) -> Tensor:
     """Intersection over union (K, G) of boxes (K, 4) and (G, 4) whose corners are pixels, in float64 as py-faster-rcnn's."""
-    return box_ops.iou(boxes.double().unsqueeze(0), truth.double().unsqueeze(0), pixel=1.0, least=-1.0)[0]
+    return box_ops.iou(boxes.double().unsqueeze(1), truth.double(), pixel=1.0, least=-1.0)
 
 
 def offsets(boxes: Tensor, truth: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..base import LayerType
 from ..detection import boxes as box_ops
 from ..fields import Fields
+from ..limits import LOWEST
 from ..registry import register
 
 if TYPE_CHECKING:
@@ -74,8 +75,8 @@ class YoloOutput(LayerType):
         parts = [self._found(i, x.detach()) for i, x in enumerate(bottoms)]
         boxes, scores, labels = (torch.cat(values) for values in zip(*parts))
         scores, order = scores.sort(descending=True, stable=True)
-        center, half = boxes[order].split(2, 1)
-        boxes = torch.cat([center - half / 2, center + half / 2], 1)
+        center, size = boxes[order].split(2, 1)
+        boxes = box_ops.around(center, size / 2)
         valid = torch.ones_like(scores, dtype=torch.bool)
         keep = box_ops.suppress(boxes[None], valid[None], self.param.nms_threshold, inclusive=True)[0]
         rows = torch.stack([torch.zeros_like(scores), labels[order].to(scores) + 1, scores], 1)
@@ -114,7 +115,7 @@ class YoloOutput(LayerType):
             limit = np.nextafter(limit, np.float32(-np.inf))
         found = box_ops.onnx_positions(graph, graph.add("Cast", graph.add("Greater", scores, graph.scalar(float(limit))), to=1))
         # A last candidate that never counts: OpenCV sorts no empty tensor, nor does it suppress among no boxes.
-        scores = graph.add("Concat", graph.add("Gather", scores, found), graph.constant([box_ops.LOWEST]), axis=0)
+        scores = graph.add("Concat", graph.add("Gather", scores, found), graph.constant([LOWEST]), axis=0)
         found = graph.add("Concat", found, graph.ints(0), axis=0)
         scores, order = graph.add("TopK", scores, graph.add("Shape", scores), outputs=2, axis=0)
         found = graph.add("Gather", found, order)
@@ -130,7 +131,7 @@ class YoloOutput(LayerType):
         boxes, scores, labels = (graph.add("Gather", value, kept) for value in (boxes, scores, labels))
         center, size = graph.split(boxes, [2, 2], 1)
         half = graph.add("Div", size, graph.scalar(2.0))
-        corners = graph.add("Concat", graph.add("Sub", center, half), graph.add("Add", center, half), axis=1)
+        corners = box_ops.onnx_around(graph, center, half, 1)
         image = graph.add("Mul", labels, graph.scalar(0.0))
         rows = box_ops.onnx_rows(graph, [image, labels, scores, "*" + corners])
         return box_ops.onnx_rows_or_none(graph, rows, bottoms[0])

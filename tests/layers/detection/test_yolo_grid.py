@@ -409,78 +409,6 @@ def test_boxes_on_the_border_or_without_size_do_no_harm(text: str) -> None:
     assert np.isfinite(gradient).all()
 
 
-# ---- segmentation
-
-
-def seg_text(scale: float = 5.0) -> str:
-    return f'type: "YoloSeg" bottom: "a" bottom: "b" bottom: "c" top: "loss" yolo_seg_param {{ object_scale: {scale} }}'
-
-
-def test_segmentation_loss_is_the_plain_loop() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.normal(0, 2, (2, 3, 4, 5)).astype(np.float32)
-    label = (1.3 * rng.random(x.shape)).clip(0, 1).astype(np.float32)
-    delta = np.zeros(x.shape)
-    for image, c, i, j in np.ndindex(x.shape):
-        sums = sum(float(label[other, c].sum()) for other in range(2))
-        weight = 2 - sums / (2 * 4 * 5 - sums) if label[image, c, i, j] > 0.5 else 1
-        delta[image, c, i, j] = 0.3 * weight * (sigmoid(float(x[image, c, i, j])) - label[image, c, i, j])
-    check(run(seg_text(0.3), x, label, label.sum((2, 3))), ((delta**2).sum() / 2, delta / 2))
-
-
-def test_right_segmentation_has_no_loss() -> None:
-    label = np.zeros((1, 2, 4, 4), np.float32)
-    label[0, 0, :2] = label[0, 1, 2:] = 1
-    loss, gradient = run(seg_text(), 60 * (label - 0.5), label, label.sum((2, 3)))
-    assert loss < 1e-9
-    assert np.abs(gradient).max() < 1e-9
-
-
-# ---- excitation
-
-EXCITE = 'type: "AssistedExcitation" bottom: "a" bottom: "b" bottom: "c" top: "y"'
-
-
-def excitation_inputs() -> list[torch.Tensor]:
-    x = torch.randn(2, 3, 4, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    label = torch.zeros(2, 1, 4, 5)
-    label[:, 0, 0] = torch.tensor([1, 0.25, 0.5, 0.3, 0.5])  # columns 0.8 to 3.2, rows 1 to 3
-    label[:, 0, 1] = torch.tensor([1, 0.99, 0.01, 0.001, 0.001])  # within one cell
-    label[:, 0, 3] = 0.5  # after the end
-    return [x, label, x.detach().mean(1)]
-
-
-def test_boxes_of_the_first_image_are_excited_in_training() -> None:
-    x, label, mean = excitation_inputs()
-    module = net_of(EXCITE, x.shape, label.shape, mean.shape, phase="TRAIN").to_torch()
-    mask = torch.zeros(4, 8)
-    mask[1:3, 0:4] = mask[0, 7] = 1
-    module.op.strength.fill_(0.5)
-    y = module(x, label, mean)
-    assert torch.allclose(y[0], x[0] + 0.5 * mask * mean[0])
-    assert torch.equal(y[1], x[1])
-    y.sum().backward()
-    assert torch.equal(x.grad, torch.ones_like(x))
-    assert torch.equal(module.eval()(x, label, mean), x)
-    assert not module.state_dict()  # as deploy nets know no such layer
-
-
-def test_excitation_is_left_out_of_onnx() -> None:
-    text = """
-    layer { name: "in" type: "Input" top: "data" top: "label" input_param { shape { dim: 1 dim: 3 dim: 4 dim: 4 }
-      shape { dim: 1 dim: 1 dim: 300 dim: 5 } } }
-    layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 4 kernel_size: 1 } }
-    layer { name: "permute" type: "Permute" bottom: "conv" top: "permute" permute_param { order: 0 order: 2 order: 3 order: 1 } }
-    layer { name: "mean" type: "Reduction" bottom: "permute" top: "mean" reduction_param { axis: 3 operation: MEAN } }
-    layer { name: "AE" type: "AssistedExcitation" bottom: "conv" bottom: "label" bottom: "mean" top: "AE" }
-    layer { name: "relu" type: "ReLU" bottom: "AE" top: "relu" }"""
-    with pytest.warns(ProtogenWarning, match="left out"):
-        graph = protogen.loads(text, phase="TRAIN").to_onnx().graph
-    assert [value.name for value in graph.input] == ["data"]
-    assert "relu" in {value.name for value in graph.output}
-    assert not {node.op_type for node in graph.node} & {"Add", "Identity"}
-
-
 # ---- mistakes
 
 X2, X3, BOXES = (1, 5 * 8, 4, 4), (1, 3 * 8, 4, 4), (1, 1, 300, 5)
@@ -502,12 +430,6 @@ X2, X3, BOXES = (1, 5 * 8, 4, 4), (1, 3 * 8, 4, 4), (1, 1, 300, 5)
         (yolov3_text().replace("mask: 5", ""), [X3, BOXES], "mask"),
         (yolov3_text().replace("mask: 5", "mask: 6"), [X3, BOXES], "mask names anchor 6"),
         (yolov3_text().replace(f"anchors_scale: {SCALE}", "anchors_scale: 0"), [X3, BOXES], "anchors_scale"),
-        (seg_text(), [(1, 2, 4, 4), (1, 2, 4, 5), (1, 2)], "labels of that shape"),
-        (seg_text(), [(1, 2, 4, 4), (1, 2, 4, 4), (1, 3)], "sum of each class"),
-        (seg_text().replace('bottom: "c"', ""), [(1, 2, 4, 4), (1, 2, 4, 4)], "3 bottoms"),
-        (EXCITE, [(1, 2, 4, 4), BOXES, (1, 4, 5)], "mean of the channels"),
-        (EXCITE, [(1, 2, 4, 4), (1, 1, 3, 8), (1, 4, 4)], r"labels \(N, 1, 300, 5\)"),
-        (EXCITE, [(1, 2, 4, 4), (2, 1, 300, 5), (1, 4, 4)], "first axis"),
     ],
 )  # fmt: skip
 def test_mistakes_name_the_layer(text: str, shapes: list, why: str) -> None:

@@ -1,24 +1,20 @@
-"""Training of detectors: SSD's MultiBoxLoss and R-FCN's BoxAnnotatorOHEM.
-
-Sources: multibox_loss_layer.cpp and bbox_util.cpp of weiliu89/caffe, box_annotator_ohem_layer.cu of daijifeng001/caffe-rfcn.
-
-Matching and mining work on masks over all (image, prior) pairs, so that shapes do not depend on the data.
-"""
+"""MultiBoxLoss, SSD's loss (multibox_loss_layer.cpp and bbox_util.cpp of weiliu89/caffe)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..base import LayerType, count
+from ..base import count
+from ..detection import boxes as box_ops
 from ..fields import Fields
-from ..loss import FLT_MIN, Loss, floored, legacy, straight_through
+from ..limits import FLT_MIN
+from ..loss import Loss, floored, legacy, straight_through
 from ..registry import register
+from .matching import NONE_YET, hardest, match, outside
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-NONE_YET, IGNORED = -1, -2  # a prior's match where it is no index of a ground truth box
 
 
 class Truth(NamedTuple):
@@ -27,153 +23,6 @@ class Truth(NamedTuple):
     image: Tensor
     label: Tensor
     box: Tensor
-
-
-# ---- boxes as xmin, ymin, xmax, ymax in the last axis
-
-
-def areas(boxes: Tensor) -> Tensor:
-    """Width times height, 0 for boxes turned inside out."""
-    width, height = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
-    return (width * height).masked_fill((width < 0) | (height < 0), 0)
-
-
-def overlaps(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of boxes that broadcast against each other."""
-    import torch
-
-    low, high = torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])
-    width, height = (high - low).unbind(-1)
-    shared = width * height
-    meets = (width > 0) & (height > 0)
-    return torch.where(meets, shared / torch.where(meets, areas(a) + areas(b) - shared, 1), 0)
-
-
-def centers(boxes: Tensor) -> tuple[Tensor, Tensor]:
-    """Middle points and sizes, each (..., 2)."""
-    return (boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]
-
-
-def encode(boxes: Tensor, priors: Tensor, variances: Tensor | None, code: str) -> Tensor:
-    """What the net should predict to get `boxes` from `priors`, in the units of `variances` (None: plain units)."""
-    import torch
-
-    middle, size = centers(priors)
-    if code == "CENTER_SIZE":
-        box_middle, box_size = centers(boxes)
-        target = torch.cat([(box_middle - middle) / size, (box_size / size).log()], -1)
-    else:
-        target = boxes - priors
-        if code == "CORNER_SIZE":
-            target = target / torch.cat([size, size], -1)
-    return target if variances is None else target / variances
-
-
-def decode(predicted: Tensor, priors: Tensor, variances: Tensor | None, code: str) -> Tensor:
-    """The boxes that predictions stand for: the inverse of `encode`."""
-    import torch
-
-    scaled = predicted if variances is None else predicted * variances
-    middle, size = centers(priors)
-    if code == "CENTER_SIZE":
-        at, half = scaled[..., :2] * size + middle, scaled[..., 2:].exp() * size / 2
-        return torch.cat([at - half, at + half], -1)
-    return priors + (scaled * torch.cat([size, size], -1) if code == "CORNER_SIZE" else scaled)
-
-
-def outside(values: Tensor) -> Tensor:
-    """Which coordinates are not within [0, 1]."""
-    return (values < 0) | (values > 1)
-
-
-# ---- matching
-
-
-def match(
-    boxes: Tensor, truth: Tensor, group: Tensor, groups: int, per_prediction: bool, threshold: float, inside_only: bool
-) -> tuple[Tensor, Tensor]:
-    """Match ground truth to the boxes of its group (an image, or a class in an image).
-
-    First each ground truth box takes the free box it overlaps most, the best pair of the group first; then, with
-    `per_prediction`, free boxes take the ground truth they overlap most, if by `threshold` at least.
-
-    Args:
-        boxes: (P, 4) for all groups alike, or (groups, P, 4).
-        truth: (R, 4).
-        group: (R,), `groups` for rows that do not count.
-        inside_only: ignore boxes that reach over the border.
-
-    Returns:
-        (groups, P) indices of ground truth rows (NONE_YET, IGNORED), and the largest overlap of each box.
-    """
-    import torch
-
-    rows, priors = truth.shape[0], boxes.shape[-2]
-    number = torch.arange(rows, device=boxes.device)
-    none = rows * priors + rows  # beyond every key below
-    own = boxes if boxes.dim() == 2 else boxes[group.clamp(max=groups - 1)]
-    overlap = overlaps(own, truth[:, None])
-    matches = torch.full((groups + 1, priors), NONE_YET, device=boxes.device)
-    crossing = outside(boxes).any(-1)
-    if inside_only:
-        overlap = overlap.masked_fill(outside(own).any(-1), 0)
-        matches[:groups] = matches[:groups].masked_fill(crossing, IGNORED)
-    overlap = overlap.masked_fill((overlap <= 1e-6) | (group == groups)[:, None], 0)
-    spread = group[:, None].expand(rows, priors)
-    best = overlap.new_zeros(groups + 1, priors).scatter_reduce(0, spread, overlap, "amax")
-
-    left = overlap
-    for _ in range(_rounds(group, groups)):
-        value, prior = left.max(1)
-        top = value.new_zeros(groups + 1).scatter_reduce(0, group, value, "amax")
-        key = torch.where((value > 0) & (value == top[group]), prior * rows + number, none)  # among equals, the first prior
-        first = torch.full((groups + 1,), none, device=boxes.device).scatter_reduce(0, group, key, "amin")
-        chosen = (key < none) & (key == first[group])
-        # Rows that are not chosen write into the group that is thrown away.
-        matches = matches.index_put((torch.where(chosen, group, groups), prior), number)
-        gone = torch.where(first < none, first // max(rows, 1), -1)[group]
-        left = left.masked_fill(chosen[:, None] | (torch.arange(priors, device=boxes.device) == gone[:, None]), 0)
-
-    if per_prediction:
-        good = (overlap > 0) & (overlap >= threshold) & (overlap == best.gather(0, spread))
-        key = torch.where(good, number[:, None], none)
-        first = torch.full_like(matches, none).scatter_reduce(0, spread, key, "amin")
-        matches = torch.where((matches == NONE_YET) & (first < none), first, matches)
-    return matches[:groups], best[:groups]
-
-
-def _rounds(group: Tensor, groups: int) -> int:
-    """How often a group's best pair must be taken: the number of ground truth boxes of the fullest group.
-
-    While compiling, values are not known; then as often as there are rows, which does no harm.
-    """
-    import torch
-
-    if torch.compiler.is_compiling() or not group.numel():
-        return group.numel()
-    return int(torch.bincount(group, minlength=groups + 1)[:groups].max())
-
-
-def suppress(boxes: Tensor, loss: Tensor, eligible: Tensor, threshold: float, top_k: int, limit: int) -> Tensor:
-    """Mask of the `limit` eligible boxes of one image with the highest loss, no two overlapping by more than `threshold`."""
-    import torch
-
-    selected = torch.zeros_like(eligible)
-    candidates = eligible.nonzero()[:, 0]
-    order = candidates[loss[candidates].argsort(descending=True, stable=True)]
-    order = order[:top_k] if top_k > -1 else order
-    area, taken = areas(boxes), 0
-    while order.numel() and taken < limit:
-        first, order = order[0], order[1:]
-        if area[first] < 1e-5:
-            continue
-        selected[first] = True
-        taken += 1
-        order = order[(overlaps(boxes[first], boxes[order]) <= threshold) & (area[order] >= 1e-5)]
-    return selected
-
-
-# ---- the layer
 
 
 @register("MultiBoxLoss")
@@ -291,7 +140,7 @@ class MultiBoxLoss(Loss):
 
     def decoded(self, loc: Tensor, boxes: Tensor, variances: Tensor) -> Tensor:
         """(N, loc classes, P, 4) boxes predicted."""
-        return decode(loc.detach(), boxes, self.variance(variances), self.param.code_type)
+        return box_ops.decode(loc.detach(), boxes, self.variance(variances), self.param.code_type)
 
     def matches(self, loc: Tensor, boxes: Tensor, variances: Tensor, known: Truth) -> tuple[Tensor, Tensor]:
         """(N, loc classes, P): the ground truth row each prior is matched to, and its largest overlap."""
@@ -321,7 +170,7 @@ class MultiBoxLoss(Loss):
 
     def targets(self, matches: Tensor, boxes: Tensor, variances: Tensor, known: Truth) -> Tensor:
         """(N, loc classes, P, 4) what should be predicted; meaningless where nothing is matched."""
-        return encode(known.box[matches.clamp(min=0)], boxes, self.variance(variances), self.param.code_type)
+        return box_ops.encode(known.box[matches.clamp(min=0)], boxes, self.variance(variances), self.param.code_type)
 
     def differences(self, loc: Tensor, target: Tensor, boxes: Tensor, variances: Tensor) -> Tensor:
         """Prediction minus target."""
@@ -376,8 +225,7 @@ class MultiBoxLoss(Loss):
         if "nms_param" in p and p.nms_param.nms_threshold > 0:
             place = boxes.expand(images, -1, -1) if p.use_prior_for_nms else self.decoded(loc, boxes, variances)[:, 0]
             threshold, top_k = float(p.nms_param.nms_threshold), int(p.nms_param.top_k or 0)
-            limits = wanted.tolist()
-            selected = torch.stack([suppress(place[i], loss[i], eligible[i], threshold, top_k, limits[i]) for i in range(images)])
+            selected = hardest(place, loss, eligible, threshold, top_k, wanted)
         else:
             order = loss.masked_fill(~eligible, float("-inf")).argsort(dim=1, descending=True, stable=True)
             rank = torch.empty_like(order).scatter(1, order, torch.arange(self.priors, device=conf.device).expand_as(order))
@@ -433,49 +281,3 @@ class MultiBoxLoss(Loss):
         flat = torch.full((total + 1,), float(self.background), dtype=conf.dtype, device=conf.device)
         index = torch.where(positive, places, total).reshape(-1)
         return flat.scatter(0, index, torch.ones_like(index, dtype=conf.dtype))[:-1].reshape(conf.shape)
-
-
-@register("BoxAnnotatorOHEM")
-class BoxAnnotatorOHEM(LayerType):
-    """Online hard example mining: keep the `roi_per_img` boxes of each image with the highest loss.
-
-    Bottoms rois (R, 5), their losses, labels and box weights (R, K); tops labels (R, 1, H, W), `ignore_label` (-1) for boxes
-    not kept, and box weights (R, K, H, W), 0 for those (box_annotator_ohem_layer of daijifeng001/caffe-rfcn).
-    """
-
-    param_name = "box_annotator_ohem_param"
-    fields = Fields("roi_per_img ignore_label")
-    n_bottoms = (4, 4)
-    n_tops = (2, 2)
-    has_gradient = False
-    index_bottoms = (2,)
-    only_trains = True
-    onnx_note = "mining is for training only"
-
-    def setup(self) -> None:
-        rois, loss, labels, weights = self.bottoms
-        self.kept = int(self.param.roi_per_img or 0)
-        self.check(self.kept > 0, "roi_per_img must be given, and positive")
-        self.check(all(len(shape) <= 4 for shape in self.bottoms), "its bottoms have at most 4 axes")
-        self.check(legacy(rois, 1) == 5, f"its first bottom is (rois, 5), not {rois}")
-        self.check(legacy(loss, 1) == legacy(labels, 1) == 1, f"losses {loss} and labels {labels} have one channel")
-        fits = all(legacy(shape, axis) == legacy(rois, axis) for shape in (loss, labels, weights) for axis in (0, 2, 3))
-        self.check(fits, f"bottoms {rois}, {loss}, {labels} and {weights} must agree in all but the channels")
-        places = (legacy(rois, 2), legacy(rois, 3))
-        self.tops = [(rois[0], 1, *places), (rois[0], legacy(weights, 1), *places)]
-
-    def forward(  # type: ignore[override]
-        self, rois: Tensor, loss: Tensor, labels: Tensor, weights: Tensor, *, blobs: Sequence[Tensor], training: bool
-    ) -> list[Tensor]:
-        import torch
-
-        n, places = rois.shape[0], self.tops[0][2:]
-        image = rois.detach().reshape(n, 5, -1)[:, 0].reshape(-1).long()
-        order = loss.detach().reshape(-1).argsort(descending=True, stable=True)
-        order = order[image[order].argsort(stable=True)]  # by image, the highest loss first
-        sorted_image = image[order].contiguous()
-        rank = torch.arange(order.numel(), device=rois.device) - torch.searchsorted(sorted_image, sorted_image)
-        kept = torch.empty_like(order).scatter(0, order, rank) < self.kept
-        kept = kept.reshape(n, 1, *places)
-        top = labels.detach().reshape(n, 1, *places).masked_fill(~kept, float(self.param.ignore_label))
-        return [top, weights.detach().reshape(n, -1, *places).masked_fill(~kept, 0)]

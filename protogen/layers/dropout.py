@@ -1,0 +1,102 @@
+"""Dropout, and SELU's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .activation import Elementwise
+from .fields import Fields
+from .registry import register
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from .forms.onnx_graph import OnnxGraph
+
+
+@register("Dropout")
+class Dropout(Elementwise):
+    """TRAIN: zero each value with probability `dropout_ratio` and scale the rest by 1 / (1 - ratio); TEST: identity.
+
+    With a fork's `scale_train: false`, TRAIN does not scale and TEST multiplies by 1 - ratio. With happynear's `sqrt_scale`,
+    TRAIN scales by the root of 1 / (1 - ratio). With SegNet's `sample_weights_test`, TEST does what TRAIN does: it is random, so
+    there is no ONNX form (dropout_layer.cpp of happynear/caffe-windows and of alexgkendall/caffe-segnet).
+    """
+
+    param_name = "dropout_param"
+    fields = Fields(
+        "dropout_ratio scale_train sqrt_scale sample_weights_test",
+        engine="NVIDIA/caffe src/caffe/layer_factory.cpp: GetDropoutLayer picks cuDNN's",
+        random_seed="NVIDIA/caffe include/caffe/layers/cudnn_dropout_layer.hpp:17: seeds cuDNN's random numbers",
+    )
+
+    def setup(self) -> None:
+        super().setup()
+        p = self.param
+        self.ratio = p.dropout_ratio
+        self.scale_train = bool(p.get("scale_train", True))
+        self.always = bool(p.sample_weights_test)
+        self.check(0 <= self.ratio < 1, f"dropout_ratio must be in [0, 1), not {self.ratio:g}")
+        self.check(self.scale_train or not p.sqrt_scale, "scale_train: false leaves nothing to scale for sqrt_scale")
+        # What TRAIN multiplies values by that are kept, relative to 1 / (1 - ratio), and TEST all values.
+        self.train_factor = 1 - self.ratio if not self.scale_train else math.sqrt(1 - self.ratio) if p.sqrt_scale else 1.0
+        self.test_factor = 1.0 if self.scale_train else 1 - self.ratio
+
+    def module(self) -> torch.nn.Module:
+        from torch import nn
+
+        plain = self.train_factor == self.test_factor == 1 and not self.always
+        return nn.Dropout(self.ratio) if plain else super().module()
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        from torch.nn import functional as F
+
+        if not (training or self.always):
+            return x * self.test_factor
+        return F.dropout(x, self.ratio, True) * self.train_factor
+
+    @property
+    def is_identity(self) -> bool:
+        return self.test_factor == 1 and not self.always
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        if self.always:
+            raise graph.refuse("it draws random numbers in TEST, too; without sample_weights_test the model gives their mean")
+        return bottoms[0] if self.is_identity else graph.add("Mul", bottoms[0], graph.scalar(self.test_factor))
+
+
+@register("SeLuDropout")
+class SeLuDropout(Elementwise):
+    """Dropout that keeps mean and variance of SELU's outputs (selu_dropout_layer.cpp of the forks that have it).
+
+    TRAIN: each value becomes `alpha` with probability `dropout_ratio` (0.1), then all are a * x + b, where
+    a = (q + alpha^2 q (1 - q))^-1/2, b = -a (1 - q) alpha and q = 1 - dropout_ratio. TEST: identity.
+    """
+
+    param_name = "selu_dropout_param"
+    fields = Fields("dropout_ratio alpha")
+
+    def setup(self) -> None:
+        super().setup()
+        ratio, self.alpha = self.param.dropout_ratio, self.param.alpha
+        self.check(0 <= ratio < 1, f"dropout_ratio must be in [0, 1), not {ratio:g}")
+        self.keep = 1 - ratio
+        self.scale = (self.keep * (1 + self.alpha**2 * ratio)) ** -0.5
+        self.shift = -self.scale * ratio * self.alpha
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+        import torch
+
+        if not training:
+            return x
+        return x.masked_fill(torch.rand_like(x) >= self.keep, self.alpha) * self.scale + self.shift
+
+    @property
+    def is_identity(self) -> bool:
+        return True
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        return bottoms[0]

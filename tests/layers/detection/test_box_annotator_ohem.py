@@ -1,0 +1,61 @@
+"""R-FCN's mining of boxes: which are kept, every form, and what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import protogen
+from protogen.errors import LayerError
+from tests.layers.test_activation import compile_whole
+
+OHEM = """
+layer { name: "in" type: "Input" top: "rois" top: "loss" top: "label" top: "weight" input_param {
+  shape { dim: 9 dim: 5 } shape { dim: 9 dim: 1 dim: 1 dim: 1 } shape { dim: 9 } shape { dim: 9 dim: 8 } } }
+layer { name: "op" type: "BoxAnnotatorOHEM" bottom: "rois" bottom: "loss" bottom: "label" bottom: "weight" top: "kept" top: "used"
+  box_annotator_ohem_param { roi_per_img: 2 ignore_label: -7 } }"""
+
+
+def ohem_inputs(n: int = 9) -> list[torch.Tensor]:
+    rng = np.random.default_rng(0)
+    rois = rng.random((n, 5)).astype(np.float32)
+    rois[:, 0] = rng.integers(0, 3, n)
+    loss, label = rng.permutation(n).astype(np.float32).reshape(n, 1, 1, 1), rng.integers(0, 5, n).astype(np.float32)
+    return [torch.tensor(value) for value in (rois, loss, label, rng.random((n, 8)).astype(np.float32))]
+
+
+def test_the_hardest_boxes_of_each_image_are_kept() -> None:
+    module = protogen.loads(OHEM, phase="TRAIN").to_torch()
+    for n in (9, 14):
+        rois, loss, label, weight = ohem_inputs(n)
+        kept, used = module(rois, loss, label, weight)
+        assert kept.shape == (n, 1, 1, 1)
+        assert used.shape == (n, 8, 1, 1)
+        for image in range(3):
+            own = [i for i in range(n) if rois[i, 0] == image]
+            hard = sorted(own, key=lambda i: -loss[i].item())[:2]
+            for i in own:
+                assert kept[i].item() == (label[i] if i in hard else -7)
+                assert torch.equal(used[i].flatten(), weight[i] if i in hard else torch.zeros(8))
+
+
+def test_box_annotator_compiles_and_exports() -> None:
+    module, inputs = protogen.loads(OHEM, phase="TRAIN").to_torch(), ohem_inputs()
+    expected = module(*inputs)
+    for other in (compile_whole(module), torch.export.export(module, tuple(inputs), strict=False).module()):
+        assert all(torch.equal(a, b) for a, b in zip(other(*inputs), expected))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("roi_per_img: 2", "roi_per_img: 0", "roi_per_img"),
+        ("dim: 9 dim: 5", "dim: 9 dim: 4", "rois"),
+        ("dim: 9 dim: 8", "dim: 8 dim: 8", "agree"),
+    ],
+)
+def test_box_annotator_refuses(old: str, new: str, why: str) -> None:
+    with pytest.raises(LayerError, match=why) as error:
+        protogen.loads(OHEM.replace(old, new), phase="TRAIN")
+    assert "'op'" in str(error.value)

@@ -1,0 +1,90 @@
+"""Dropout and SELU's: factors, shares and means, refusals, every form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import protogen
+from protogen.errors import ConversionError, LayerError
+from tests.layers import forms
+from tests.layers.test_activation import check_every_form, net_of
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        'type: "SeLuDropout"',
+        'type: "Dropout" dropout_param { scale_train: false dropout_ratio: 0.3 }',
+    ],
+)
+def test_every_form_agrees(layer: str) -> None:
+    check_every_form(net_of(layer, (2, 3, 4, 2)))
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ('type: "Dropout" dropout_param { dropout_ratio: 1 }', "dropout_ratio"),
+        ('type: "SeLuDropout" selu_dropout_param { dropout_ratio: -0.1 }', "dropout_ratio"),
+    ],
+)
+def test_what_caffe_refuses_is_refused(layer: str, message: str) -> None:
+    with pytest.raises(LayerError, match="'op'.*" + message):
+        _ = net_of(layer, (1, 2)).shapes
+
+
+def test_selu_dropout_keeps_mean_and_variance_in_training() -> None:
+    net = net_of('type: "SeLuDropout" selu_dropout_param { dropout_ratio: 0.3 }', (400, 500), phase="TRAIN")
+    x = torch.randn(400, 500, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(1)
+    y = net.to_torch()(x)
+    assert abs(float(y.mean())) < 0.02
+    assert abs(float(y.var()) - 1) < 0.02
+    dropped = y == y.flatten().mode().values  # the one value that comes up again and again
+    assert abs(float(dropped.float().mean()) - 0.3) < 0.01
+
+
+def test_selu_dropout_puts_alpha_where_it_drops() -> None:
+    net = net_of('type: "SeLuDropout" selu_dropout_param { dropout_ratio: 0.25 alpha: -1 }', (40, 50), phase="TRAIN")
+    y = net.to_torch()(torch.full((40, 50), 2.0))
+    scale = (0.75 + 0.75 * 0.25) ** -0.5
+    np.testing.assert_allclose(y.unique(), [(-1 + 0.25) * scale, (2 + 0.25) * scale], rtol=1e-6)
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    for scale_train, value in (("true", 1 / 0.75), ("false", 1.0)):
+        layer = f'type: "Dropout" dropout_param {{ dropout_ratio: 0.25 scale_train: {scale_train} }}'
+        y = net_of(layer, (400, 500), phase="TRAIN").to_torch()(torch.ones(400, 500))
+        assert abs(float((y == 0).float().mean()) - 0.25) < 0.01
+        np.testing.assert_allclose(y[y != 0], value, rtol=1e-6)
+
+
+def dropout(param: str, phase: str) -> protogen.Net:
+    return forms.net_of(
+        f'type: "Dropout" bottom: "a" top: "y" dropout_param {{ dropout_ratio: 0.75 {param} }}', (4, 5000), phase=phase
+    )
+
+
+@pytest.mark.parametrize(("param", "train", "test"), [("", 4, 1), ("sqrt_scale: true", 2, 1), ("scale_train: false", 1, 0.25)])
+def test_dropouts_factors_are_those_of_its_fork(param: str, train: float, test: float) -> None:
+    x = torch.ones(4, 5000)
+    kept = dropout(param, "TRAIN").to_torch()(x)
+    assert set(kept.unique().tolist()) == {0, train}
+    assert 0.2 < (kept > 0).float().mean() < 0.3
+    assert dropout(param, "TEST").to_torch()(x).unique().tolist() == [test]
+
+
+def test_segnets_dropout_that_samples_in_test_is_random_in_pytorch_and_refused_for_onnx() -> None:
+    net = dropout("sample_weights_test: true", "TEST")
+    assert set(net.to_torch()(torch.ones(4, 5000)).unique().tolist()) == {0, 4}
+    assert set(net.to_torch(fold=True)(torch.ones(4, 5000)).unique().tolist()) == {0, 4}
+    with pytest.raises(ConversionError, match="draws random numbers in TEST, too"):
+        net.to_onnx()
+
+
+def test_sqrt_scale_without_a_scale_is_refused() -> None:
+    with pytest.raises(LayerError, match="nothing to scale"):
+        dropout("scale_train: false sqrt_scale: true", "TRAIN")

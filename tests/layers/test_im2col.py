@@ -1,0 +1,60 @@
+"""Im2col: what Caffe refuses, every form, and the convolution that its columns make."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from protogen.errors import LayerError
+from tests.layers.forms import by_torch, check_every_form, net_of, values_for
+
+ONE = 'bottom: "a" top: "y" '
+X = (2, 6, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ('type: "Im2col" convolution_param { }', "kernel_size is missing"),
+        ('type: "Im2col" convolution_param { kernel_size: 5 }', "covers 5 pixels"),
+        ('type: "Im2col" convolution_param { kernel_size: 2 stride: 0 }', "stride must be positive"),
+        ('type: "Im2col" convolution_param { kernel_size: 2 kernel_h: 2 kernel_w: 2 }', "give either kernel_size"),
+        ('type: "Im2col" convolution_param { kernel_size: 2 pad: 1 pad: 1 pad: 1 }', "3 values of pad"),
+        ('type: "Im2col" convolution_param { kernel_size: 2 axis: 3 }', "no spatial axes"),
+    ],
+)
+def test_what_caffe_refuses_names_the_layer(layer: str, message: str) -> None:
+    with pytest.raises(LayerError, match=r"layer 'op' \(Im2col\)") as error:
+        net_of(ONE + layer, X)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        ('type: "Im2col" convolution_param { kernel_h: 2 kernel_w: 3 pad_h: 0 pad_w: 1 dilation: 1 stride: 2 }', X),
+        ('type: "Im2col" convolution_param { kernel_size: 3 pad: 1 dilation: 2 stride: 1 }', (2, 3, 7)),
+        ('type: "Im2col" convolution_param { kernel_size: 2 axis: 2 }', (2, 2, 3, 4)),
+    ],
+)
+def test_every_form_agrees(layer: str, shape: tuple[int, ...]) -> None:
+    check_every_form(net_of(ONE + layer, shape))
+
+
+def test_im2col_times_weights_is_the_convolution() -> None:
+    text = 'type: "Im2col" convolution_param { kernel_size: 3 stride: 2 pad: 1 dilation: 1 } '
+    net = net_of(ONE + text, (2, 3, 6, 5))
+    values, weights = values_for(net), torch.randn(4, 3, 3, 3)
+    columns = torch.tensor(by_torch(net, values)[0])
+    expected = torch.nn.functional.conv2d(torch.tensor(values["a"]), weights, stride=2, padding=1)
+    assert torch.allclose(torch.einsum("ok,nkhw->nohw", weights.flatten(1), columns), expected, atol=1e-5)
+
+
+def test_im2col_takes_pairs_for_lists() -> None:
+    pair, both = (net_of(f'type: "Im2col" bottom: "a" top: "y" convolution_param {{ {param} }}', (1, 2, 7, 8)) for param in (
+        "kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 3 pad_h: 1 pad_w: 0",
+        "kernel_size: 3 kernel_size: 2 stride: 2 stride: 3 pad: 1 pad: 0",
+    ))  # fmt: skip
+    values = values_for(pair)
+    assert np.array_equal(by_torch(pair, values)[0], by_torch(both, values)[0])
