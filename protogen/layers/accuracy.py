@@ -52,7 +52,7 @@ class Accuracy(Measure):
         self.check(self.top_k <= self.classes, f"top_k {self.top_k} is more than the {self.classes} classes")
         self.tops = [(), (self.classes,)][: len(self.layer.tops)]
 
-    def forward(self, x: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor | list[Tensor]:  # type: ignore[override]
+    def forward(self, x: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor | list[Tensor]:
         import torch
 
         outer, inner = math.prod(x.shape[: self.over]), math.prod(x.shape[self.over + 1 :])
@@ -96,7 +96,7 @@ class SegAccuracy(Measure):
         self.ignored = list(self.param.ignore_label)
         self.tops = [(1, 1, 1, 3)]
 
-    def forward(self, scores: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, scores: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         import torch
 
         predicted = (scores > 0.5).long() if legacy(self.bottoms[0], 1) == 1 else scores.argmax(1)
@@ -139,7 +139,7 @@ class SegmentationEvaluate(Measure):
         self.check(found[2:] == label[2:], f"predictions {found} and labels {label} of different sizes have no PyTorch form")
         return super().module()
 
-    def forward(self, found: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, found: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         said, true = (x[0].flatten(1) > self.threshold for x in (found, label))
         hits, either = (said & true).sum(1), (said | true).sum(1)
         return (hits.float() / either.clamp(min=1)).reshape(1, 1, 1, -1).to(found.dtype)

@@ -55,7 +55,7 @@ class ReLU6(Elementwise):
 
         return super().module() if self.param.negative_slope else nn.ReLU6()
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         from torch.nn import functional as F
 
         return F.leaky_relu(x, self.param.negative_slope).masked_fill(x >= 6, 6.0)
@@ -81,7 +81,7 @@ class PReLU(Elementwise):
         filler = self.param.filler if "filler" in self.param else constant_filler(0.25)
         self.blobs = [BlobSpec("weight", () if self.shared else (self.bottoms[0][1],), filler)]
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         from torch.nn import functional as F
 
         return F.prelu(x, blobs[0].reshape(-1))
@@ -145,7 +145,7 @@ class AbsVal(Elementwise):
         blob = self.layer.tops[0]
         self.check(self.layer.bottoms[0] != blob, f"cannot work in place; give its top another name than {blob!r}")
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         return x.abs()
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
@@ -165,7 +165,7 @@ class Clip(Elementwise):
         self.check("min" in p and "max" in p, "clip_param must give both min and max")
         self.low, self.high = p.min, p.max
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         # One bound after the other: PyTorch and ONNX favour max where min > max, Caffe min.
         return x.clamp(max=self.high).clamp(min=self.low)
 
@@ -192,7 +192,7 @@ class ELU(Elementwise):
 
         return nn.ELU(self.alpha) if self.gain == 1 else super().module()
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         from torch.nn import functional as F
 
         return F.elu(x, self.alpha) * self.gain
@@ -228,7 +228,7 @@ class Swish(Elementwise):
 
         return nn.SiLU() if self.param.beta == 1 else super().module()
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         return x * (x * self.param.beta).sigmoid()
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
@@ -245,7 +245,7 @@ class Threshold(Elementwise):
     fields = Fields("threshold")
     has_gradient = False
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         return (x > self.param.threshold).to(x.dtype)
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:

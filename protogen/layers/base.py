@@ -6,7 +6,7 @@ builder, summary, PyTorch and ONNX find it through the registry.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -182,15 +182,24 @@ class LayerType:
         """For a layer with `fed_tops`: take the shapes given for them, by blob name, in place of its own."""
         self.tops = [given.get(top, shape) for top, shape in zip(self.layer.tops, self.tops)]
 
-    def forward(
-        self, *bottoms: torch.Tensor, blobs: Sequence[torch.Tensor], training: bool
-    ) -> torch.Tensor | Sequence[torch.Tensor]:
-        """The layer in PyTorch: bottoms to its top, or to a sequence of tops; differentiable as Caffe's backward is.
+    if TYPE_CHECKING:
+        # Types name their bottoms, `forward(self, x, label, *, blobs, training)`, and take as many as they have; so the type of
+        # the method says nothing of its parameters, and `NetModule` calls it as its docstring says.
+        forward: Callable[..., torch.Tensor | Sequence[torch.Tensor]]
+    else:
 
-        Shapes other than `self.bottoms` may come in (another batch size, say): read sizes from the tensors. `blobs` are in
-        Caffe's order and shapes. Nothing here may depend on the values of the data.
-        """
-        raise ProtogenError(f"{self.label}: this layer type has no PyTorch form")
+        def forward(self, *bottoms, blobs, training):
+            """The layer in PyTorch: bottoms to its top, or to a sequence of tops; differentiable as Caffe's backward is.
+
+            Shapes other than `self.bottoms` may come in (another batch size, say): read sizes from the tensors. `blobs` are in
+            Caffe's order and shapes. Nothing here may depend on the values of the data.
+
+            Args:
+                bottoms: tensors, one for each bottom.
+                blobs: the learnable blobs, tensors.
+                training: whether the module is in train mode.
+            """
+            raise ProtogenError(f"{self.label}: this layer type has no PyTorch form")
 
     def module(self) -> torch.nn.Module:
         """The `torch.nn.Module` of this layer; by default one that holds the blobs and calls `forward`.

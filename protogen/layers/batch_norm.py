@@ -101,7 +101,7 @@ class BatchNorm(FusedReLU):
             blobs += [BlobSpec("weight", c, scale), BlobSpec("bias", c, p.bias_filler)]
         return blobs
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         use_global = not training if self.global_stats is None else self.global_stats
         axes = [i for i in range(x.dim()) if i != 1] if x.dim() > 1 else [0]
         view = [1, -1] + [1] * (x.dim() - 2) if x.dim() > 1 else [-1]

@@ -83,7 +83,7 @@ class BN(FourAxes):
             self.blobs.append(BlobSpec("mean", self.statistics, constant_filler(), trainable=False))
             self.blobs.append(BlobSpec("variance", self.statistics, neutral, trainable=False))
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor | Sequence[Tensor]:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor | Sequence[Tensor]:
         if self.segnet:
             return self._forward_segnet(x.reshape(four_axes(x.shape)), blobs)
         view = [1, -1] + [1] * (x.dim() - 2)
@@ -163,7 +163,7 @@ class MovingBN(FourAxes):
             BlobSpec("variance", statistics, neutral, trainable=False),
         ]
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         p, view = self.param, [1, -1] + [1] * (x.dim() - 2)
         scale, shift, *stored = (blob.view(view) for blob in blobs)
         if p.moving_average and not training:

@@ -133,7 +133,7 @@ class Axpy(LayerType):
         self.check(fits, f"its first bottom holds one factor per item and channel, {x[:2]} or {(*x[:2], 1, 1)}; it is {a}")
         self.tops = [x]
 
-    def forward(self, a: Tensor, x: Tensor, y: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, a: Tensor, x: Tensor, y: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         return a.reshape(a.shape[:2] + (1,) * (x.dim() - 2)) * x + y
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:

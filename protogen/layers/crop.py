@@ -127,7 +127,7 @@ class Crop(LayerType):
 
     # ---- forms
 
-    def forward(self, x: Tensor, like: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, like: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         for i, offset in enumerate(self.offsets, self.start):
             x = x.narrow(i, offset, like.shape[i])
         return x

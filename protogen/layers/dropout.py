@@ -51,7 +51,7 @@ class Dropout(Elementwise):
         plain = self.train_factor == self.test_factor == 1 and not self.always
         return nn.Dropout(self.ratio) if plain else super().module()
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         from torch.nn import functional as F
 
         if not (training or self.always):
@@ -87,7 +87,7 @@ class SeLuDropout(Elementwise):
         self.scale = (self.keep * (1 + self.alpha**2 * ratio)) ** -0.5
         self.shift = -self.scale * ratio * self.alpha
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         import torch
 
         if not training:

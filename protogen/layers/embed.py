@@ -35,7 +35,7 @@ class Embed(LayerType):
         if p.bias_term:
             self.blobs.append(BlobSpec("bias", (p.num_output,), p.bias_filler))
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         from torch.nn import functional as F
 
         y = F.embedding(x.long(), blobs[0])

@@ -76,7 +76,7 @@ class Im2col(LayerType):
         maps = [window(*settings) for settings in zip(self.kernel, self.stride, self.pad, self.dilation)]
         return [IDENTITY] * (self.channel_axis + 1) + maps
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         import torch
         from torch.nn import functional as F
 

@@ -49,7 +49,7 @@ class InnerProduct(FusedReLU):
             self.blobs.append(BlobSpec("bias", (self.num_output,), p.bias_filler))
         self.macs = count(shape[: self.first]) * self.features * self.num_output
 
-    def forward(self, x: torch.Tensor, *, blobs: Sequence[torch.Tensor], training: bool) -> torch.Tensor:  # type: ignore[override]
+    def forward(self, x: torch.Tensor, *, blobs: Sequence[torch.Tensor], training: bool) -> torch.Tensor:
         from torch.nn import functional as F
 
         weight = self._normalized(blobs[0], training) if self.normalize else blobs[0]

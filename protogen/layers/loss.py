@@ -161,7 +161,7 @@ class SoftmaxWithLoss(ClassLoss):
         whole, valid = self.labels(label.reshape(log.shape[0], 1, log.shape[2]))
         return -floored(log.gather(1, whole), FLT_MIN).masked_fill(~valid, 0), valid
 
-    def forward(self, x: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> list[Tensor]:  # type: ignore[override]
+    def forward(self, x: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> list[Tensor]:
         losses, valid = self.item_losses(x, label)
         loss = losses.sum() / self.normalizer(losses.shape[0], losses.shape[2], valid)
         made = self.with_probabilities(loss, x)
@@ -211,7 +211,7 @@ class InfogainLoss(ClassLoss):
             self.matrix = torch.tensor(matrix)
         return super().module()
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, x: Tensor, label: Tensor, matrix: Tensor | None = None, *, blobs: Sequence[Tensor], training: bool
     ) -> Tensor | list[Tensor]:
         given = self.matrix if matrix is None else matrix
@@ -232,7 +232,7 @@ class MultinomialLogisticLoss(MeanLoss):
         label = self.bottoms[1]
         self.check(count(label) == label[0], f"needs one label per item, not {label}")
 
-    def forward(self, p: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, p: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         flat = p.flatten(1) if p.dim() > 1 else p[:, None]
         picked = flat.gather(1, label.reshape(-1, 1).long())
         return -straight_through(picked.clamp(min=LOG_THRESHOLD), picked).log().sum() / p.shape[0]
@@ -248,7 +248,7 @@ class HingeLoss(MeanLoss):
     param_name = "hinge_loss_param"
     fields = Fields("norm")
 
-    def forward(self, x: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         import torch
 
         flat = x.reshape(x.shape[0], -1)
@@ -274,7 +274,7 @@ class SigmoidCrossEntropyLoss(Loss):
         x, target = self.bottoms
         self.check(count(x) == count(target), f"needs as many targets as predictions: {x} and {target}")
 
-    def forward(self, x: Tensor, target: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, target: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         from torch.nn import functional as F
 
         goal = target.detach().reshape(x.shape).to(x.dtype)
@@ -294,7 +294,7 @@ class EuclideanLoss(MeanLoss):
         a, b = self.bottoms
         self.check(count(a[1:]) == count(b[1:]), f"needs two bottoms of one size: {a} and {b}")
 
-    def forward(self, a: Tensor, b: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, a: Tensor, b: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         difference = a - b.reshape(a.shape)
         return (difference * difference).sum() / a.shape[0] / 2
 
@@ -319,7 +319,7 @@ class ContrastiveLoss(MeanLoss):
         self.check(legacy(a, 1) == legacy(b, 1), f"bottoms {a} and {b} differ in the number of channels")
         self.check(label[:1] == a[:1] and count(label) == a[0], f"needs one label per pair, not {label}")
 
-    def forward(self, a: Tensor, b: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, a: Tensor, b: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         import torch
 
         p = self.param
@@ -368,7 +368,7 @@ class SmoothL1(Loss):
         size = difference.abs()
         return torch.where(size < 1 / self.sigma2, difference * difference * (0.5 * self.sigma2), size - 0.5 / self.sigma2)
 
-    def forward(self, a: Tensor, b: Tensor, *weights: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor | list[Tensor]:  # type: ignore[override]
+    def forward(self, a: Tensor, b: Tensor, *weights: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor | list[Tensor]:
         shape = a.shape
         difference = a - b.reshape(shape)
         if len(weights) == 2:

@@ -44,7 +44,7 @@ class LRN(LayerType):
         """`local_size`, or less where that already covers the whole extent around each of its points."""
         return min(self.size, 2 * max(extent, 1) - 1)
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         from torch.nn import functional as F
 
         n, channels, height, width = x.shape
@@ -116,7 +116,7 @@ class MVN(FourAxes):
         super().setup()
         self.axes = [1, 2, 3] if self.param.across_channels else [2, 3]
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         x = x.reshape(four_axes(x.shape))
         centred = x - x.mean(self.axes, keepdim=True)
         if not self.param.normalize_variance:
@@ -204,7 +204,7 @@ class Normalize(FourAxes):
             n, _, height, width = self.tops[0]
             self.tops.append((n, 1, height, width))
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor | Sequence[Tensor]:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor | Sequence[Tensor]:
         if self.ssd:
             return self._forward_ssd(x, blobs[0])
         x = x.reshape(four_axes(x.shape))
@@ -262,7 +262,7 @@ class L2Normalization(LayerType):
         self.axes = list(range(1, len(shape)))
         self.tops = [shape]
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         return x / x.square().sum(self.axes, keepdim=True).sqrt()
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:

@@ -131,7 +131,7 @@ class Pooling(LayerType):
             return nn.MaxPool2d(self.kernel, self.stride, self.pad, ceil_mode=not self.floor)
         return nn.AvgPool2d(self.kernel, self.stride, self.pad, ceil_mode=not self.floor, count_include_pad=self.include_pad)
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor | Sequence[Tensor]:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor | Sequence[Tensor]:
         return self._max_and_mask(x) if self.masked else self.pool(x, training)
 
     def pool(self, x: Tensor, training: bool) -> Tensor:

@@ -38,7 +38,7 @@ class Power(Elementwise):
     def _constant(self) -> float:
         return 1.0 if self.power == 0 else _float_power(self.shift, self.power)
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         import torch
 
         if self.constant is not None:
@@ -82,7 +82,7 @@ class Exp(Elementwise):
         self.inner = to_float32(_log_base(self, p.base) * p.scale)
         self.outer = 1.0 if p.shift == 0 else _float_power(math.e if p.base == -1 else p.base, p.shift)
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         return _scaled(_scaled(x, self.inner).exp(), self.outer)
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
@@ -105,7 +105,7 @@ class Log(Elementwise):
         self.outer = to_float32(1 / log_base)
         self.scale, self.shift = p.scale, p.shift
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         return _scaled(_scaled(x, self.scale, self.shift).log(), self.outer)
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:

@@ -151,7 +151,7 @@ class SpatialDropout(PythonLayer):
         self.drops = given.get("phase") == "TRAIN"
         self.tops = [self.bottoms[0]]
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         from torch.nn import functional as F
 
         return F.dropout2d(x, self.rate, training) if self.drops else x / (1 - self.rate)
@@ -180,5 +180,5 @@ class PythonEuclideanLoss(PythonLayer):
         self.check(count(a) == count(b), f"bottoms must have equally many values; they are {a} and {b}")
         self.tops = [(1,)]
 
-    def forward(self, a: Tensor, b: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, a: Tensor, b: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         return ((a - b.reshape(a.shape)) ** 2).sum().reshape(1) / a.shape[0] / 2

@@ -89,7 +89,7 @@ class Recurrent(LayerType):
 
     # ---- PyTorch
 
-    def forward(self, x: Tensor, cont: Tensor, *rest: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor | list[Tensor]:  # type: ignore[override]
+    def forward(self, x: Tensor, cont: Tensor, *rest: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor | list[Tensor]:
         import torch
         from torch.nn import functional as F
 

@@ -32,7 +32,7 @@ class Reduction(LayerType):
         self.start = self.axis(self.param.axis)
         self.tops = [self.bottoms[0][: self.start]]
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         x = x.flatten(self.start)
         if self.operation == "MEAN":
             return x.mean(-1) * self.coeff
@@ -73,7 +73,7 @@ class ArgMax(LayerType):
         else:
             self.tops = [(*shape[: self.over], self.k, *shape[self.over + 1 :])]
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         import torch
 
         flat = x.reshape(x.shape[0], -1) if self.whole else x

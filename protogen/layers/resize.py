@@ -63,7 +63,7 @@ class Interp(LayerType):
             out.append(side + (side - 1) * (p.zoom_factor - 1))
         return (out[0], out[1])
 
-    def forward(self, x: Tensor, *like: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *like: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:
         from torch.nn import functional as F
 
         size = self._size(x.shape[2:], like[0].shape[2:] if like else ())
@@ -126,7 +126,7 @@ class Upsample(LayerType):
             self.scale = _scales(self, 1)
         self.tops = [(*shape[:2], shape[2] * self.scale[0], shape[3] * self.scale[1])]
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         from torch.nn import functional as F
 
         size = (x.shape[2] * self.scale[0], x.shape[3] * self.scale[1])
@@ -178,7 +178,7 @@ class Unpool(LayerType):
             return (p.upsample_h, p.upsample_w)
         return (size[0] * self.scale[0] - p.pad_out_h, size[1] * self.scale[1] - p.pad_out_w)
 
-    def forward(self, x: Tensor, mask: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, mask: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         height, width = self._size(x.shape[2:])
         plane = x.new_zeros(*x.shape[:2], height * width)
         return plane.scatter(2, mask.flatten(2).long(), x.flatten(2)).unflatten(2, (height, width))

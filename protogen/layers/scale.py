@@ -95,7 +95,7 @@ class Scale(Broadcast):
         if self.bias:
             self.blobs.append(BlobSpec("bias", self.operand, p.bias_filler))
 
-    def forward(self, x: Tensor, *others: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *others: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:
         y = x * self.expand(others[0] if others else self._factors(blobs[0], training), x)
         return y + self.expand(blobs[-1], x) if self.bias else y
 
@@ -183,7 +183,7 @@ class Bias(Broadcast):
         if self.learned:
             self.blobs = [BlobSpec("bias", self.operand, self.param.filler)]
 
-    def forward(self, x: Tensor, *others: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *others: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:
         return x + self.expand(others[0] if others else blobs[0], x)
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:

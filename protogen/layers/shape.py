@@ -36,7 +36,7 @@ class Flatten(LayerType):
         _refuse_in_place(self)
         self.tops = [(*shape[: self.start], count(shape[self.start : self.end]), *shape[self.end :])]
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         return x.unsqueeze(self.start) if self.start == self.end else x.flatten(self.start, self.end - 1)
 
     @property
@@ -93,7 +93,7 @@ class Reshape(LayerType):
         self.check(count(top) == total, f"its bottom {shape} has {total} values, the shape {tuple(top)} has {count(top)}")
         return tuple(top)
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         dims = [x.shape[self.start + i] if dim == 0 else dim for i, dim in enumerate(self.dims)]
         return x.reshape(*x.shape[: self.start], *dims, *x.shape[self.end :])
 
@@ -126,7 +126,7 @@ class Permute(LayerType):
         self.order = order + [i for i in range(len(shape)) if i not in order]
         self.tops = [tuple(shape[i] for i in self.order)]
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         return x.permute(self.order)
 
     @property
@@ -167,7 +167,7 @@ class Slice(LayerType):
         n = len(self.layer.tops)
         return [b - a for a, b in pairwise([0, *self.points, size])] if self.points else [size // n] * n
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Sequence[Tensor]:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Sequence[Tensor]:
         return x.split(self._sizes(x.shape[self.cut]), self.cut)
 
     @property
@@ -193,7 +193,7 @@ class Split(LayerType):
     def setup(self) -> None:
         self.tops = [self.bottoms[0]] * len(self.layer.tops)
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Sequence[Tensor]:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Sequence[Tensor]:
         return [x] * len(self.layer.tops)
 
     @property
@@ -219,7 +219,7 @@ class Tile(LayerType):
         self.repeats = [self.tiles if i == self.tiled else 1 for i in range(len(shape))]
         self.tops = [tuple(size * times for size, times in zip(shape, self.repeats))]
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         return x.repeat(self.repeats)
 
     @property
@@ -246,7 +246,7 @@ class ShuffleChannel(LayerType):
         self.check(shape[1] % self.group == 0, f"group {self.group} does not divide the {shape[1]} channels of its bottom")
         self.tops = [shape]
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         return x.unflatten(1, (self.group, x.shape[1] // self.group)).transpose(1, 2).flatten(1, 2)
 
     @property
@@ -292,7 +292,7 @@ class Reorg(LayerType):
             return [s, s, c // (s * s), h, w], [c // (s * s), h * s, w * s], [0, 3, 4, 1, 5, 2]
         return [c // (s * s), h, s, w, s], [c * s * s, h // s, w // s], [0, 3, 5, 1, 2, 4]
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         before, after, order = self._steps(x.shape[1:])
         return x.reshape(-1, *before).permute(order).reshape(-1, *after)
 
@@ -318,7 +318,7 @@ class Flip(LayerType):
         self.axes = [axis for axis, on in ((2, p.flip_height), (3, p.flip_width)) if on]
         self.tops = [shape]
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         return x.flip(self.axes)
 
     @property
@@ -346,7 +346,7 @@ class BatchReindex(LayerType):
         self.check(len(index) == 1, f"its second bottom (the indices) must have one axis, not {index}")
         self.tops = [(index[0], *shape[1:])]
 
-    def forward(self, x: Tensor, index: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, index: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         return x.index_select(0, index.long())
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:

@@ -60,7 +60,7 @@ class SPP(LayerType):
             levels.append(Pooling(Layer(message, source=self.layer.source), [tuple(shape)], self.phase))
         return levels
 
-    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         import torch
 
         same = tuple(x.shape[1:]) == self.bottoms[0][1:]

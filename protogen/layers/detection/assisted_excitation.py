@@ -68,9 +68,7 @@ class AssistedExcitation(LayerType):
         module.blob_names = ["strength"]
         return module
 
-    def forward(  # type: ignore[override]
-        self, x: Tensor, label: Tensor, mean: Tensor, *, blobs: Sequence[Tensor], training: bool
-    ) -> Tensor:
+    def forward(self, x: Tensor, label: Tensor, mean: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         import torch
 
         if not training:

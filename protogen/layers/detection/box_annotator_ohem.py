@@ -43,7 +43,7 @@ class BoxAnnotatorOHEM(LayerType):
         places = (legacy(rois, 2), legacy(rois, 3))
         self.tops = [(rois[0], 1, *places), (rois[0], legacy(weights, 1), *places)]
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, rois: Tensor, loss: Tensor, labels: Tensor, weights: Tensor, *, blobs: Sequence[Tensor], training: bool
     ) -> list[Tensor]:
         import torch

@@ -46,7 +46,7 @@ class DetectionEvaluate(LayerType):
         self.classes = [label for label in range(p.num_classes) if label != p.background_label_id]
         self.tops = [(1, 1, len(self.classes) + found[2], 5)]
 
-    def forward(self, found: Tensor, truth: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, found: Tensor, truth: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         boxes = _by_image_and_label(_until_padding(truth.reshape(-1, 8).tolist()))
         detections = found.reshape(-1, 7).tolist()
         rows = [[-1.0, label, self._to_find(label, boxes), -1.0, -1.0] for label in self.classes]

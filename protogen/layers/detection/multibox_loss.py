@@ -94,7 +94,7 @@ class MultiBoxLoss(Loss):
             legacy(shape, 1) == wanted == count(shape[1:]), f"{self.priors} priors need {wanted} {what} predictions, not {shape}"
         )
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, loc: Tensor, conf: Tensor, prior: Tensor, truth: Tensor, *, blobs: Sequence[Tensor], training: bool
     ) -> Tensor:
         import torch

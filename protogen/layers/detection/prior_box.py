@@ -134,7 +134,7 @@ class Boxes(LayerType):
         boxes = [(offset[1 - axis], size[1 - axis] / 2) for size in self.sizes for offset in self.offsets]
         return [offset for offset, _ in boxes], [half for _, half in boxes]
 
-    def forward(self, x: Tensor, image: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, image: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         import torch
 
         return self.boxes(x.shape[2:], image.shape[2:], torch).to(x)

@@ -94,7 +94,7 @@ class ROIPooling(RegionPooling):
         self.check_regions()
         self.tops = [(self.bottoms[1][0], self.bottoms[0][1], *self.pooled)]
 
-    def forward(self, x: Tensor, regions: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, regions: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         import torch
 
         channels, height, width = x.shape[1:]
@@ -252,7 +252,7 @@ class PSROIPooling(RegionPooling):
         self.pooled = (self.group, self.group)
         self.tops = [(self.bottoms[1][0], self.dim, *self.pooled)]
 
-    def forward(self, x: Tensor, regions: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, regions: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         import torch
         from torch.nn import functional as F
 

@@ -167,7 +167,7 @@ class AnchorTarget(Targets):
         sides = info.reshape(-1)[[1, 0]] + self.border
         return anchors, (anchors[:, :2] >= -self.border).all(1) & (anchors[:, 2:] < sides).all(1)
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, scores: Tensor, truth: Tensor, info: Tensor, *image: Tensor, blobs: Sequence[Tensor], training: bool
     ) -> list[Tensor]:
         import torch
@@ -230,9 +230,7 @@ class ProposalTarget(Targets):
         self.classes = classes
         self.tops = [(1, columns, 1, 1) for columns in (5, 1, *[4 * classes] * 3)]
 
-    def forward(  # type: ignore[override]
-        self, regions: Tensor, truth: Tensor, *, blobs: Sequence[Tensor], training: bool
-    ) -> list[Tensor]:
+    def forward(self, regions: Tensor, truth: Tensor, *, blobs: Sequence[Tensor], training: bool) -> list[Tensor]:
         import torch
         from torch.nn import functional as F
 

@@ -145,7 +145,7 @@ class GridLoss(Loss):
         self.check(all(value > 0 for value in biases), "biases, the anchors' widths and heights, must be positive")
         self.anchors = list(zip(biases[::2], biases[1::2]))
 
-    def forward(self, x: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         import torch
 
         images, _, height, width = x.shape

@@ -45,9 +45,7 @@ class YoloSeg(Loss):
         self.check(fits, f"needs the sum of each class's labels {x[:2]}, not {positive}")
         self.object_scale: float = self.param.object_scale
 
-    def forward(  # type: ignore[override]
-        self, x: Tensor, label: Tensor, positive: Tensor, *, blobs: Sequence[Tensor], training: bool
-    ) -> Tensor:
+    def forward(self, x: Tensor, label: Tensor, positive: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         import torch
 
         images, channels, height, width = x.shape
