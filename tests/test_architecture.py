@@ -43,7 +43,7 @@ def files() -> dict[str, Path]:
 @lru_cache(maxsize=1)
 def imports() -> dict[str, set[str]]:
     """For each module, the modules of the package that it imports, inside functions too, TYPE_CHECKING blocks aside."""
-    return {module: set(imported(module, path)) for module, path in files().items()}
+    return {module: set(imported(module, path)) - {module} for module, path in files().items()}
 
 
 def imported(module: str, path: Path) -> Iterator[str]:
