@@ -95,7 +95,7 @@ def test_a_difference_of_the_folded_form_only(monkeypatch: pytest.MonkeyPatch) -
 
     def forgets(self: Any, weights: Any, scale: Any, shift: Any) -> Any:
         merged = (weights[0] * scale.reshape(-1, 1, 1, 1)).astype(np.float32)
-        return self.derived({"bias_term": True}), [merged, np.zeros(len(scale), np.float32)]
+        return self._with_bias(), [merged, np.zeros(len(scale), np.float32)]
 
     monkeypatch.setattr(Convolution, "absorb", forgets)
     report = verify(small_net())

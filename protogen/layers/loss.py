@@ -346,7 +346,11 @@ class SmoothL1(Loss):
 
     n_tops = (1, 2)
     index_bottoms = ()
-    fields = Fields().also("loss_param", "ignore_label normalize normalization pre_fixed_normalizer")
+    fields = Fields().also(
+        "loss_param",
+        "normalize normalization pre_fixed_normalizer",
+        ignore_label="weiliu89/caffe src/caffe/layers/smooth_L1_loss_layer.cpp: reads no loss_param",
+    )
     sigma2 = 1.0
     by_param = True
 

@@ -62,6 +62,15 @@ class Pooling(LayerType):
         self.out = self.out_size(shape[2:])
         self.tops = [(*shape[:2], *self.out)] * len(self.layer.tops)
 
+    def refusals(self) -> list[str]:
+        """Forks' fields for rounding that say different things: no Caffe has them both, so none tells which goes."""
+        p = self.param
+        down = {"round_mode": p.round_mode == "FLOOR", "ceil_mode": not p.get("ceil_mode", True), "torch_pooling": True}
+        stated = {name: value for name, value in down.items() if name in p and (name != "torch_pooling" or p.torch_pooling)}
+        if len(set(stated.values())) < 2:
+            return super().refusals()
+        return [*super().refusals(), f"pooling_param: {' and '.join(stated)} contradict each other"]
+
     def _pair(self, what: str, both: str) -> tuple[int, int]:
         """(height, width) of kernel, stride or pad, from `both` or from its `_h` and `_w`."""
         p, high, wide = self.param, f"{what}_h", f"{what}_w"

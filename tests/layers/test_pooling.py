@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import protogen
 from protogen.errors import LayerError
 from tests.layers.forms import OPSETS, assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
 
@@ -163,3 +164,24 @@ def test_what_caffe_refuses_names_the_layer(param: str, message: str) -> None:
 def test_only_max_pooling_has_a_mask() -> None:
     with pytest.raises(LayerError, match="only MAX pooling has a mask"):
         pooling("pool: AVE kernel_size: 2", 'top: "y" top: "mask"')
+
+
+@pytest.mark.parametrize(
+    ("fields", "refused"),
+    [
+        ("round_mode: FLOOR ceil_mode: true", "round_mode and ceil_mode"),
+        ("round_mode: CEIL torch_pooling: true", "round_mode and torch_pooling"),
+        ("ceil_mode: true torch_pooling: true", "ceil_mode and torch_pooling"),
+        ("round_mode: FLOOR ceil_mode: false", ""),
+        ("ceil_mode: true torch_pooling: false", ""),
+    ],
+)
+def test_roundings_that_contradict_each_other_are_refused(fields: str, refused: str) -> None:
+    """Each field is another fork's; where they disagree, no Caffe says which goes."""
+    pool = f'layer {{ name: "p" type: "Pooling" bottom: "x" top: "p" pooling_param {{ kernel_size: 2 stride: 2 {fields} }} }}'
+    net = protogen.loads(f'layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ dim: [1, 1, 5, 5] }} }} }} {pool}')
+    if refused:
+        with pytest.raises(protogen.ConversionError, match=f"layer 'p'.*{refused} contradict each other"):
+            net.to_torch()
+    else:
+        net.to_torch()
