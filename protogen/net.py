@@ -299,7 +299,7 @@ class Net:
 
         return Graph.of(
             self.ops, self.outputs, self.weights.weights(seed), name=self.name, phase=self.phase, strict=self.strict,
-            origins=(self.source, self.weights.source), groups=self._groups,
+            origins=(self.source, self.weights.source),
         )  # fmt: skip
 
     def folded(self, seed: int = 0) -> Net:
@@ -316,13 +316,16 @@ class Net:
         return self.with_graph(folded(self.graph(seed)))
 
     def with_graph(self, graph: Graph) -> Net:
-        """A net of the layers and weights of a graph that passes made from this net's."""
+        """A net of the layers and weights of a graph that passes made from this net's.
+
+        Its outputs are the blobs that no layer reads, as ever: an output of the graph that another layer reads, too, is none.
+        """
         from .targets.caffe.definition import blob_names, definition_of
 
         names = blob_names(graph)
         layers = [node.op.layer for node in graph.nodes]
         twin = Net(
-            definition_of(graph), phase=graph.phase, inputs={names[value]: value.shape for value in graph.inputs},
+            definition_of(graph, names), phase=graph.phase, inputs={names[value]: value.shape for value in graph.inputs},
             source=self.source, strict=self.strict, groups=self._groups, crop=self.crop, like=self,
             blob_counts={layer.name: layer.blob_count for layer in layers if layer.blob_count is not None},
         )  # fmt: skip

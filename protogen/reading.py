@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .net import Net
 from .prototxt.reader import read_definition, read_source
-
-if TYPE_CHECKING:
-    from .weights.content import Content
 
 
 def load(
@@ -66,7 +62,11 @@ def loads(
     {'x': (1, 2)}
     """
     definition = read_definition(text, source, strict)
-    content = None if weights is None else _content(weights)
+    content = None
+    if weights is not None:
+        from .weights.content import read_content
+
+        content = read_content(weights)
     counts = {} if content is None else content.blob_counts([layer.get("name", "") for layer in definition.layer])
     net = Net(
         definition, phase=phase, inputs=inputs, level=level, stages=stages, source=source, strict=strict,
@@ -77,9 +77,3 @@ def loads(
     elif net.analysis.complete and any("blobs" in layer.message for layer in net.layers):
         _ = net.weights  # they are checked here
     return net
-
-
-def _content(weights: str | Path) -> Content:
-    from .weights.content import read_content
-
-    return read_content(weights)

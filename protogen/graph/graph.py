@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +92,6 @@ class Graph:
         phase: "TEST" or "TRAIN".
         strict: as the net was read: with False, fields that no layer type computes are left out with a warning.
         origins: names of the files that definition and weights came from, "" where there is none.
-        groups: names of builder blocks by layer name.
     """
 
     nodes: Sequence[Node]
@@ -101,7 +100,6 @@ class Graph:
     phase: str = "TEST"
     strict: bool | None = None
     origins: Sequence[str] = ()
-    groups: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(

@@ -66,7 +66,6 @@ class LayerType:
         macs: multiply-accumulates of one forward pass over the shapes given, set by `setup`.
     """
 
-    types: ClassVar[tuple[str, ...]] = ()
     param_name: ClassVar[str | None] = None  # the type's field of LayerParameter
     # For a type from outside the package: the fields of `param_name`, with their defaults (see `schema.declare`).
     param_fields: ClassVar[Mapping[str, Any] | None] = None
@@ -165,14 +164,11 @@ class LayerType:
 
     @property
     def fed_tops(self) -> list[str]:
-        """Tops that are inputs of the net, fed from outside: all of a source's, none of most other layers'."""
-        return list(self.layer.tops) if self.is_input else []
+        """Tops that are inputs of the net, fed from outside: all of a source's, none of most other layers'.
 
-    @property
-    def own_tops(self) -> list[str]:
-        """Tops that the layer makes itself: all but `fed_tops`. `forward`, `module` and `onnx` give these."""
-        fed = self.fed_tops
-        return [top for top in self.layer.tops if top not in fed] if fed else list(self.layer.tops)
+        `forward`, `module` and `onnx` give the others.
+        """
+        return list(self.layer.tops) if self.is_input else []
 
     def with_tops(self, indices: Sequence[int]) -> Message | None:
         """For a layer without bottoms: the message of a layer that has only these of its tops; None if there is no such layer."""
@@ -289,7 +285,15 @@ class LayerType:
     def absorb(
         self, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray
     ) -> tuple[LayerType, list[np.ndarray]] | None:
-        """The layer followed by `* scale + shift` per channel as one layer with its weights, or None if it cannot be."""
+        """The layer followed by `* scale + shift` per channel as one layer, or None if it cannot be.
+
+        Args:
+            weights: values of `blobs`, float32.
+            scale, shift: (C,), one number for each channel of the top, float64.
+
+        Returns:
+            The layer set up, and values of its blobs, float32.
+        """
         return None
 
     # ---- help for `setup`

@@ -15,12 +15,6 @@ if TYPE_CHECKING:
     from .forms.onnx_graph import OnnxGraph
 
 
-LOSS_ONLY = tuple(
-    f"softmax_param.{field}"
-    for field in ("hard_ratio", "class_weight", "hard_mining_label", "cutting_point", "normalize_type", "label_smooth_factor")
-)
-
-
 @register("Softmax")
 class Softmax(LayerType):
     """exp(x) / sum of exp(x) along an axis (1: channels)."""

@@ -11,12 +11,15 @@ if TYPE_CHECKING:
     from ...graph.graph import Graph, Node, Value
 
 
-def definition_of(graph: Graph) -> Message:
+def definition_of(graph: Graph, names: Mapping[Value, str]) -> Message:
     """The graph's NetParameter: its layers without phase rules and weights, in the order of the graph.
 
     Layers carry the offsets that they took from those before them (see `LayerType.place`).
+
+    Args:
+        graph: the graph.
+        names: of the blobs that hold its values, see `blob_names`.
     """
-    names = blob_names(graph)
     definition = Message.of("NetParameter", name=graph.name or None)
     for node in graph.nodes:
         definition.append("layer", layer_of(node, names))
