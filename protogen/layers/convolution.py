@@ -121,15 +121,15 @@ class Convolutional(FusedReLU):
     def _standard_module(self) -> torch.nn.Module | None:
         """The standard module that computes the same, None where there is none."""
         from torch import nn
-        from torch.nn.utils import skip_init
+
+        from .forms.torch_module import without_values
 
         if len(self.bottoms) > 1 or self.channel_axis != 1 or len(self.kernel) > 3:
             return None
         kinds = (
             (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d) if self.transposed else (nn.Conv1d, nn.Conv2d, nn.Conv3d)
         )
-        # The weights are set right after: drawing random ones first would take most of the time.
-        return skip_init(
+        return without_values(
             kinds[len(self.kernel) - 1], self.channels, self.num_output, self.kernel, stride=self.stride, padding=self.pad,
             dilation=self.dilation, groups=self.group, bias=self.bias,
         )  # fmt: skip

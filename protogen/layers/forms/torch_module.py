@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,17 @@ from ...errors import printable
 
 if TYPE_CHECKING:
     from ..base import LayerType
+
+
+def without_values(kind: type[nn.Module], *args: Any, **settings: Any) -> nn.Module:
+    """A standard module whose parameters are set later: drawing random ones first would take most of the time.
+
+    `torch.nn.utils.skip_init` does the same, but by operations on the meta device, which load all of sympy (half a second).
+    """
+    module = kind(*args, **settings, device="meta")
+    for name, parameter in list(module.named_parameters(recurse=False)):
+        setattr(module, name, nn.Parameter(torch.empty(parameter.shape)))
+    return module
 
 
 class LayerModule(nn.Module):
