@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def printable(text: str, encoding: str = "utf-8") -> str:
@@ -116,6 +116,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     match = nearest(name, known)
     return f"; did you mean {match!r}?" if match else ""
+
+
+def some(names: Sequence[str], limit: int = 5) -> str:
+    """The first few of a list of names, quoted, and how many more there are.
+
+    >>> some(["conv1", "conv2", "fc"], limit=2)
+    "'conv1', 'conv2' and 1 more"
+    """
+    shown = ", ".join(map(repr, names[:limit]))
+    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def excerpt(text: str, limit: int = 60) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import NetError, did_you_mean
+from .errors import NetError, ProtogenError, did_you_mean
+from .files import write_text
 from .graph.analysis import Analysis, analyse
 from .layers.base import LayerType, Shape
 from .layers.registry import class_for, unknown_type_hint
@@ -233,7 +235,7 @@ class Net:
         if weights and self._weights is not None:
             from .graph.store import WeightStore
 
-            twin._weights = WeightStore(twin, like=self._weights)
+            twin._weights = WeightStore(twin.ops, twin.shared_blobs, like=self._weights)
         return twin
 
     def require_shapes(self) -> None:
@@ -274,7 +276,7 @@ class Net:
         if self._weights is None:
             from .graph.store import WeightStore
 
-            self._weights = WeightStore(self)
+            self._weights = WeightStore(self.ops, self.shared_blobs)
         return self._weights
 
     @weights.setter
@@ -345,17 +347,30 @@ class Net:
         Args:
             templates: a folder whose templates go before the built-in ones of `templates/prototxt/`.
         """
-        from .graph.placed import with_placed_fields
+        from .graph.placed import has_placed_layers, with_placed_fields
         from .prototxt.inputs import with_input_shapes, with_layers
         from .prototxt.writer import write
 
-        definition = with_placed_fields(self)
+        definition = self.definition
+        if has_placed_layers(definition):
+            definition = with_placed_fields(definition, self._phases(), self.source)
         outdated = self._weights.outdated if self._weights is not None else set()
         bare = {id(layer): layer.without("blobs") for layer in definition.layer if layer.get("name", "") in outdated}
         definition = with_layers(definition, bare)
         if self._input_shapes:
             definition = with_input_shapes(definition, self.layers, self._input_shapes)
         return write(definition, templates)
+
+    def save_prototxt(self, path: str | Path, templates: str | Path | None = None) -> None:
+        """Write `to_prototxt(templates)` to a file, in one step."""
+        write_text(path, self.to_prototxt(templates))
+
+    def _phases(self) -> Iterator[Analysis]:
+        """Of the net's phase and, where there are layers that do not take part in it, of the other one, if it has one."""
+        yield self.analysis
+        if len(self.layers) < len(self.definition.layer):
+            with suppress(ProtogenError):  # a definition for one phase alone
+                yield self.at("TEST" if self.phase == "TRAIN" else "TRAIN", weights=False).analysis
 
     def to_torch(self, fold: bool = False, seed: int = 0) -> torch.nn.Module:
         """The net as a `torch.nn.Module`, in eval mode for TEST and train mode for TRAIN.
@@ -376,18 +391,13 @@ class Net:
             graph = folded(graph)
         return to_torch(graph)
 
-    def to_onnx(
-        self, path: str | Path | None = None, opset: int = 17, dynamic_batch: bool = False, fold: bool = True, **options: Any
-    ) -> onnx.ModelProto:
+    def to_onnx(self, path: str | Path | None = None, **options: Any) -> onnx.ModelProto:
         """The net as an ONNX model with standard ops, written to `path` if one is given.
 
         Args:
             path: file to write; replaced in one step.
-            opset: version of the standard operator set.
-            dynamic_batch: leave the first axis of inputs and outputs open.
-            fold: fold BatchNorm and Scale into convolutions and drop what does nothing in inference.
-            options: `dynamic_size`, `postprocess`, `preprocess`, `rename`, `fp16`, `external_data`, `seed`: see
-                `protogen.targets.onnx.options.OnnxOptions`.
+            options: `opset=17`, `dynamic_batch=False`, `dynamic_size=False`, `fold=True`, `postprocess=True`, `preprocess=None`,
+                `rename={}`, `fp16=False`, `external_data=False`, `seed=0`: see `protogen.targets.onnx.options.OnnxOptions`.
 
         Returns:
             The model. If its weights went to a file apart, or `path` is given and they exceed 256 MB, big initializers only
@@ -399,7 +409,7 @@ class Net:
         from .targets.onnx.emit import to_onnx
         from .targets.onnx.options import OnnxOptions
 
-        settings = OnnxOptions(opset=opset, dynamic_batch=dynamic_batch, fold=fold, **options)
+        settings = OnnxOptions.of(options)
         return to_onnx(self.graph(settings.seed), path, settings)
 
     def save_caffemodel(self, path: str | Path) -> None:
@@ -408,7 +418,31 @@ class Net:
         Raises:
             WeightsError: some layer has no weights yet, or they exceed 2 GB, which only .caffemodel.h5 holds.
         """
-        self.weights.save_caffemodel(path)
+        from .targets.caffe.files import write_weights
+
+        self.weights.require_complete()
+        write_weights(self.graph(), path, hdf5=str(path).lower().endswith(".h5"))
+
+    def save(self, path: str | Path, ending: str | None = None, **options: Any) -> None:
+        """Write the net in the format that the ending of `path` names, as `protogen convert` does.
+
+        Args:
+            path: the file; replaced in one step.
+            ending: ".onnx", ".pt2", ".pth", ".prototxt", ".caffemodel" or ".h5", whatever `path` ends in.
+            options: those of the format, such as `fold=True`: see `protogen.targets.formats.FORMATS`.
+
+        Raises:
+            ConversionError: no such format or option, or the net has no form in it.
+            WeightsError: for a caffemodel, if some layers have weights and others none.
+        """
+        from .targets.formats import format_of
+
+        chosen = format_of(path, ending)
+        settings = chosen.settings(options)
+        if chosen.is_definition and not settings.fold:
+            self.save_prototxt(path)
+        else:
+            chosen.write(self.graph(settings.seed), Path(path), settings)
 
     def fill(self, seed: int = 0) -> Net:
         """Give every learnable blob without weights the values of its filler. Returns self."""

@@ -10,7 +10,9 @@ from .backends import BACKENDS, OF_ONNX
 from .backends.setting import Setting
 from .errors import ProtogenError, did_you_mean, printable
 from .graph.cut import measures, without_measures, without_postprocess
+from .graph.fold import folded as fold
 from .progress import track
+from .targets.onnx.options import OnnxOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -148,26 +150,29 @@ def verify(
     (True, ['onnxruntime / torch', 'torch folded / torch', 'onnxruntime folded / torch'])
     """
     _check_request(net, backends, dtype)
-    half = "float16" if options.get("fp16") else dtype
-    graph = _as_modelled(with_random_weights(net.graph(seed), seed), options.get("postprocess", True))
+    onnx = OnnxOptions.of({**options, "opset": opset, "seed": seed})
+    half = "float16" if onnx.fp16 else dtype
+    graph = _as_modelled(with_random_weights(net.graph(seed), seed), onnx.postprocess)
     report = Report(TOLERANCES[half] if tolerance is None else tolerance, _shown(graph))
     report.left_out = _picked(graph) if half != "float32" else []
-    setting = Setting(device=device, seed=seed, onnx={"opset": opset, **options})
+    setting = Setting(device=device, onnx=onnx)
     feed = random_inputs(graph, seed, inputs or {}, setting.preprocess)
-    trials = [_Trial(f"torch {dtype}", "torch", graph, feed, replace(setting, dtype=dtype))]
+    trials = [_Trial(f"torch {dtype}", "torch", graph, graph, feed, replace(setting, dtype=dtype))]
     if dtype == "float32":
-        trials = [*_trials(graph, feed, backends, setting, folded), *_larger_trials(graph, backends, setting, options)]
+        inference = fold(graph) if folded and graph.phase == "TEST" else None
+        trials = [*_trials(graph, inference, feed, backends, setting), *_larger_trials(graph, inference, backends, setting)]
     references: dict[Graph, Blobs] = {}
     for trial in track("verifying", trials):
-        if trial.graph not in references:
-            references[trial.graph] = BACKENDS[backends[0]](trial.graph, trial.feed, setting)
+        if trial.of not in references:
+            references[trial.of] = BACKENDS[backends[0]](trial.of, trial.feed, setting)
+        reference = references[trial.of]
         blobs = BACKENDS[trial.backend](trial.graph, trial.feed, trial.setting)
         name = f"{trial.name} / {backends[0]}"
         blobs = {blob: value for blob, value in blobs.items() if blob not in report.left_out}
-        rows = compare(name, blobs, references[trial.graph], report.tolerance, trial.graph)
+        rows = compare(name, blobs, reference, report.tolerance, trial.of)
         first = None if report.first_difference else next((row for row in rows if not row.ok), None)
         if first is not None and dtype == "float32":
-            report.rounding = _rounding(first.blob, trial, references[trial.graph], device)
+            report.rounding = _rounding(first.blob, trial, reference, device)
         report.rows += rows
     return report
 
@@ -199,54 +204,64 @@ def _rounding(blob: str, trial: _Trial, reference: Blobs, device: str) -> float:
     """How far a blob of the reference is from that in float64, as it is and with inputs nudged by about a rounding."""
     import numpy as np
 
-    setting = replace(trial.setting, device=device, fold=False, dtype="float64")
+    setting = replace(trial.setting, device=device, outputs_only=False, dtype="float64")
     rng = np.random.default_rng(0)
-    fixed = _examples(trial.graph, rng)
+    fixed = _examples(trial.of, rng)
     nudged = {
         name: value if name in fixed else value * (1 + NUDGE * rng.standard_normal(value.shape, np.float32))
         for name, value in trial.feed.items()
     }
-    exact = [BACKENDS["torch"](trial.graph, feed, setting)[blob] for feed in (trial.feed, nudged)]
+    exact = [BACKENDS["torch"](trial.of, feed, setting)[blob] for feed in (trial.feed, nudged)]
     return max(_row("float64", blob, value, reference[blob], 0).max_rel for value in exact)
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """One run whose blobs are compared with the first backend's for the same graph and feed."""
+    """One run whose blobs are compared with the first backend's on the same values.
+
+    Attributes:
+        name: what it is called in the report.
+        backend: which one runs.
+        graph: what it runs.
+        of: what the first backend runs: the same graph, before it was folded.
+        feed: the values fed.
+        setting: how it runs.
+    """
 
     name: str
     backend: str
     graph: Graph
+    of: Graph
     feed: Blobs
     setting: Setting
 
 
-def _trials(graph: Graph, feed: Blobs, backends: Sequence[str], setting: Setting, folded: bool) -> Iterator[_Trial]:
-    """The other backends, then all of them folded."""
+def _trials(graph: Graph, inference: Graph | None, feed: Blobs, backends: Sequence[str], setting: Setting) -> Iterator[_Trial]:
+    """The other backends, then all of them on the folded graph, if there is one."""
     for name in backends[1:]:
-        yield _Trial(name, name, graph, feed, setting)
-    if folded and graph.phase == "TEST":
+        yield _Trial(name, name, graph, graph, feed, setting)
+    if inference is not None:
         for name in backends:
-            yield _Trial(f"{name} folded", name, graph, feed, replace(setting, fold=True))
+            yield _Trial(f"{name} folded", name, inference, graph, feed, replace(setting, outputs_only=True))
 
 
-def _larger_trials(graph: Graph, backends: Sequence[str], setting: Setting, options: Mapping[str, Any]) -> Iterator[_Trial]:
+def _larger_trials(graph: Graph, inference: Graph | None, backends: Sequence[str], setting: Setting) -> Iterator[_Trial]:
     """Models with an open batch or size, at larger ones than they were made with."""
     from .targets.onnx.shapes import enlarged, growth
 
-    batch, size = (bool(options.get(f"dynamic_{what}")) for what in ("batch", "size"))
-    if not (batch or size):
+    batch = setting.onnx.dynamic_batch
+    if not (batch or setting.onnx.dynamic_size):
         return
     shapes: Mapping[Value, Shape] = {value: value.shape for value in graph.inputs}
-    if size:
+    if setting.onnx.dynamic_size:
         shapes = enlarged(graph, growth(graph))
     larger = graph.at({value: (shape[0] + batch, *shape[1:]) for value, shape in shapes.items() if shape})
-    feed = random_inputs(larger, setting.seed, {}, setting.preprocess)
+    feed = random_inputs(larger, setting.onnx.seed, {}, setting.preprocess)
     shown = "x".join(map(str, feed[larger.inputs[0].name].shape))
     for name in backends:
         if name in OF_ONNX:
-            made = replace(setting, fold=larger.phase == "TEST", made_at=graph)
-            yield _Trial(f"{name} at {shown}", name, larger, feed, made)
+            wanted = replace(setting, outputs_only=inference is not None, made_at=inference or graph)
+            yield _Trial(f"{name} at {shown}", name, larger, larger, feed, wanted)
 
 
 def _check_request(net: Net, backends: Sequence[str], dtype: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -95,3 +96,9 @@ def test_no_files_import_each_other_in_a_circle() -> None:
             pytest.fail(f"imports in a circle, or on the way to one: {', '.join(sorted(graph))}")
         for module in free:
             del graph[module]
+
+
+def test_the_net_is_a_door_that_the_rooms_below_do_not_know() -> None:
+    """Not even by the types of their parameters: what they take are graphs, definitions, arrays."""
+    below = [path for module, path in files().items() if module not in FACADE and floor(module) < FLOOR_OF["verification"]]
+    assert not [path for path in below if re.search(r"import Net\b|\bnet import\b", path.read_text(encoding="utf-8"))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -36,15 +36,14 @@ class ModelFile:
 
 @contextmanager
 def model_file(graph: Graph, feed: Blobs, setting: Setting) -> Iterator[ModelFile]:
-    """Write the model that `setting` asks for, every blob an output unless it is folded; the file is gone afterwards.
+    """Write the model that `setting` asks for, every blob an output unless only the outputs are wanted; it is gone afterwards.
 
     Raises:
         ConversionError: the net has no such ONNX form.
     """
     from ..targets.onnx.emit import emit
-    from ..targets.onnx.options import OnnxOptions
 
-    options = OnnxOptions(fold=setting.fold, seed=setting.seed, all_blobs=not setting.fold, **setting.onnx)
+    options = replace(setting.onnx, fold=False, all_blobs=not setting.outputs_only)
     model = emit(setting.made_at or graph, options)
     skeleton = model.skeleton.graph
     old = {new: blob for blob, new in options.rename.items()}

@@ -29,7 +29,7 @@ _REFUSED = 3  # exit code of the child when OpenCV said no
 
 
 def run_opencv(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
-    """Every blob by OpenCV, on the CPU; folded, only the outputs.
+    """Every blob by OpenCV, or the outputs only, on the CPU.
 
     Raises:
         ProtogenError: OpenCV is missing, or it refuses the model or crashes (with OpenCV's own message).

@@ -12,14 +12,13 @@ if TYPE_CHECKING:
 
 
 def run_torch(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
-    """Every blob by PyTorch, computed in `setting.dtype` (float32 without TF32), as float32; folded, only the outputs.
+    """Every blob by PyTorch, or the outputs only, computed in `setting.dtype` (float32 without TF32), as float32.
 
     Raises:
         ProtogenError: an unknown device, or one that is not there.
     """
     import torch
 
-    from ..graph.fold import folded
     from ..targets.torch.convert import to_torch
 
     try:
@@ -32,11 +31,11 @@ def run_torch(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
         image = setting.preprocess.image_of(graph.inputs).name
         feed = {**feed, image: setting.preprocess.apply(feed[image])}
     kind = getattr(torch, setting.dtype)
-    module: Any = to_torch(folded(graph) if setting.fold else graph).to(device=place, dtype=kind)
+    module: Any = to_torch(graph).to(device=place, dtype=kind)
     tensors = [torch.tensor(feed[value.name]).to(device=place, dtype=kind) for value in graph.inputs]
     with torch.no_grad(), _exact_float32():
         blobs = module.blobs(*tensors)
-    wanted = module.output_names if setting.fold else blobs
+    wanted = module.output_names if setting.outputs_only else blobs
     return {name: blobs[name].float().cpu().numpy() for name in wanted}
 
 

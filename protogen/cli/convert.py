@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from .onnx_options import onnx_options, onnx_settings
+from ..errors import ConversionError, some
+from ..targets.formats import FORMATS, Format, format_of
+from .onnx_options import OPTION_OF, onnx_options, onnx_settings
 from .options import DYNAMIC_BATCH, OPSET, SEED, Reading, reads_net, wrong_use
 from .output import progress, say, write_binary
 
 if TYPE_CHECKING:
     from ..net import Net
 
-ENDINGS = ("onnx", "pt2", "pth", "prototxt", "caffemodel", "h5")
+ENDINGS = [ending[1:] for ending in FORMATS]
+_KINDS = ", ".join(f"{ending} ({format.what})" for ending, format in FORMATS.items())
 
 
 @click.command()
@@ -23,7 +25,7 @@ ENDINGS = ("onnx", "pt2", "pth", "prototxt", "caffemodel", "h5")
 @click.argument("weights", required=False)
 @click.option(
     "-o", "--output", required=True, metavar="FILE",
-    help="Ends in .onnx, .pt2 (torch.export), .pth (state dict), .caffemodel, .caffemodel.h5 or .prototxt; - with --to.",
+    help=f"Its ending names the format: {_KINDS}; - is standard output, with --to.",
 )  # fmt: skip
 @click.option("--to", "ending", type=click.Choice(ENDINGS), help="The format, whatever FILE ends in.")
 @OPSET
@@ -50,27 +52,26 @@ def convert(
     protogen convert deploy.prototxt model.caffemodel -o model.pth
     protogen convert deploy.prototxt trained.pth -o trained.caffemodel
     """
-    from ..targets.formats import FORMATS, Options
-    from ..targets.formats import convert as write
-
-    chosen = f".{ending}" if ending else Path(output).suffix.lower()
-    if chosen not in FORMATS:
-        raise wrong_use(f"{output}: no format for the ending {chosen!r}; known: {', '.join(FORMATS)}, or give --to")
-    _refuse_idle_options(chosen, output, {**onnx_only, "dynamic_batch": dynamic_batch, "opset": _given("opset")})
+    try:
+        chosen = format_of(output, f".{ending}" if ending else None)
+    except ConversionError as error:
+        raise wrong_use(f"{error}, or give --to") from error
+    _refuse_idle_options(chosen, output)
+    values = {"opset": opset, "dynamic_batch": dynamic_batch, "seed": seed, **onnx_settings(**onnx_only)}
+    options = {name: value for name, value in values.items() if name in chosen.option_names}
+    if fold is not None:
+        options["fold"] = fold
     with progress():
         net = reading.load(prototxt, weights)
-        if weights is None and chosen != ".prototxt" and net.weights.missing:
+        if weights is None and not chosen.is_definition and net.weights.missing:
             say(f"Note: no weights given{_fillers_make(net)}", err=True)
-        options = Options(dynamic_batch, fold, seed, {"opset": opset, **onnx_settings(**onnx_only)})
         if output == "-":
-            write_binary(lambda path: write(net, path, options, chosen))
+            write_binary(lambda path: net.save(path, chosen.ending, **options))
         else:
-            write(net, output, options, chosen)
+            net.save(output, chosen.ending, **options)
 
 
 def _fillers_make(net: Net) -> str:
-    from ..graph.store import some
-
     missing, zeros = net.weights.missing, net.weights.zero_filled
     where = f" for {some(missing)}" if len(missing) < len(net.weights.shapes) else ""  # the prototxt has the others
     if not zeros:
@@ -78,15 +79,14 @@ def _fillers_make(net: Net) -> str:
     return f"{where}; those of the layers' fillers are used: all zeros in {some(zeros)}"
 
 
-def _given(option: str) -> bool:
-    """Whether the user gave an option, if only its default."""
-    return click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE
-
-
-def _refuse_idle_options(ending: str, output: str, given: dict[str, Any]) -> None:
-    """Refuse options that would do nothing."""
-    for name, value in given.items():
-        endings = (".onnx", ".pt2") if name == "dynamic_batch" else (".onnx",)
-        if value and (ending not in endings or (name == "external_data" and output == "-")):
-            flag = "--rename" if name == "renames" else "--" + name.replace("_", "-")
-            raise wrong_use(f"{flag} goes with an {' or '.join(endings)} file")
+def _refuse_idle_options(chosen: Format, output: str) -> None:
+    """Refuse options on the command line that would do nothing."""
+    context = click.get_current_context()
+    known = {name for format in FORMATS.values() for name in format.option_names}
+    for param in context.command.params:
+        option = OPTION_OF.get(str(param.name), str(param.name))
+        if option not in known or context.get_parameter_source(str(param.name)) is not ParameterSource.COMMANDLINE:
+            continue
+        if option not in chosen.option_names or (option == "external_data" and output == "-"):
+            endings = [format.ending for format in FORMATS.values() if option in format.option_names]
+            raise wrong_use(f"{param.opts[0]} goes with an {' or '.join(endings)} file")

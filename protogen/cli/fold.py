@@ -29,6 +29,7 @@ def fold(prototxt: str, weights: str | None, output: str, weights_out: str | Non
     protogen fold deploy.prototxt model.caffemodel -o folded.prototxt      # and folded.caffemodel
     protogen fold deploy.prototxt model.caffemodel -o a.prototxt --weights-out b.caffemodel
     """
+    from ..graph.fold import folded
     from ..targets.caffe.pair import pair_paths, save_pair
 
     if output == "-":
@@ -43,6 +44,6 @@ def fold(prototxt: str, weights: str | None, output: str, weights_out: str | Non
         if weights is None and net.weights.missing:
             raise wrong_use(f"give WEIGHTS: {prototxt} does not hold all of them itself")
         net.weights.require_complete()
-        result = net.folded()
-        save_pair(result, *targets)
-    say(f"{targets[0]} and {targets[1]}: {len(net.layers)} layers became {len(result.layers)}", err=True)
+        graph = folded(net.graph())
+        save_pair(graph, *targets)
+    say(f"{targets[0]} and {targets[1]}: {len(net.layers)} layers became {len(graph.nodes)}", err=True)

@@ -57,6 +57,12 @@ ONNX_OPTIONS = (
 )  # fmt: skip
 
 
+OPTION_OF = {"renames": "rename", "no_postprocess": "postprocess"} | dict.fromkeys(
+    ("mean", "scale", "swap_rb", "nhwc"), "preprocess"
+)
+"""What of `OnnxOptions` a parameter of the command line sets, where the names differ."""
+
+
 def onnx_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that only ONNX models take."""
     for option in reversed(ONNX_OPTIONS):
@@ -68,7 +74,7 @@ def onnx_settings(
     renames: Sequence[str], mean: tuple[float, ...] | None, scale: tuple[float, ...] | None, swap_rb: bool, nhwc: bool,
     no_postprocess: bool, **same: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """Keyword arguments of `Net.to_onnx` from the options given."""
+    """Values of `OnnxOptions`' fields, by name, from the options of the command line."""
     from ..targets.onnx.options import Preprocess
 
     rename: dict[str, str] = {}

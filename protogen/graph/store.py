@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import MissingWeightsError, ProtogenError, ProtogenWarning, WeightsError, did_you_mean, nearest
+from ..errors import MissingWeightsError, ProtogenError, ProtogenWarning, WeightsError, did_you_mean, nearest, some
 from ..layers.readings import conflict
 from ..weights.blobs import LayerBlobs
 from ..weights.content import Content, read_content
@@ -22,7 +22,6 @@ from .state_dict import match
 
 if TYPE_CHECKING:
     from ..layers.base import BlobSpec, LayerType, Shape
-    from ..net import Net
 
 MAX_DRAWN = 1 << 29
 """Most values that fillers draw for one net (2 GB): more is a mistake in a prototxt, not a net to try out."""
@@ -57,8 +56,12 @@ class LoadReport:
 class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
     """`{layer: [array, ...]}`; setting checks number and shapes against the net, blobs shared by name are one array.
 
-    To begin with it holds what the net's definition does, in the `blobs` of its layers. A store `like` another one, of the same
-    definition's net in another form, has that one's weights for the layers which both know.
+    To begin with it holds what the net's definition does, in the `blobs` of its layers.
+
+    Args:
+        ops: the net's layers set up.
+        shared: (layer, index) of each blob that another layer owns, with its owner.
+        like: the store of the same definition in another form; its weights are taken over for the layers which both know.
 
     Attributes:
         shapes: of each layer's blobs.
@@ -72,12 +75,11 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
     (dtype('float32'), ['fc'])
     """
 
-    def __init__(self, net: Net, like: WeightStore | None = None) -> None:
-        self.shapes: dict[str, list[Shape]] = net.param_shapes
-        self._specs = {op.layer.name: op.blobs for op in net.ops if op.blobs}
-        self._owner = net.shared_blobs
-        self._undecided = {op.layer.name: op for op in net.ops if not op.text_decides}
-        self._net_name, self._ops = net.name, net.ops
+    def __init__(self, ops: Sequence[LayerType], shared: Mapping[Key, Key], like: WeightStore | None = None) -> None:
+        self._ops, self._owner = ops, shared
+        self._specs = {op.layer.name: op.blobs for op in ops if op.blobs}
+        self._undecided = {op.layer.name: op for op in ops if not op.text_decides}
+        self.shapes: dict[str, list[Shape]] = {layer: [blob.shape for blob in specs] for layer, specs in self._specs.items()}
         self._replaced: set[Key] = set()  # blobs set or deleted since the definition was read
         self.source = ""
         self._arrays: Arrays = self._written(like.shapes if like is not None else ())
@@ -343,37 +345,11 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
         if missing:
             raise WeightsError(f"layers without weights: {some(missing)}; load or set them, or let net.fill() draw them")
 
-    def save_caffemodel(self, path: str | Path, hdf5: bool | None = None) -> None:
-        """See `Net.save_caffemodel`.
-
-        Args:
-            path: the file.
-            hdf5: write a `.caffemodel.h5`, where blobs shared from another layer are left out as Caffe does; by default if
-                `path` ends in `.h5`.
-        """
-        self.require_complete()
-        if hdf5 or (hdf5 is None and str(path).lower().endswith(".h5")):
-            from ..weights.hdf5 import write as write_hdf5
-
-            write_hdf5(path, self._net_name, ((*self._head(op), self._own(op)) for op in self._ops))
-            return
-        from ..weights.caffemodel import write
-
-        write(path, self._net_name, ((*self._head(op), self[op.layer.name] if op.blobs else []) for op in self._ops))
-
-    def _head(self, op: LayerType) -> tuple[str, str, list[str], list[str]]:
-        layer = op.layer
-        return layer.name, layer.type, layer.bottoms, layer.tops
-
-    def _own(self, op: LayerType) -> list[np.ndarray | None]:
-        name = op.layer.name
-        return [None if (name, i) in self._owner else self._blob(name, i) for i in range(len(op.blobs))]
-
 
 def _drawn(layer: str, index: int, spec: BlobSpec, seed: int) -> np.ndarray:
-    rng = np.random.default_rng([seed, zlib.crc32(layer.encode("utf-8", "surrogatepass")), index])
+    own_seed = (seed, zlib.crc32(layer.encode("utf-8", "surrogatepass")), index)
     try:
-        return fill(spec.filler, spec.shape, rng)
+        return fill(spec.filler, spec.shape, own_seed)
     except ProtogenError as error:
         raise WeightsError(f"layer {layer!r}, blob {index} ({spec.name}): {error}") from error
 
@@ -390,9 +366,3 @@ def _core(shape: Sequence[int]) -> tuple[int, ...]:
     while dims and dims[0] == 1:
         dims = dims[1:]
     return dims
-
-
-def some(names: Sequence[str], limit: int = 5) -> str:
-    """The first few of a list of names, quoted, and how many more there are."""
-    shown = ", ".join(map(repr, names[:limit]))
-    return shown + (f" and {len(names) - limit} more" if len(names) > limit else "")

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import LayerError, ProtogenError
 from ..prototxt.layer import Layer
 from ..prototxt.message import Message
 from ..schema import message_type
-from .fields import Fields, unknown_fields
+from .fields import Fields, field_paths, unknown_fields
 from .readings import Reading, doubt
 
 if TYPE_CHECKING:
@@ -237,6 +237,12 @@ class LayerType:
         if cls.param_name is None:
             return Fields()
         return Fields(" ".join(message_type("LayerParameter").fields[cls.param_name].message_type.fields))
+
+    @classmethod
+    @cache
+    def field_paths(cls) -> tuple[frozenset[str], frozenset[str]]:
+        """What `known_fields` come to for a layer of this class: see `fields.field_paths`."""
+        return field_paths(cls.param_name or "", cls.known_fields())
 
     # ---- for layers whose place in the net decides what they do (Crop)
 

@@ -101,13 +101,17 @@ def unknown_fields(op: LayerType) -> list[str]:
     """
     if op.is_input:
         return []  # whatever a data layer would read or do, its blobs are fed from outside
-    own, fields = op.param_name or "", op.known_fields()
-    known = {*COMMON, *INERT, *fields.inert(own), *fields.computed(own)}
-    read = {*fields.messages(own), *MODIFIERS}
+    known, read = op.field_paths()
     paths = [path for path in _set_fields(op.layer.message, known) if "." not in path or path.partition(".")[0] in read]
     present = [name for name in sorted(MODIFIERS) if name in op.layer.message]
     bare = [name for name in present if not any(path.startswith(name + ".") for path in paths)]
     return paths + bare + _strange_rules(op.layer.message)
+
+
+def field_paths(own: str, fields: Fields) -> tuple[frozenset[str], frozenset[str]]:
+    """Paths of the fields that a type knows, and the messages of LayerParameter that it reads; `own` is the type's message."""
+    known = frozenset((*COMMON, *INERT, *fields.inert(own), *fields.computed(own)))
+    return known, frozenset((*fields.messages(own), *MODIFIERS))
 
 
 def _strange_rules(message: Message) -> list[str]:
@@ -121,7 +125,7 @@ def _strange_rules(message: Message) -> list[str]:
     ]
 
 
-def _set_fields(message: Message, known: set[str], prefix: str = "") -> Iterator[str]:
+def _set_fields(message: Message, known: frozenset[str], prefix: str = "") -> Iterator[str]:
     """Paths of the fields of a message, and of messages in it, that are not `known` and differ from their defaults."""
     for name, value in message.fields():
         path, field = prefix + name, message.descriptor.fields.get(name) if message.descriptor else None

@@ -14,6 +14,7 @@ import numpy
 
 from protogen.errors import ProtogenError, did_you_mean, excerpt
 
+Seed = Sequence[int] | int | numpy.random.Generator
 _VARIANCE_NORMS = ("FAN_IN", "FAN_OUT", "AVERAGE")
 
 
@@ -38,7 +39,7 @@ class Filler(Protocol):
     def variance_norm(self) -> str: ...
 
 
-def fill(filler: Filler, shape: Sequence[int], rng: numpy.random.Generator) -> numpy.ndarray:
+def fill(filler: Filler, shape: Sequence[int], seed: Seed) -> numpy.ndarray:
     """Make the first values of a blob.
 
     The distributions are Caffe's; the random numbers are numpy's, so that a seed gives the same net
@@ -50,7 +51,7 @@ def fill(filler: Filler, shape: Sequence[int], rng: numpy.random.Generator) -> n
             (`variance_norm`: "FAN_IN", "FAN_OUT" or "AVERAGE"), positive_unitball, or bilinear.
         shape: the blob's shape, for example (out, in, height, width); fan-in is count / shape[0] and fan-out
             is count / shape[1], or the count for a single axis.
-        rng: source of random numbers.
+        seed: of the random numbers, or their source, as `numpy.random.default_rng` takes it.
 
     Returns:
         A float32 array of that shape.
@@ -61,7 +62,7 @@ def fill(filler: Filler, shape: Sequence[int], rng: numpy.random.Generator) -> n
 
     >>> from types import SimpleNamespace
     >>> filler = SimpleNamespace(type="constant", value=0.5, sparse=-1)
-    >>> fill(filler, (2,), numpy.random.default_rng(0))
+    >>> fill(filler, (2,), seed=0)
     array([0.5, 0.5], dtype=float32)
     """
     dims = tuple(int(dim) for dim in shape)
@@ -75,22 +76,23 @@ def fill(filler: Filler, shape: Sequence[int], rng: numpy.random.Generator) -> n
         raise ProtogenError(f"filler {filler.type!r} cannot fill a blob of shape {dims}: it has no elements")
     if filler.type != "gaussian" and filler.sparse != -1:
         raise ProtogenError(f"filler {filler.type!r} does not support sparse; only gaussian does")
-    return make(filler, dims, rng)
+    return make(filler, dims, seed)
 
 
-def _constant(filler: Filler, shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
+def _constant(filler: Filler, shape: tuple[int, ...], seed: Seed) -> numpy.ndarray:
     return numpy.full(shape, filler.value, numpy.float32)
 
 
-def _uniform(filler: Filler, shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
+def _uniform(filler: Filler, shape: tuple[int, ...], seed: Seed) -> numpy.ndarray:
     if not filler.min <= filler.max or not math.isfinite(filler.max - filler.min):
         raise ProtogenError(f"filler 'uniform' needs min <= max, both finite, not {filler.min} and {filler.max}")
-    return _uniform_values(filler.min, filler.max, shape, rng)
+    return _uniform_values(filler.min, filler.max, shape, seed)
 
 
-def _gaussian(filler: Filler, shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
+def _gaussian(filler: Filler, shape: tuple[int, ...], seed: Seed) -> numpy.ndarray:
     if not 0 < filler.std < math.inf or not math.isfinite(filler.mean):
         raise ProtogenError(f"filler 'gaussian' needs a finite mean and std > 0, not {filler.mean} and {filler.std}")
+    rng = numpy.random.default_rng(seed)
     values = _gaussian_values(filler.mean, filler.std, shape, rng)
     if filler.sparse == -1:
         return values
@@ -103,24 +105,24 @@ def _gaussian(filler: Filler, shape: tuple[int, ...], rng: numpy.random.Generato
     return values
 
 
-def _xavier(filler: Filler, shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
+def _xavier(filler: Filler, shape: tuple[int, ...], seed: Seed) -> numpy.ndarray:
     scale = math.sqrt(3 / _fan(filler, shape))
-    return _uniform_values(-scale, scale, shape, rng)
+    return _uniform_values(-scale, scale, shape, seed)
 
 
-def _msra(filler: Filler, shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
-    return _gaussian_values(0.0, math.sqrt(2 / _fan(filler, shape)), shape, rng)
+def _msra(filler: Filler, shape: tuple[int, ...], seed: Seed) -> numpy.ndarray:
+    return _gaussian_values(0.0, math.sqrt(2 / _fan(filler, shape)), shape, seed)
 
 
-def _positive_unitball(filler: Filler, shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
-    rows = rng.random((_first_axis(filler, shape), math.prod(shape[1:])), numpy.float32)
+def _positive_unitball(filler: Filler, shape: tuple[int, ...], seed: Seed) -> numpy.ndarray:
+    rows = numpy.random.default_rng(seed).random((_first_axis(filler, shape), math.prod(shape[1:])), numpy.float32)
     # 1 - u is in (0, 1], so that no row can sum to zero.
     numpy.subtract(1, rows, out=rows)
     rows /= rows.sum(axis=1, keepdims=True)
     return rows.reshape(shape)
 
 
-def _bilinear(filler: Filler, shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
+def _bilinear(filler: Filler, shape: tuple[int, ...], seed: Seed) -> numpy.ndarray:
     if len(shape) != 4 or shape[2] != shape[3]:
         raise ProtogenError(f"filler 'bilinear' needs a 4-D blob with a square kernel, not shape {shape}")
     size = shape[3]
@@ -130,15 +132,15 @@ def _bilinear(filler: Filler, shape: tuple[int, ...], rng: numpy.random.Generato
     return numpy.broadcast_to(numpy.outer(line, line), shape).astype(numpy.float32)
 
 
-def _uniform_values(low: float, high: float, shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
-    values = rng.random(shape, numpy.float32)
+def _uniform_values(low: float, high: float, shape: tuple[int, ...], seed: Seed) -> numpy.ndarray:
+    values = numpy.random.default_rng(seed).random(shape, numpy.float32)
     values *= numpy.float32(high - low)
     values += numpy.float32(low)
     return numpy.clip(values, numpy.float32(low), numpy.float32(high), out=values)
 
 
-def _gaussian_values(mean: float, std: float, shape: tuple[int, ...], rng: numpy.random.Generator) -> numpy.ndarray:
-    values = rng.standard_normal(shape, numpy.float32)
+def _gaussian_values(mean: float, std: float, shape: tuple[int, ...], seed: Seed) -> numpy.ndarray:
+    values = numpy.random.default_rng(seed).standard_normal(shape, numpy.float32)
     values *= numpy.float32(std)
     values += numpy.float32(mean)
     return values
@@ -162,7 +164,7 @@ def _first_axis(filler: Filler, shape: tuple[int, ...]) -> int:
     return shape[0]
 
 
-_FILLERS: dict[str, Callable[[Filler, tuple[int, ...], numpy.random.Generator], numpy.ndarray]] = {
+_FILLERS: dict[str, Callable[[Filler, tuple[int, ...], Seed], numpy.ndarray]] = {
     "constant": _constant,
     "uniform": _uniform,
     "gaussian": _gaussian,

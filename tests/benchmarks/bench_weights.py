@@ -22,17 +22,16 @@ from .timing import best, row
 WORK = {
     "load": ("numpy", "net"),
     "convert to PyTorch": ("torch", "net.to_torch()"),
-    "convert to PyTorch and save the state dict": ("torch", "formats.convert(net, folder + '/a.pth')"),
+    "convert to PyTorch and save the state dict": ("torch", "net.save(folder + '/a.pth')"),
     "write ONNX (to_onnx(path))": ("onnx", "net.to_onnx(folder + '/a.onnx')"),
-    "write ONNX (protogen convert)": ("onnx", "formats.convert(net, folder + '/b.onnx')"),
+    "write ONNX (protogen convert)": ("onnx", "net.save(folder + '/b.onnx')"),
     "write ONNX with external data": ("onnx", "net.to_onnx(folder + '/c.onnx', external_data=True)"),
-    "write a caffemodel": ("numpy", "formats.convert(net, folder + '/d.caffemodel')"),
+    "write a caffemodel": ("numpy", "net.save(folder + '/d.caffemodel')"),
 }
 CHILD = """
 import sys
 import {module}
 import protogen, protogen.reading, protogen.graph.store, protogen.layers.convolution
-from protogen.targets import formats
 def peak():
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from ...errors import ConversionError
 from ...files import Path, replacing
+from .files import prototxt_of, require_weights, write_weights
 
 if TYPE_CHECKING:
-    from ...net import Net
+    from ...graph.graph import Graph
 
 _WEIGHTS = (".caffemodel.h5", ".caffemodel", ".h5")
 
@@ -31,17 +32,18 @@ def pair_paths(output: str, weights: str | None = None) -> tuple[str, str]:
     return stem + ".prototxt", stem + ".caffemodel"
 
 
-def save_pair(net: Net, prototxt: Path, weights: Path) -> None:
-    """Write a net's prototxt and weights; both appear, or neither.
+def save_pair(graph: Graph, prototxt: Path, weights: Path) -> None:
+    """Write a graph's prototxt and weights; both appear, or neither.
 
     Raises:
         ConversionError: both are one file.
         WeightsError: layers without weights.
     """
+    require_weights(graph)
     if os.path.realpath(prototxt) == os.path.realpath(weights):
         raise ConversionError(f"{os.fspath(prototxt)}: prototxt and weights cannot be one file")
     hdf5 = os.fspath(weights).lower().endswith(".h5")
     with replacing(prototxt) as text_file, replacing(weights) as weights_file:
         with open(text_file, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            file.write(net.to_prototxt())
-        net.weights.save_caffemodel(weights_file, hdf5)
+            file.write(prototxt_of(graph))
+        write_weights(graph, weights_file, hdf5)

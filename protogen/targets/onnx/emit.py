@@ -47,6 +47,13 @@ def to_onnx(graph: Graph, path: str | Path | None, options: OnnxOptions) -> onnx
     return written if options.external_data or model.nbytes > MAX_RETURNED_BYTES else model.proto()
 
 
+def save(graph: Graph, path: Path, options: OnnxOptions) -> None:
+    """Write the graph's model; weights go from array to file and are never held twice."""
+    model = emit(graph, options)
+    tell_left_out(graph, options)
+    model.save(path, options.external_data)
+
+
 def tell_left_out(graph: Graph, options: OnnxOptions) -> None:
     """Warn of layers that the ONNX model lacks for they only serve training, and of a `postprocess=False` without effect."""
     names, _ = measures(graph)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...errors import ConversionError
+from ..options import settings_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,6 +159,15 @@ class OnnxOptions:
     rename: Mapping[str, str] = field(default_factory=dict)
     fp16: bool = False
     all_blobs: bool = False
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> OnnxOptions:
+        """Options by name.
+
+        Raises:
+            ConversionError: there is no such option, or not with such a value.
+        """
+        return settings_of(cls, options, "an ONNX model")
 
     def __post_init__(self) -> None:
         if self.opset not in OPSETS:

@@ -10,6 +10,7 @@ import torch
 
 import protogen
 from protogen.errors import ProtogenError
+from protogen.graph.fold import folded
 from protogen.targets.caffe.pair import save_pair
 from protogen.verification import with_random_weights
 
@@ -50,7 +51,7 @@ def test_opencv_reads_the_pair_and_gives_the_same(tmp_path: Path, model: str, fo
         pytest.skip("OpenCV 5 reads no Caffe files")
     net = randomised(classifier() if model == "classifier" else protogen.models.peleenet(size=64, classes=10), 2)
     written = net.folded() if fold else net
-    save_pair(written, tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
+    save_pair(written.graph(), tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
     x = random_input(net)
     reader = cv2.dnn.readNetFromCaffe(str(tmp_path / "a.prototxt"), str(tmp_path / "a.caffemodel"))
     reader.setInput(x, "data")
@@ -62,7 +63,7 @@ def test_opencv_reads_the_pair_and_gives_the_same(tmp_path: Path, model: str, fo
 @pytest.mark.parametrize("ending", ["caffemodel", "caffemodel.h5"])
 def test_the_folded_pair_gives_the_same_outputs(tmp_path: Path, ending: str) -> None:
     net = randomised(classifier(), 3)
-    save_pair(net.folded(), tmp_path / "a.prototxt", tmp_path / f"a.{ending}")
+    save_pair(folded(net.graph()), tmp_path / "a.prototxt", tmp_path / f"a.{ending}")
     other = protogen.load(tmp_path / "a.prototxt", tmp_path / f"a.{ending}")
     assert not {"BatchNorm", "Scale", "Dropout"} & {layer.type for layer in other.layers}
     x = random_input(net)
@@ -72,9 +73,9 @@ def test_the_folded_pair_gives_the_same_outputs(tmp_path: Path, ending: str) -> 
 def test_both_or_none(tmp_path: Path) -> None:
     (tmp_path / "a.prototxt").write_text("old")
     with pytest.raises(ProtogenError, match="layers without weights"):
-        save_pair(classifier(), tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
+        save_pair(classifier().graph(), tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
     with pytest.raises(ProtogenError, match="cannot write"):
-        save_pair(classifier().fill(), tmp_path / "a.prototxt", tmp_path / "nowhere" / "a.caffemodel")
+        save_pair(classifier().fill().graph(), tmp_path / "a.prototxt", tmp_path / "nowhere" / "a.caffemodel")
     with pytest.raises(ProtogenError, match="one file"):
-        save_pair(classifier().fill(), tmp_path / "a.prototxt", tmp_path / "a.prototxt")
+        save_pair(classifier().fill().graph(), tmp_path / "a.prototxt", tmp_path / "a.prototxt")
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"a.prototxt": "old"}

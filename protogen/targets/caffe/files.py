@@ -1,0 +1,86 @@
+"""A graph as Caffe's own files: the definition as prototxt, the weights as a caffemodel or HDF5."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ...errors import WeightsError, some
+from ...files import write_text
+from ...graph.fold import folded
+from ...prototxt.inputs import with_input_shapes
+from ...prototxt.layer import Layer
+from ...prototxt.writer import write
+from .definition import blob_names, definition_of
+from .options import CaffeOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ...graph.graph import Graph, Weight
+
+
+def save_prototxt(graph: Graph, path: Path, options: CaffeOptions) -> None:
+    """Write the graph's definition: one phase, without weights."""
+    write_text(path, prototxt_of(folded(graph) if options.fold else graph))
+
+
+def prototxt_of(graph: Graph) -> str:
+    """The graph's definition as prototxt; its Input layers state the shapes that the graph is set up for."""
+    names = blob_names(graph)
+    shapes = {names[value]: value.shape for value in graph.inputs}
+    definition = definition_of(graph, names)
+    return write(with_input_shapes(definition, [Layer(message) for message in definition.layer], shapes))
+
+
+def save_caffemodel(graph: Graph, path: Path, options: CaffeOptions, hdf5: bool = False) -> None:
+    """Write the graph's weights; those that fillers drew if the net came without any.
+
+    Raises:
+        WeightsError: some layers have weights and others none: the file would look trained, but not be.
+    """
+    if not all(weight.drawn for node in graph.nodes for weight in node.weights):
+        require_weights(graph)
+    write_weights(folded(graph) if options.fold else graph, path, hdf5)
+
+
+def require_weights(graph: Graph) -> None:
+    """Raise a `WeightsError` that names the layers whose weights fillers drew, if there are any."""
+    missing = [node.op.layer.name for node in graph.nodes if any(weight.drawn for weight in node.weights)]
+    if missing:
+        raise WeightsError(f"layers without weights: {some(missing)}; load or set them, or let net.fill() draw them")
+
+
+def write_weights(graph: Graph, path: str | os.PathLike[str], hdf5: bool = False) -> None:
+    """Write names, types and blobs of a graph's layers.
+
+    Args:
+        graph: the graph.
+        path: the file.
+        hdf5: write a `.caffemodel.h5`, where blobs that another layer holds are left out, as Caffe does.
+
+    Raises:
+        WeightsError: they exceed what the format holds, or writing failed.
+    """
+    if hdf5:
+        from ...weights.hdf5 import write as write_hdf5
+
+        write_hdf5(path, graph.name, _layers(graph, shared=False))
+        return
+    from ...weights.caffemodel import write as write_caffemodel
+
+    write_caffemodel(path, graph.name, _layers(graph, shared=True))
+
+
+def _layers(graph: Graph, shared: bool) -> Iterator[tuple[str, str, list[str], list[str], Sequence[np.ndarray | None]]]:
+    """(name, type, bottoms, tops, blobs) of each layer; without `shared`, None for a blob that an earlier layer holds."""
+    names = blob_names(graph)
+    held: set[Weight] = set()
+    for node in graph.nodes:
+        blobs = [None if weight in held else array for weight, array in zip(node.weights, node.arrays)]
+        if not shared:
+            held.update(node.weights)
+        layer = node.op.layer
+        yield layer.name, layer.type, [names[value] for value in node.inputs], [names[value] for value in node.outputs], blobs

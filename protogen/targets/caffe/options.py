@@ -1,0 +1,18 @@
+"""Options of Caffe's own files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CaffeOptions:
+    """Options of a prototxt or caffemodel.
+
+    Attributes:
+        fold: of the inference form: BatchNorm, Scale and Bias folded into the layers before them.
+        seed: for Caffe's fillers, which fill blobs the net has no weights for.
+    """
+
+    fold: bool = False
+    seed: int = 0
