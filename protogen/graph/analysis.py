@@ -47,7 +47,6 @@ class Analysis:
         self.crop, self.warned = crop, set() if warned is None else warned
         self.layers: list[Layer] = []
         self.ops: list[LayerType | None] = []
-        self._like: dict[Any, LayerType] = {}
         self.sources: list[LayerType] = []
         self.shapes: dict[str, Shape | None] = {}
         self.makers: dict[str, Layer] = {}
@@ -81,13 +80,16 @@ class Analysis:
         twin.learnable, twin._unread = dict(self.learnable), dict(self._unread)
         return twin
 
-    def add(self, layer: Layer, later: Mapping[str, Layer] | None = None, like: object = None) -> LayerType | None:
+    def add(
+        self, layer: Layer, later: Mapping[str, Layer] | None = None, known: dict[Any, LayerType] | None = None
+    ) -> LayerType | None:
         """Take in the next layer: check its names, set it up, note the shapes of its tops.
 
         Args:
             layer: the layer.
             later: makers of blobs further on, to tell a cycle from a misspelt bottom.
-            like: the same object for layers of equal type and parameters, which are set up only once for equal bottoms.
+            known: layers of equal type and parameters set up before, by their shapes. The layer is set up if none of them has
+                its shapes, and is then one of them.
 
         Raises:
             NetError, LayerError: it does not fit.
@@ -100,7 +102,7 @@ class Analysis:
         self._check_tops(layer)
         op = None
         if definition is not None and (None not in bottoms):
-            op = self._set_up(definition, layer, bottoms, like)
+            op = self._set_up(definition, layer, bottoms, known)
             if op.fed_tops:
                 self._feed(op)
             self._place(op)
@@ -118,15 +120,16 @@ class Analysis:
             self._check_learnable(op)
         return op
 
-    def _set_up(self, definition: type[LayerType], layer: Layer, bottoms: list[Any], like: object) -> LayerType:
-        if like is None or not bottoms:  # a source's shapes are its own
+    def _set_up(
+        self, definition: type[LayerType], layer: Layer, bottoms: list[Any], known: dict[Any, LayerType] | None
+    ) -> LayerType:
+        if known is None or not bottoms:  # a source's shapes are its own
             return definition(layer, bottoms, self.phase)
-        key = (id(like), *bottoms, len(layer.tops))
-        op = self._like.get(key)
-        if op is None:
-            op = self._like[key] = definition(layer, bottoms, self.phase)
-            return op
-        return op.for_layer(layer)
+        key = (*bottoms, len(layer.tops))
+        if key in known:
+            return known[key].for_layer(layer)
+        known[key] = definition(layer, bottoms, self.phase)
+        return known[key]
 
     def _place(self, op: LayerType) -> None:
         """Let it take what follows from the layers before it, and be known as the maker of its tops."""

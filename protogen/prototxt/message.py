@@ -161,23 +161,6 @@ class Message:
         return _restore, (self.descriptor, self.origin, self._values)
 
 
-class Constant(Message):
-    """A message made once and copied into others: equal by identity, so that it can be part of a key; never changed."""
-
-    __slots__ = ()
-
-    def copy(self) -> Message:
-        """A copy that may be changed."""
-        twin = Message(self.descriptor)
-        twin._values = Message.copy(self)._values
-        return twin
-
-    def __eq__(self, other: object) -> bool:
-        return self is other
-
-    __hash__ = object.__hash__  # type: ignore[assignment]
-
-
 def _restore(type: MessageType | None, position: tuple[int, int] | None, values: dict[str, Any]) -> Message:
     message = Message(type, position)
     message._values = values

@@ -1,0 +1,285 @@
+"""What every call of a builder goes through: names, scopes and groups, and the net so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+from ..errors import NetError, ProtogenError, did_you_mean
+from ..graph.analysis import Analysis
+from ..layers.base import LayerType, Shape
+from ..layers.registry import layer_type, layer_types
+from ..net import Net
+from ..prototxt.layer import Layer
+from ..prototxt.message import Message
+from ..prototxt.phase import State, active
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What equal calls of `layer` share, most of a deep net: parameters are checked, and layers set up, once.
+
+    Attributes:
+        parameters: a LayerParameter with the fields of the call, to be copied.
+        set_up: layers set up from it, by the shapes of their bottoms and their number of tops.
+    """
+
+    parameters: Message
+    set_up: dict[Any, LayerType] = field(default_factory=dict)
+
+
+class Composer:
+    """Takes layers in the order of the calls, names them, and checks each; see `NetBuilder`."""
+
+    def __init__(self, name: str = "", *, phase: str = "TEST", defaults: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self.name = name
+        self.defaults = defaults or {}
+        self._state = State(phase)
+        self._analysis = Analysis(phase, {})
+        self._messages: list[Message] = []
+        self._calls: dict[Any, _Call] = {}
+        self._groups: dict[str, str] = {}
+        self._scopes: list[str] = []
+        self._group: list[str] = []
+        self._names: set[str] = set()
+        self._inactive: set[str] = set()  # names of the other phase's layers
+        self._opened: set[str] = set()
+        self._last: str | None = None
+
+    # ---- what stands so far
+
+    @property
+    def last(self) -> str:
+        """The blob made last.
+
+        Raises:
+            NetError: there is none yet.
+        """
+        if self._last is None:
+            raise NetError("there is no blob yet: begin with input()")
+        return self._last
+
+    def shape(self, blob: str) -> Shape:
+        """Shape of a blob, (N, C, H, W) for images.
+
+        Raises:
+            NetError: no such blob, or its shape is unknown (it comes from a layer type nobody defined).
+        """
+        if blob not in self._analysis.shapes:
+            raise NetError(f"no blob {blob!r} yet{did_you_mean(blob, self._analysis.shapes)}")
+        shape = self._analysis.shapes[blob]
+        if shape is None:
+            raise NetError(f"the shape of blob {blob!r} is not known")
+        return shape
+
+    def has_blob(self, name: str) -> bool:
+        """Whether there is a blob of this name."""
+        return name in self._analysis.shapes
+
+    def channels(self, blob: str) -> int:
+        """Size of axis 1 of a blob."""
+        return self.shape(blob)[1]
+
+    def build(self) -> Net:
+        """The net of all layers so far; the builder can go on afterwards.
+
+        Raises:
+            NetError, LayerError: layers of the other phase do not fit together (those of this one are checked already).
+        """
+        definition = Message.of("NetParameter", name=self.name or None)
+        definition.store("layer", list(self._messages))
+        net = Net(definition, phase=self._state.phase, groups=self._groups, analysis=self._analysis.copy())
+        for phase in {"TRAIN", "TEST"} - {self._state.phase}:
+            if any("include" in message or "exclude" in message for message in self._messages):
+                Net(definition, phase=phase, like=net)
+        return net
+
+    # ---- names and groups
+
+    @contextmanager
+    def scope(self, name: str, *, prefix: bool = True, group: bool = True) -> Iterator[str]:
+        """Within the block, names get the prefix `name/` and layers belong to the group `name`; scopes nest.
+
+        In a scope, the name "." stands for the scope's own name.
+
+        Args:
+            name: of the scope.
+            prefix: whether names get it in front.
+            group: whether summaries show the layers as a group.
+
+        >>> from protogen import NetBuilder
+        >>> b = NetBuilder()
+        >>> _ = b.input("data", (1, 3, 8, 8))
+        >>> with b.scope("stage1"):
+        ...     b.conv(4, 1, name="a"), b.conv(4, 1, name=".")
+        ('stage1/a', 'stage1')
+        """
+        self._opened.add(self.qualified(name))
+        if prefix:
+            self._scopes.append(name)
+        if group:
+            self._group.append(self.qualified(".") if prefix else name)
+        try:
+            yield self.qualified(".") if prefix else name
+        finally:
+            if group:
+                self._group.pop()
+            if prefix:
+                self._scopes.pop()
+
+    def qualified(self, name: str) -> str:
+        """A name with the prefixes of the open scopes; "." is the innermost scope's own name."""
+        return "/".join(self._scopes if name == "." and self._scopes else [*self._scopes, name])
+
+    def unused(self, base: str) -> str:
+        """`base1`, `base2`, ...: the first that no layer or blob of this scope has."""
+        number = 1
+        while self._is_taken(self.qualified(f"{base}{number}")):
+            number += 1
+        return f"{base}{number}"
+
+    def unused_scope(self, base: str) -> str:
+        """`base1`, `base2`, ...: the first name no scope was opened with here."""
+        number = 1
+        while self.qualified(f"{base}{number}") in self._opened:
+            number += 1
+        return f"{base}{number}"
+
+    def _is_taken(self, name: str) -> bool:
+        return name in self._names or name in self._inactive or name in self._analysis.shapes
+
+    def _beside(self, blob: str, suffix: str) -> str:
+        """`blob/suffix` for a layer that continues a blob, with a number if that is taken; not to be prefixed again."""
+        name, number = f"{blob}/{suffix}", 1
+        while self._is_taken(name):
+            number += 1
+            name = f"{blob}/{suffix}{number}"
+        return name
+
+    # ---- any layer
+
+    @overload
+    def layer(
+        self, type: str, *bottoms: str, name: str | None = None, top: str | None = None, in_place: bool = False,
+        absolute: bool = False, **fields: Any,
+    ) -> str: ...  # fmt: skip
+
+    @overload
+    def layer(
+        self, type: str, *bottoms: str, name: str | None = None, top: list[str] | tuple[str, ...], in_place: bool = False,
+        absolute: bool = False, **fields: Any,
+    ) -> str | tuple[str, ...]: ...  # fmt: skip
+
+    def layer(
+        self,
+        type: str,
+        *bottoms: str,
+        name: str | None = None,
+        top: str | Sequence[str] | None = None,
+        in_place: bool = False,
+        absolute: bool = False,
+        **fields: Any,
+    ) -> str | tuple[str, ...]:
+        """Append a layer of any type.
+
+        Args:
+            type: Caffe's type name; a type that nothing defines is taken as it is.
+            bottoms: blobs it reads, in order.
+            name: its name in this scope; by default one made of the type.
+            top: its top's name, or a sequence of them (or of none); by default its name.
+            in_place: write the first bottom instead.
+            absolute: names are used as given, without the scope's prefix.
+            fields: fields of its own parameters (`num_output=32`), or of LayerParameter (`param=[...]`, `include={...}`,
+                `convolution_param={...}`). A dict stands for a message; None leaves a field out.
+
+        Returns:
+            The top's name, or a tuple of names if there are several or none.
+
+        Raises:
+            NetError: unknown bottom, or a name used before.
+            LayerError: parameters or shapes do not fit; the message begins with the layer's name.
+        """
+        if name is None:
+            name = self.unused(type.lower())
+        name = name if absolute else self.qualified(name)
+        tops = self._tops(name, top, bottoms[:1] if in_place else None, absolute)
+        call = self._call(type, name, fields)
+        message = call.parameters.copy()
+        message.set("name", name)
+        message.set("type", type)
+        if bottoms:
+            message.set("bottom", bottoms)
+        if tops:
+            message.set("top", tops)
+        self._append(Layer(message, self._group[-1] if self._group else ""), call)
+        if tops:
+            self._last = tops[0]
+        return tops[0] if len(tops) == 1 else tuple(tops)
+
+    def _call(self, type: str, name: str, fields: Mapping[str, Any]) -> _Call:
+        """What a call of `layer` with these fields shares with those before it."""
+        key = (type, _frozen(fields))
+        if key not in self._calls:
+            parameters = Message.of("LayerParameter")
+            try:
+                self._set_fields(parameters, type, fields)
+            except ProtogenError as error:
+                raise NetError(f"layer {name!r} ({type}): {error}") from None
+            self._calls[key] = _Call(parameters)
+        return self._calls[key]
+
+    def _append(self, layer: Layer, call: _Call) -> None:
+        message = layer.message
+        if ("include" not in message and "exclude" not in message) or active(message, self._state):
+            if layer.name in self._names:
+                raise NetError(f"{layer.label}: there is a layer of this name already; give it another one")
+            self._analysis.add(layer, known=call.set_up)
+            self._names.add(layer.name)
+        else:
+            self._inactive.add(layer.name)
+        self._messages.append(message)
+        if layer.group:
+            self._groups[layer.name] = layer.group
+
+    def _tops(self, name: str, top: str | Sequence[str] | None, in_place: Sequence[str] | None, absolute: bool) -> list[str]:
+        if in_place:
+            return list(in_place)
+        if top is None:
+            return [name]
+        names = [top] if isinstance(top, str) else list(top)
+        return names if absolute else [self.qualified(each) for each in names]
+
+    def _set_fields(self, message: Message, type: str, fields: Mapping[str, Any]) -> None:
+        """Sort fields into LayerParameter's own and those of the type's parameters, over the type's defaults."""
+        own = message.descriptor.fields if message.descriptor else {}
+        stated = {**self.defaults.get(type, {}), **{key: value for key, value in fields.items() if value is not None}}
+        definition = layer_type(type)
+        param_name = definition.param_name if definition else None
+        inner = {key: value for key, value in stated.items() if key not in own}
+        message.update({key: value for key, value in stated.items() if key in own})
+        if not inner:
+            return
+        if definition is None and not all(isinstance(value, Mapping) for value in inner.values()):
+            raise ProtogenError(f"unknown layer type{did_you_mean(type, layer_types())} "
+                                "(fields of an unknown type are given as messages: my_param={...})")  # fmt: skip
+        if param_name is None:
+            for key, value in inner.items():
+                message.store(key, [Message(None).update(value)]) if definition is None else message.set(key, value)
+            return
+        if param_name in message:
+            getattr(message, param_name).update(inner)
+        else:
+            message.set(param_name, inner)
+
+
+def _frozen(value: Any) -> Any:
+    """A value of a field as a key that is equal for equal values of equal types."""
+    if isinstance(value, Message):
+        return Message, _frozen(dict(value.fields()))
+    if isinstance(value, Mapping):
+        return Mapping, tuple((key, _frozen(item)) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return Sequence, tuple(map(_frozen, value))
+    return value.__class__, value
