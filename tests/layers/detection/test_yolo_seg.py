@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from protogen.errors import LayerError
-from tests.layers.detection.test_yolo_grid import check, run, sigmoid
+from tests.layers.detection.plain_yolo import check, run, sigmoid
 from tests.layers.forms import net_of
 
 
