@@ -8,6 +8,7 @@ import torch
 
 import protogen
 from protogen.errors import ConversionError, LayerError, ProtogenError
+from tests.layers.alone import Alone
 from tests.layers.test_activation import compile_whole
 from tests.layers.test_loss import labels, module, random, text
 
@@ -42,22 +43,32 @@ def test_nothing_to_count_is_zero() -> None:
 SEG = "seg_accuracy_param { ignore_label: 255 ignore_label: 3 }"
 
 
-def test_segmentation_scores() -> None:
+def scored() -> list[np.ndarray]:
+    """Scores of 4 classes, and labels: class 1 is never there, some are 255."""
     x, y = random(2, 4, 3, 5), labels(2, 1, 3, 5)
     y[0, 0, 0, :3] = 255
-    y[y == 1] = 0  # class 1 is never there
-    result = module("SegAccuracy", x.shape, y.shape, more=SEG)(x, y)
+    y[y == 1] = 0
+    return [x.numpy(), y.numpy()]
+
+
+def by_confusion(x: np.ndarray, y: np.ndarray, ignored: tuple[int, ...]) -> np.ndarray:
+    """Accuracy, mean recall and mean intersection over union; labels that are no class count nowhere."""
     confusion = np.zeros((4, 4))
     for truth, predicted in zip(y.flatten().tolist(), x.argmax(1).flatten().tolist()):
-        if truth not in (255, 3):
+        if truth < 4 and truth not in ignored:
             confusion[int(truth), predicted] += 1
     hits, there, made = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
     recall = [hits[c] / there[c] for c in range(4) if there[c]]
     union = there + made - hits
     jaccard = [hits[c] / union[c] if union[c] else 1 for c in range(4)]
-    expected = [hits.sum() / there.sum(), np.mean(recall), np.mean(jaccard)]
+    return np.array([hits.sum() / there.sum(), np.mean(recall), np.mean(jaccard)]).reshape(1, 1, 1, 3)
+
+
+def test_segmentation_scores() -> None:
+    x, y = scored()
+    result = module("SegAccuracy", x.shape, y.shape, more=SEG)(torch.tensor(x), torch.tensor(y))
     assert result.shape == (1, 1, 1, 3)
-    assert np.allclose(result.flatten(), expected, atol=1e-6)
+    assert np.allclose(result, by_confusion(x, y, (255, 3)), atol=1e-6)
 
 
 def test_segmentation_with_one_channel_decides_at_a_half() -> None:
@@ -138,3 +149,36 @@ def test_planes_of_the_first_image_are_evaluated() -> None:
 def test_planes_that_cannot_be_evaluated(shapes: tuple[tuple[int, ...], ...], more: str, message: str) -> None:
     with pytest.raises(ProtogenError, match=message):
         module("SegmentationEvaluate", *shapes, more=more)
+
+
+def over_union(limit: float):
+    """Intersection over union of the first image's planes."""
+
+    def of(net, values):
+        found, label = (values[name][0] > limit for name in "ab")
+        return [np.array([(f & t).sum() / (f | t).sum() for f, t in zip(found, label)]).reshape(1, 1, 1, 3)]
+
+    return of
+
+
+PAIR = 'bottom: "a" bottom: "b" top: "y"'
+ALONE = [
+    Alone(
+        "Accuracy", "accuracy_param.axis", 2, PAIR, [(3, 4, 4), (3, 4)],
+        lambda net, values: [np.mean(values["a"].argmax(2) == values["b"])],
+        lambda: [random(3, 4, 4).numpy(), labels(3, 4).numpy()],
+    ),
+    Alone(
+        "SegAccuracy", "seg_accuracy_param.ignore_label", [0, 255], PAIR, [(2, 4, 3, 5), (2, 1, 3, 5)],
+        lambda net, values: [by_confusion(values["a"], values["b"], (0, 255))], scored,
+    ),
+    # Nothing but a check: the planes tell how many classes there are.
+    Alone(
+        "SegmentationEvaluate", "segmentation_evaluate_param.num_classes", 3, PAIR, [(2, 3, 4, 5)] * 2, over_union(0.5),
+        refused="num_classes is missing",
+    ),
+    Alone(
+        "SegmentationEvaluate", "segmentation_evaluate_param.threshold", 0.25,
+        f"{PAIR} segmentation_evaluate_param {{ num_classes: 3 }}", [(2, 3, 4, 5)] * 2, over_union(0.25),
+    ),
+]  # fmt: skip

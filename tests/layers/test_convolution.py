@@ -8,6 +8,7 @@ import torch
 
 import protogen
 from protogen.errors import LayerError
+from tests.layers.alone import Alone
 from tests.layers.forms import assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
 
 X = (2, 4, 9, 8)
@@ -110,3 +111,61 @@ def test_depthwise_types_take_their_channels_from_the_bottom(param: str) -> None
     values = values_for(net)
     assert net.param_shapes == {"op": [(4, 1, 3, 3), (4,)]}
     assert np.array_equal(by_torch(net, values)[0], by_torch(plain, values)[0])
+
+
+DEPTHWISE = ("ConvDepthwise", "ConvolutionDepthwise", "DepthwiseConvolution")
+# Each field alone, and the field of real Caffe's cases that says the same.
+SPELLINGS = {
+    "pad_w": (1, "pad_h: 0 pad_w: 0", "pad: 0 pad: 1"),
+    "stride_h": (2, "stride_h: 1 stride_w: 1", "stride: 2 stride: 1"),
+    "stride_w": (3, "stride_h: 1 stride_w: 1", "stride: 1 stride: 3"),
+    "hole": (2, "", "dilation: 2"),
+    "hole_h": (2, "hole_h: 1 hole_w: 1", "dilation: 2 dilation: 1"),
+    "hole_w": (3, "hole_h: 1 hole_w: 1", "dilation: 1 dilation: 3"),
+}
+
+
+def spelling(type: str, field: str) -> Alone:
+    """`pad_h: 0 pad_w: 1` is `pad: 0 pad: 1`, and so on; the kernel is 3 x 2."""
+    value, pair, same = SPELLINGS[field]
+    text = f'bottom: "a" top: "y" convolution_param {{ num_output: 4 kernel_size: 3 kernel_size: 2 {FILLED} %s }}'
+    return Alone(type, f"convolution_param.{field}", value, text % pair, [X], f'type: "{type}" {text % same}')
+
+
+def behind_axis_2(net: protogen.Net, values: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Axis 2 holds the channels; both axes before it count images."""
+    type = net.layers[-1].type
+    flat = convolution("kernel_size: 3", type, (6, 4, 6, 5))
+    flat.weights["op"] = net.weights["op"]
+    result = by_torch(flat, {"a": values["a"].reshape(6, 4, 6, 5)})[0]
+    return [result.reshape(2, 3, *result.shape[1:])]
+
+
+def rectified(slope: float):
+    """The convolution alone, and the slope where it is below 0."""
+
+    def of(net: protogen.Net, values: dict[str, np.ndarray]) -> list[np.ndarray]:
+        linear = convolution("kernel_size: 3", net.layers[-1].type)
+        linear.weights["op"] = net.weights["op"]
+        result = by_torch(linear, values)[0]
+        return [np.where(result > 0, result, slope * result)]
+
+    return of
+
+
+PLAIN = f'bottom: "a" top: "y" convolution_param {{ num_output: 4 kernel_size: 3 {FILLED} %s }}'
+ALONE = [
+    *(spelling(type, field) for type in ("Convolution", "Deconvolution", *DEPTHWISE) for field in SPELLINGS),
+    *(
+        Alone(type, "convolution_param.axis", 2, PLAIN % "", [(2, 3, 4, 6, 5)], behind_axis_2)
+        for type in ("Convolution", "Deconvolution", *DEPTHWISE)
+    ),
+    *(
+        row
+        for type in ("Convolution", "DepthwiseConvolution")
+        for row in (
+            Alone(type, "convolution_param.relu", True, PLAIN % "", [X], rectified(0)),
+            Alone(type, "convolution_param.negative_slope", 0.25, PLAIN % "relu: true", [X], rectified(0.25)),
+        )
+    ),
+]

@@ -19,6 +19,7 @@ from protogen.layers.registry import layer_type, layer_types
 from protogen.prototxt.message import Message
 from protogen.report.fields import COMPUTED, REFUSED, FieldUse, field_uses, fields_page
 from protogen.schema import Field, message_type
+from tests.layers.alone import Alone, altered, rows
 from tests.layers.examples import example
 from tests.layers.forms import net_of
 from tests.oracle import cases, families
@@ -61,19 +62,6 @@ def test_an_inert_field_cites_a_fork_and_a_file() -> None:
 
 
 # ---- each field alone
-
-
-def altered(net: protogen.Net, type: str, path: str, value: Any, **options: Any) -> protogen.Net:
-    """`net` with one field of its layer of a type set."""
-    definition = net.definition.copy()
-    message = next(m for m in definition.layer if protogen.prototxt.layer.Layer(m).full_type == type)
-    *parents, name = path.split(".")
-    for parent in parents:
-        if parent not in message:
-            message.set(parent, {})
-        message = getattr(message, parent)
-    message.set(name, value)
-    return protogen.Net(definition, phase=net.phase, **options)
 
 
 def candidates(path: str) -> list[Any]:
@@ -187,37 +175,23 @@ def kin(cls: type[LayerType]) -> Iterator[type[LayerType]]:
     return (other for other in caffes() if other is cls or own & set(other.__mro__))
 
 
-# Where real Caffe has no case: the test file that holds the field against the fork's C++ or numpy.
-ELSEWHERE = {
-    "Accuracy": "accuracy", "SegAccuracy": "accuracy", "SegmentationEvaluate": "accuracy", "BatchNorm": "batch_norm",
-    "BN": "normalization bn", "Normalize": "normalization",
-    "BoxAnnotatorOHEM": "box_annotator_ohem", "MultiBoxLoss": "multibox_loss",
-    "DetectionEvaluate": "detection_evaluate", "DetectionOutput": "detection_output", "DummyData": "data", "HDF5Output": "data",
-    "InfogainLoss": "loss", "SigmoidCrossEntropyLoss": "loss", "SmoothL1Loss": "loss", "SmoothL1LossOHEM": "loss",
-    "SoftmaxWithLoss": "loss", "SoftmaxWithLossOHEM": "loss", "LSTM": "recurrent", "RNN": "recurrent", "PriorBox": "prior_box",
-    "PriorBoxClustered": "prior_box", "Proposal": "proposal", "RegionLoss": "yolo_grid", "Yolov3": "yolo_grid",
-    "YoloSeg": "yolo_seg", "YoloDetectionOutput": "yolo", "Yolov3DetectionOutput": "yolo", "ROIPooling": "roi",
-    "Upsample": "resize", "Crop": "crop", "AutoCrop": "crop", "Interp": "resize", "Im2col": "im2col", "Concat": "combine",
-    "Slice": "shape", "Reorg": "shape",
-    "Scale": "scale", "Bias": "scale", "InnerProduct": "inner_product", "Pooling": "pooling", "Dropout": "dropout",
-    "ELU": "activation", "SELU": "activation", "SeLu": "activation", "SeLuDropout": "dropout", "ReLU6": "activation",
-    "PReLU": "activation", "Parameter": "data", "Embed": "embed",
-    "Convolution": "convolution", "ConvDepthwise": "convolution", "ConvolutionDepthwise": "convolution",
-    "DepthwiseConvolution": "convolution", "Deconvolution": "convolution",
-}  # fmt: skip
 FILLERS = re.compile(r"[._]filler$")  # held by test_a_filler_fills_its_blob
+
+
+ALONE = list(rows())
+
+
+@pytest.mark.parametrize("row", ALONE, ids=lambda row: f"{row.type}-{row.path}")
+def test_a_computed_field_alone_gives_what_the_reference_says(row: Alone) -> None:
+    row.check()
 
 
 @pytest.mark.parametrize("use", [use for use in USES if use.use == COMPUTED and not FILLERS.search(use.path)], ids=id_of)
 def test_a_computed_field_is_held_against_a_reference(use: FieldUse) -> None:
     cls = layer_type(use.type)
     assert cls is not None
-    if any(use.path in caffes()[other] for other in kin(cls)):
-        return  # tests/layers/test_against_caffe.py
-    name = use.path.rpartition(".")[2]
-    files = ELSEWHERE[use.type].split()
-    text = "".join(path.read_text(encoding="utf-8") for file in files for path in Path(__file__).parent.rglob(f"test_{file}.py"))
-    assert re.search(rf"\b{name}\b", text), f"no case of real Caffe sets {use.path}, and {files} neither"
+    by_caffe = any(use.path in caffes()[other] for other in kin(cls))  # tests/layers/test_against_caffe.py
+    assert by_caffe or (use.type, use.path) in {(row.type, row.path) for row in ALONE}
 
 
 # Nets with the blob, where the type's example has none of that name.

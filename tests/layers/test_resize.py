@@ -8,6 +8,7 @@ import torch
 
 import protogen
 from protogen.errors import LayerError
+from tests.layers.alone import Alone
 from tests.layers.forms import assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
 
 INTERP = 'type: "Interp" bottom: "a" top: "y" interp_param '
@@ -165,3 +166,49 @@ def test_unpooling_may_leave_out_the_last_row_or_column(param: str, size: tuple[
 def test_what_only_unpooling_has_is_refused_without_a_mask(param: str) -> None:
     with pytest.raises(LayerError, match=f"{param.partition(':')[0]}: for unpooling"):
         net_of(f'type: "Upsample" bottom: "a" top: "y" upsample_param {{ {param} }}', (1, 2, 3, 4))
+
+
+def places() -> list[np.ndarray]:
+    """Values, and for each of a channel another place among the first 23."""
+    return [np.random.default_rng(0).standard_normal((1, 2, 3, 4)).astype(np.float32),
+            (np.arange(24, dtype=np.float32) % 12 * 2).reshape(1, 2, 3, 4)]  # fmt: skip
+
+
+def unpooled(field: str, value: float, others: str, size: tuple[int, int]) -> Alone:
+    """SegNet's unpooling to a size: zeros but where the mask says."""
+
+    def expected(net, values):
+        planes = np.zeros((2, size[0] * size[1]), np.float32)
+        for channel, i, j in np.ndindex(2, 3, 4):
+            planes[channel, int(values["b"][0, channel, i, j])] = values["a"][0, channel, i, j]
+        return [planes.reshape(1, 2, *size)]
+
+    text = f'bottom: "a" bottom: "b" top: "y" upsample_param {{ {others} }}'
+    return Alone("Upsample", f"upsample_param.{field}", value, text, [(1, 2, 3, 4)] * 2, expected, places)
+
+
+def repeated(field: str, others: str, times: tuple[int, int]) -> Alone:
+    """Darknet's: each value 3 times."""
+    text = f'bottom: "a" top: "y" upsample_param {{ {others} }}'
+    return Alone(
+        "Upsample", f"upsample_param.{field}", 3, text, [X],
+        lambda net, values: [values["a"].repeat(times[0], 2).repeat(times[1], 3)],
+    )  # fmt: skip
+
+
+ALONE = [
+    unpooled("scale_h", 3, "scale_h: 2 scale_w: 2", (9, 8)),
+    unpooled("scale_w", 3, "scale_h: 2 scale_w: 2", (6, 12)),
+    unpooled("pad_out_h", True, "", (5, 8)),
+    unpooled("pad_out_w", True, "", (6, 7)),
+    unpooled("upsample_h", 7, "upsample_h: 6 upsample_w: 6", (7, 6)),
+    unpooled("upsample_w", 7, "upsample_h: 6 upsample_w: 6", (6, 7)),
+    repeated("stride", "", (3, 3)),
+    repeated("stride_h", "stride_h: 1 stride_w: 2", (3, 2)),
+    repeated("stride_w", "stride_h: 2 stride_w: 1", (2, 3)),
+    Alone(
+        "Interp", "interp_param.use_blob_size", True, 'bottom: "a" bottom: "b" top: "y" interp_param { height: 4 width: 4 }',
+        [X, (2, 1, 9, 3)], 'type: "Interp" bottom: "a" top: "y" interp_param { height: 9 width: 3 }',
+        refused="its second bottom gives the size",
+    ),
+]  # fmt: skip

@@ -8,6 +8,7 @@ import torch
 
 import protogen
 from protogen.errors import LayerError
+from tests.layers.alone import Alone
 from tests.layers.test_activation import compile_whole
 
 OHEM = """
@@ -25,19 +26,25 @@ def ohem_inputs(n: int = 9) -> list[torch.Tensor]:
     return [torch.tensor(value) for value in (rois, loss, label, rng.random((n, 8)).astype(np.float32))]
 
 
+def hardest(
+    rois: np.ndarray, loss: np.ndarray, label: np.ndarray, weight: np.ndarray, number: int, ignored: int
+) -> list[np.ndarray]:
+    """The tops: labels and weights of the `number` boxes of each image with the highest loss, of others `ignored` and 0."""
+    kept, used = np.full((len(rois), 1, 1, 1), ignored, np.float32), np.zeros((len(rois), 8, 1, 1), np.float32)
+    for image in range(3):
+        own = [i for i in range(len(rois)) if rois[i, 0] == image]
+        for i in sorted(own, key=lambda i: -loss[i].item())[:number]:
+            kept[i], used[i] = label[i], weight[i].reshape(8, 1, 1)
+    return [kept, used]
+
+
 def test_the_hardest_boxes_of_each_image_are_kept() -> None:
     module = protogen.loads(OHEM, phase="TRAIN").to_torch()
     for n in (9, 14):
         rois, loss, label, weight = ohem_inputs(n)
-        kept, used = module(rois, loss, label, weight)
-        assert kept.shape == (n, 1, 1, 1)
-        assert used.shape == (n, 8, 1, 1)
-        for image in range(3):
-            own = [i for i in range(n) if rois[i, 0] == image]
-            hard = sorted(own, key=lambda i: -loss[i].item())[:2]
-            for i in own:
-                assert kept[i].item() == (label[i] if i in hard else -7)
-                assert torch.equal(used[i].flatten(), weight[i] if i in hard else torch.zeros(8))
+        made = module(rois, loss, label, weight)
+        for actual, wanted in zip(made, hardest(rois.numpy(), loss.numpy(), label.numpy(), weight.numpy(), 2, -7), strict=True):
+            assert np.array_equal(actual.numpy(), wanted)
 
 
 def test_box_annotator_compiles_and_exports() -> None:
@@ -59,3 +66,15 @@ def test_box_annotator_refuses(old: str, new: str, why: str) -> None:
     with pytest.raises(LayerError, match=why) as error:
         protogen.loads(OHEM.replace(old, new), phase="TRAIN")
     assert "'op'" in str(error.value)
+
+
+def row(field: str, value: int, others: str, number: int, ignored: int) -> Alone:
+    text = "".join(f'bottom: "{name}" ' for name in "abcd") + 'top: "y" top: "z"'
+    return Alone(
+        "BoxAnnotatorOHEM", f"box_annotator_ohem_param.{field}", value, f"{text} box_annotator_ohem_param {{ {others} }}",
+        [(9, 5), (9, 1, 1, 1), (9,), (9, 8)], lambda net, values: hardest(*values.values(), number, ignored),
+        lambda: [value.numpy() for value in ohem_inputs()],
+    )  # fmt: skip
+
+
+ALONE = [row("roi_per_img", 1, "roi_per_img: 2", 1, -1), row("ignore_label", -7, "roi_per_img: 2", 2, -7)]

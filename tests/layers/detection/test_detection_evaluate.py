@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 import protogen
 from protogen.errors import LayerError
+from tests.layers.alone import Alone
 from tests.layers.forms import net_of
 
 EVALUATE = 'type: "DetectionEvaluate" bottom: "a" bottom: "b" top: "y" detection_evaluate_param { %s }'
@@ -71,3 +73,26 @@ def test_comparing_pixels_is_refused() -> None:
     net = net_of(EVALUATE % 'num_classes: 2 name_size_file: "sizes.txt"', (1, 1, 1, 7), (1, 1, 1, 8))
     with pytest.raises(protogen.ProtogenError, match=r"name_size_file is not computed"):
         net.to_torch()
+
+
+# Two detections, of classes 1 and 2: the first overlaps a difficult box by 0.8, the second is one that is not difficult.
+SEEN = [[0, 1, 0.75, 0.1, 0.1, 0.5, 0.5], [0, 2, 0.5, 0.6, 0.6, 0.9, 0.9]]
+TRUTH = [[0, 1, 0, 0.1, 0.1, 0.5, 0.6, 1], [0, 2, 0, 0.6, 0.6, 0.9, 0.9, 0]]
+
+
+def row(field: str, value: float, others: str, per_class: list[list[int]], first: list[int]) -> Alone:
+    """Boxes to find of each class, and whether the first detection is true and false; the second is always true."""
+    rows = [[-1, label, number, -1, -1] for label, number in per_class] + [[0, 1, 0.75, *first], [0, 2, 0.5, 1, 0]]
+    text = f'bottom: "a" bottom: "b" top: "y" detection_evaluate_param {{ {others} }}'
+    return Alone(
+        "DetectionEvaluate", f"detection_evaluate_param.{field}", value, text, [(1, 1, 2, 7), (1, 1, 2, 8)],
+        lambda net, values: [np.float32([[rows]])], lambda: [np.float32([[SEEN]]), np.float32([[TRUTH]])],
+    )  # fmt: skip
+
+
+ALONE = [
+    row("num_classes", 4, "num_classes: 3", [[1, 1], [2, 1], [3, 0]], [1, 0]),
+    row("background_label_id", 3, "num_classes: 4", [[0, 0], [1, 1], [2, 1]], [1, 0]),
+    row("overlap_threshold", 0.875, "num_classes: 3", [[1, 1], [2, 1]], [0, 1]),
+    row("evaluate_difficult_gt", False, "num_classes: 3", [[1, 0], [2, 1]], [0, 0]),
+]

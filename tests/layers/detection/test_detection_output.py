@@ -14,6 +14,7 @@ from protogen.errors import ConversionError, LayerError
 from protogen.layers.detection.boxes import BLOCK, suppress
 from protogen.layers.detection.prior_box import PriorBox
 from protogen.verification import random_inputs
+from tests.layers.alone import Alone
 from tests.layers.forms import Arrays, by_onnx, by_torch, net_of
 
 PRIORS, CLASSES = 12, 4
@@ -344,3 +345,20 @@ def test_what_caffe_refuses_names_the_layer(text: str, shapes: list[tuple[int, .
     with pytest.raises(LayerError, match="layer 'op'") as error:
         net_of(text, *(shapes or SHAPES))
     assert message in str(error.value)
+
+
+def row(field: str, value: float, others: str, priors: int = PRIORS, stages: int = 0) -> Alone:
+    bottoms = " ".join(f'bottom: "{name}"' for name in "abcde"[: 3 + stages])
+    text = f'{bottoms} top: "y" detection_output_param {{ num_classes: {CLASSES} code_type: CENTER_SIZE {others} }}'
+    sizes = [(2, priors * 4), (2, priors * CLASSES), (1, 2, priors * 4), (2, priors * 2), (2, priors * 4)][: 3 + stages]
+    return Alone(
+        "DetectionOutput", f"detection_output_param.{field}", value, text, sizes, lambda net, given: [by_hand(net, given)],
+        lambda: [*values(priors=priors).values(), *first_stage(stages=stages, priors=priors).values()],
+    )  # fmt: skip
+
+
+ALONE = [
+    row("background_label_id", 2, "nms_param { nms_threshold: 0.4 top_k: 8 }"),
+    row("objectness_score", 0.5, "nms_param { nms_threshold: 0.4 top_k: 8 }", stages=2),
+    row("nms_param.eta", 0.75, "nms_param { nms_threshold: 0.9 top_k: 400 }", priors=60),
+]

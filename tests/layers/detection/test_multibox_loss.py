@@ -154,6 +154,7 @@ def plain_loss(
     nms_prior=False,
     weight=1.0,
     normalization="VALID",
+    background=0,
 ):
     boxes, variances = prior.reshape(2, PRIORS, 4).astype(float).tolist()
     scale = [[1.0] * 4] * PRIORS if in_target else variances
@@ -176,7 +177,7 @@ def plain_loss(
         decoded = [[from_code(loc[i, p, c], boxes[p], scale[p], code) for p in range(PRIORS)] for c in range(nloc)]
         if own:
             for c in range(nloc):
-                if not share and c == 0:
+                if not share and c == background:
                     continue
                 wanted = [k for k, g in enumerate(own) if share or g[0] == c]
                 if use_prior:
@@ -206,7 +207,7 @@ def plain_loss(
         negatives = []
         if mining != "NONE" and own:
             found, best = maps[0]
-            loss = [classify(p, own[found[p]][0] if found[p] >= 0 else 0) for p in range(PRIORS)]
+            loss = [classify(p, own[found[p]][0] if found[p] >= 0 else background) for p in range(PRIORS)]
             if mining == "HARD_EXAMPLE":
                 loss = [v + (difference(0, p, found[p]) if found[p] >= 0 else 0) for p, v in enumerate(loss)]
                 pool, number = list(range(PRIORS)), sample
@@ -231,12 +232,12 @@ def plain_loss(
                 if found[p] >= 0:
                     matched += 1
                     loc_sum += difference(c, p, found[p])
-                    labels[p] = 1 if agnostic else own[found[p]][0]
+                    labels[p] = background + 1 if agnostic else own[found[p]][0]
         if mining == "NONE":
             assert conf_loss == "SOFTMAX"
-            conf_sum += sum(classify(p, labels.get(p, 0)) for p in range(PRIORS))
+            conf_sum += sum(classify(p, labels.get(p, background)) for p in range(PRIORS))
         else:
-            conf_sum += sum(classify(p, label) for p, label in labels.items()) + sum(classify(p, 0) for p in negatives)
+            conf_sum += sum(classify(p, label) for p, label in labels.items()) + sum(classify(p, background) for p in negatives)
     divisor = {"VALID": matched, "FULL": IMAGES * PRIORS, "BATCH_SIZE": IMAGES, "NONE": 1}[normalization]
     return (weight * loc_sum + conf_sum) / max(divisor, 1), matched
 

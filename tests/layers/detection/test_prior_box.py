@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 
 import protogen
 from protogen.errors import LayerError
+from protogen.prototxt.message import Message
+from tests.layers.alone import Alone
 from tests.layers.forms import by_onnx, by_torch, check_every_form, net_of, values_for
 from tests.oracle import cases
 
@@ -93,26 +96,31 @@ DENSER = [
 ]
 
 
-def opencv_boxes(param: str, size: tuple[int, int], image: tuple[int, int]) -> np.ndarray:
+def message(param: str) -> Message:
+    return net_of(prior(param), *SHAPES).layers[-1].message.prior_box_param
+
+
+def opencv_boxes(p: Message, size: tuple[int, int], image: tuple[int, int]) -> np.ndarray:
     """OpenCV's prior_box_layer.cpp (4.x): every size of box at every pair of offsets, in float32."""
-    f, p = np.float32, net_of(prior(param), (1, 1, *size), (1, 3, *image)).layers[-1].message.prior_box_param
+    f = np.float32
     ratios: list[np.float32] = []
     for ratio in map(f, p.aspect_ratio):
         if abs(ratio - f(1)) >= 1e-6 and all(abs(ratio - other) >= 1e-6 for other in ratios):
             ratios += [ratio, f(1 / ratio)] if p.flip else [ratio]
-    boxes = []
+    boxes = list(zip(map(f, p.width), map(f, p.height)))
     for i, small in enumerate(map(f, p.min_size)):
         boxes.append((small, small))
         if p.max_size:
             boxes.append((np.sqrt(small * f(p.max_size[i])),) * 2)
         boxes += [(small * np.sqrt(ratio), small / np.sqrt(ratio)) for ratio in ratios]
+    pairs = [(0.5, 0.5), (1, 0.5)] if p.additional_y_offset else list(zip(p.offset_h, p.offset_w))
     step_h = f(p.step_h) or f(image[0]) / f(size[0])
     step_w = f(p.step_w) or f(image[1]) / f(size[1])
     values: list[np.float32] = []
     for h in range(size[0]):
         for w in range(size[1]):
             for width, height in boxes:
-                for offset_h, offset_w in zip(p.offset_h, p.offset_w):
+                for offset_h, offset_w in pairs:
                     x, y = (f(w) + f(offset_w)) * step_w, (f(h) + f(offset_h)) * step_h
                     values += [(x - width * f(0.5)) / f(image[1]), (y - height * f(0.5)) / f(image[0])]
                     values += [(x + width * f(0.5)) / f(image[1]), (y + height * f(0.5)) / f(image[0])]
@@ -122,9 +130,9 @@ def opencv_boxes(param: str, size: tuple[int, int], image: tuple[int, int]) -> n
     return np.array([places, variances], f)[None]
 
 
-def denser_boxes(param: str, size: tuple[int, int], image: tuple[int, int]) -> np.ndarray:
+def denser_boxes(p: Message, size: tuple[int, int], image: tuple[int, int]) -> np.ndarray:
     """TextBoxes++'s prior_box_layer.cpp: each box again at the lower edge of its cell; sizes are whole numbers."""
-    f, p = np.float32, net_of(prior(param), (1, 1, *size), (1, 3, *image)).layers[-1].message.prior_box_param
+    f = np.float32
     ratios = [f(1)]
     for ratio in map(f, p.aspect_ratio):
         if all(abs(ratio - other) >= 1e-6 for other in ratios):
@@ -145,7 +153,7 @@ def denser_boxes(param: str, size: tuple[int, int], image: tuple[int, int]) -> n
                         values += [(float(x) - half_w) / image[1], (middle - half_h) / image[0]]
                         values += [(float(x) + half_w) / image[1], (middle + half_h) / image[0]]
     places = [min(max(value, 0), 1) if p.clip else value for value in values]
-    variances = [p.variance[i % 4] if p.variance else 0.1 for i in range(len(values))]
+    variances = [p.variance[i % len(p.variance)] if p.variance else 0.1 for i in range(len(values))]
     return np.array([places, variances], f)[None]
 
 
@@ -153,7 +161,7 @@ def denser_boxes(param: str, size: tuple[int, int], image: tuple[int, int]) -> n
 @pytest.mark.parametrize("param", OPENCV)
 def test_offsets_are_those_of_opencvs_steps(param: str, size: tuple[int, int]) -> None:
     net = net_of(prior(param), (1, 4, *size), (1, 3, 60, 41))
-    expected = opencv_boxes(param, size, (60, 41))
+    expected = opencv_boxes(message(param), size, (60, 41))
     for made in (by_torch(net, values_for(net))[0], by_onnx(net, values_for(net))[0]):
         assert made.shape == expected.shape == net.shapes["y"]
         assert made.tobytes() == expected.tobytes()
@@ -191,7 +199,7 @@ def test_the_older_field_of_opencv_has_the_two_centers_of_textboxes() -> None:
 @pytest.mark.parametrize("param", DENSER)
 def test_denser_boxes_are_those_of_textboxes_steps(param: str, size: tuple[int, int]) -> None:
     net = net_of(prior(param), (1, 4, *size), (1, 3, 60, 41))
-    expected = denser_boxes(param, size, (60, 41))
+    expected = denser_boxes(message(param), size, (60, 41))
     for made in (by_torch(net, values_for(net))[0], by_onnx(net, values_for(net))[0]):
         assert made.shape == expected.shape == net.shapes["y"]
         assert made.tobytes() == expected.tobytes()
@@ -243,3 +251,37 @@ def test_the_module_follows_the_shapes_it_is_given() -> None:
     bottoms = [torch.zeros(1, 4, 5, 6), torch.zeros(1, 3, 50, 90)]
     assert torch.equal(net.to_torch()(*bottoms), other.to_torch()(*bottoms))
     assert net.to_torch()(*[bottom.double() for bottom in bottoms]).dtype == torch.float64
+
+
+def row(type: str, field: str, value: object, others: str, expected: Callable[[protogen.Net], np.ndarray]) -> Alone:
+    text = f'bottom: "a" bottom: "b" top: "y" prior_box_param {{ {others} }}'
+    return Alone(type, f"prior_box_param.{field}", value, text, SHAPES, lambda net, values: [expected(net)], tolerance=0)
+
+
+def of_an_image(type: str, param: str, size: tuple[int, int]) -> Callable[[protogen.Net], np.ndarray]:
+    """The boxes for an image of a size, which needs no field to say so."""
+    twin = net_of(prior(param, type), SHAPES[0], (2, 3, *size))
+    return lambda net: by_torch(twin, values_for(twin))[0]
+
+
+def stepwise(boxes: Callable[[Message, tuple[int, int], tuple[int, int]], np.ndarray]) -> Callable[[protogen.Net], np.ndarray]:
+    return lambda net: boxes(net.layers[-1].message.prior_box_param, (3, 2), (60, 40))
+
+
+BOXES = {"PriorBox": "min_size: 9.5 aspect_ratio: 3 variance: 0.2", "PriorBoxClustered": "width: 9.5 height: 4 variance: 0.2"}
+ALONE = [
+    *(
+        each
+        for type, boxes in BOXES.items()
+        for each in (
+            row(type, "img_size", 75, boxes, of_an_image(type, boxes, (75, 75))),
+            row(type, "img_h", 75, f"{boxes} img_h: 60 img_w: 40", of_an_image(type, boxes, (75, 40))),
+            row(type, "img_w", 75, f"{boxes} img_h: 60 img_w: 40", of_an_image(type, boxes, (60, 75))),
+            row(type, "offset_h", [0.25, 1.0], f"{boxes} offset_h: 0.5 offset_h: 0.5 offset_w: 0.5 offset_w: 0",
+                stepwise(opencv_boxes)),
+            row(type, "offset_w", [0.75], f"{boxes} offset_h: 0.5 offset_w: 0.5", stepwise(opencv_boxes)),
+            row(type, "additional_y_offset", True, boxes, stepwise(opencv_boxes)),
+        )
+    ),
+    row("PriorBox", "denser_prior_boxes", True, BOXES["PriorBox"], stepwise(denser_boxes)),
+]  # fmt: skip

@@ -11,6 +11,7 @@ import torch
 
 import protogen
 from protogen.errors import LayerError
+from tests.layers.alone import Alone
 from tests.layers.detection.test_quick_sort import sort_box
 from tests.layers.forms import Arrays, by_onnx, by_torch, net_of
 
@@ -71,7 +72,7 @@ def test_regions_lie_in_the_image_are_large_enough_and_overlap_little() -> None:
 # ---- the C++ layer
 
 
-def moved(anchor: np.ndarray, offset: np.ndarray, info: np.ndarray) -> tuple[list[np.float32], int]:
+def moved(anchor: np.ndarray, offset: np.ndarray, info: np.ndarray, least: int) -> tuple[list[np.float32], int]:
     """`transform_box` of proposal_layer.cpp: the box, and whether (1 or 0) it is large enough."""
     f = np.float32
     size = [anchor[2] - anchor[0] + f(1), anchor[3] - anchor[1] + f(1)]
@@ -83,8 +84,8 @@ def moved(anchor: np.ndarray, offset: np.ndarray, info: np.ndarray) -> tuple[lis
         box[axis] = max(f(0), min(center - f(0.5) * extent, limit))
         box[2 + axis] = max(f(0), min(center + f(0.5) * extent, limit))
     scale_h, scale_w = info[2], info[3] if len(info) > 3 else info[2]
-    wide = box[2] - box[0] + f(1) >= f(MIN_SIZE) * scale_w
-    return box, int(wide and box[3] - box[1] + f(1) >= f(MIN_SIZE) * scale_h)
+    wide = box[2] - box[0] + f(1) >= f(least) * scale_w
+    return box, int(wide and box[3] - box[1] + f(1) >= f(least) * scale_h)
 
 
 def overlap(a: Sequence[float], b: Sequence[float]) -> float:
@@ -97,9 +98,9 @@ def overlap(a: Sequence[float], b: Sequence[float]) -> float:
     return width * height / (area_a + area_b - width * height)
 
 
-def by_hand(net: protogen.Net, given: Arrays) -> tuple[np.ndarray, np.ndarray]:
-    """`Forward_cpu`, with anchors as the layer states them (they are held against Caffe's elsewhere)."""
-    p, anchors = net.layers[-1].message.proposal_param, np.float32(net.ops[-1].anchors)
+def by_hand(net: protogen.Net, given: Arrays, anchors: Sequence[Sequence[float]] = ()) -> tuple[np.ndarray, np.ndarray]:
+    """`Forward_cpu`, by default with anchors as the layer states them (they are held against Caffe's elsewhere)."""
+    p, anchors = net.layers[-1].message.proposal_param, np.float32(anchors or net.ops[-1].anchors)
     scores, offsets, infos = (given[name] for name in "abc")
     rows, row_scores = [], []
     for image in range(len(scores)):
@@ -108,7 +109,7 @@ def by_hand(net: protogen.Net, given: Arrays) -> tuple[np.ndarray, np.ndarray]:
             for w in range(scores.shape[3]):
                 for k, anchor in enumerate(anchors):
                     at = anchor + np.float32([w, h, w, h]) * np.float32(p.feat_stride)
-                    box, large = moved(at, offsets[image, 4 * k : 4 * k + 4, h, w], infos[image].ravel())
+                    box, large = moved(at, offsets[image, 4 * k : 4 * k + 4, h, w], infos[image].ravel(), p.min_size)
                     found.append((float(large * scores[image, len(anchors) + k, h, w]), len(boxes)))
                     boxes.append(box)
         sort_box(found, 0, len(found) - 1, p.pre_nms_topn)
@@ -235,3 +236,20 @@ def test_what_caffe_refuses_names_the_layer(text: str, sizes: list[tuple[int, ..
     with pytest.raises(LayerError, match="layer 'op'") as error:
         net_of(text, *sizes)
     assert message in str(error.value)
+
+
+# Around 9.5, the middle of a cell of 20 pixels: of ratio 0.5 28 x 14 pixels, of 1 20 x 20, of 2 14 x 28; each once more, doubled.
+ANCHORS_OF_20 = [
+    (-4, 3, 23, 16), (-18, -4, 37, 23), (0, 0, 19, 19), (-10, -10, 29, 29), (3, -4, 16, 23), (-4, -18, 23, 37),
+]  # fmt: skip
+
+
+def row(field: str, value: float, anchors: Sequence[Sequence[float]] = ()) -> Alone:
+    text = f'bottom: "a" bottom: "b" bottom: "c" {TOPS} proposal_param {{ {SMALL} nms_thresh: 0.5 }}'
+    return Alone(
+        "Proposal", f"proposal_param.{field}", value, text, shapes(2),
+        lambda net, given: by_hand(net, given, anchors), lambda: list(values(2).values()),
+    )  # fmt: skip
+
+
+ALONE = [row("feat_stride", 12), row("base_size", 20, ANCHORS_OF_20), row("min_size", 20), row("nms_thresh", 0.25)]

@@ -11,6 +11,7 @@ import torch
 
 import protogen
 from protogen.errors import LayerError
+from tests.layers.alone import Alone
 from tests.layers.forms import Arrays, by_onnx, check_every_form, net_of
 
 DATA = (2, 4, 9, 11)
@@ -145,3 +146,23 @@ def test_what_caffe_refuses_names_the_layer(layer: str, shapes: list[tuple[int, 
     with pytest.raises(LayerError, match="layer 'op'") as error:
         net_of(layer, *shapes)
     assert message in str(error.value)
+
+
+TEXT = 'bottom: "a" bottom: "b" top: "y" roi_pooling_param { pooled_h: %d pooled_w: %d spatial_scale: 0.0625 }'
+REGIONS = [DATA, (60, 5)]
+
+
+def placed() -> list[np.ndarray]:
+    return list(values().values())
+
+
+ALONE = [
+    Alone(
+        "ROIPooling", "roi_pooling_param.pooled_size", [3, 2], TEXT % (1, 1), REGIONS, f'type: "ROIPooling" {TEXT % (3, 2)}',
+        placed, gradient=("a",),
+    ),
+    Alone(
+        "ROIPooling", "roi_pooling_param.pad_ratio", 0.25, TEXT % (3, 2), REGIONS,
+        lambda net, given: by_hand(net, given, np.ones((60, 4, 3, 2), np.float32)), placed, gradient=("a",),
+    ),
+]  # fmt: skip
