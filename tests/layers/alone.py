@@ -13,14 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 import protogen
+from protogen.errors import LayerError
 from protogen.prototxt.layer import Layer
-from tests.layers.forms import Arrays, net_of, values_for
+from protogen.prototxt.message import Message
+from protogen.reading import read_definition
+from tests.layers.forms import Arrays, net_of, text_of, values_for
 
 Results = Sequence[np.ndarray]
-# From the net with the field and its inputs by name to its outputs, followed by what `gradient` asks for.
+# From the net with the field and its inputs by name to its outputs, followed by what `stored` and `gradient` ask for.
 Reference = Callable[[protogen.Net, Arrays], Results]
 
 
@@ -40,6 +44,9 @@ class Alone:
         phase: "TEST" or "TRAIN".
         gradient: Inputs and blobs ("a", "op[0]") whose gradients are compared too, of the sum of all outputs.
         tolerance: Of max(1, largest expected value).
+        refused: Why the layer without the field is refused, for one that needs it or fits no other shapes.
+        blobs: The layer's blobs; by default what its fillers give.
+        stored: Which blobs are compared as well, as they are after the pass; after the outputs, before gradients.
     """
 
     type: str
@@ -52,14 +59,25 @@ class Alone:
     phase: str = "TEST"
     gradient: tuple[str, ...] = ()
     tolerance: float = 1e-5
+    refused: str = ""
+    blobs: Results = ()
+    stored: tuple[int, ...] = ()
 
     def check(self) -> None:
         """Hold the layer with the field against the reference, and see that the field makes a difference to it."""
-        plain = net_of(f'type: "{self.type}" {self.layer}', *self.shapes, phase=self.phase)
-        net = altered(plain, self.type, self.path, self.value).fill(1)
+        definition = read_definition(text_of(f'type: "{self.type}" {self.layer}', *self.shapes), "<text>", None)
+        net = protogen.Net(with_field(definition, self.type, self.path, self.value), phase=self.phase)
+        if self.blobs:
+            net.weights["op"] = [np.asarray(blob, np.float32) for blob in self.blobs]
+        net.fill(1)
         values = dict(zip("abcde", self.inputs())) if self.inputs else values_for(net)
         expected = self.expected(net, values) if callable(self.expected) else self._twin(net, values, self.expected)
         assert_close(self._results(net, values), expected, self.tolerance)
+        if self.refused:
+            with pytest.raises(LayerError, match=self.refused):
+                protogen.Net(definition, phase=self.phase)
+            return
+        plain = protogen.Net(definition, phase=self.phase)
         plain.weights.update({name: blobs for name, blobs in net.weights.items() if fits(plain, name, blobs)})
         without = self._results(plain, values)
         assert not alike(without, expected, self.tolerance), f"{self.path} makes no difference here"
@@ -75,6 +93,7 @@ class Alone:
         tensors = {name: torch.tensor(values[name], requires_grad=name in self.gradient) for name in net.inputs}
         tops = [top for name, top in module.blobs(*tensors.values()).items() if name not in net.inputs]
         results = [top.detach().numpy().copy() for top in tops]
+        results += [module.caffe_params("op")[i].detach().numpy().copy() for i in self.stored]
         if self.gradient:
             sum(top.sum() for top in tops if top.requires_grad).backward()
             results += [gradient_of(module, tensors, name) for name in self.gradient]
@@ -91,7 +110,12 @@ def gradient_of(module: torch.nn.Module, inputs: dict[str, torch.Tensor], name: 
 
 def altered(net: protogen.Net, type: str, path: str, value: Any, **options: Any) -> protogen.Net:
     """`net` with one field of its layer of a type set."""
-    definition = net.definition.copy()
+    return protogen.Net(with_field(net.definition, type, path, value), phase=net.phase, **options)
+
+
+def with_field(definition: Message, type: str, path: str, value: Any) -> Message:
+    """A copy of a net's definition with one field of its layer of a type set."""
+    definition = definition.copy()
     message = next(m for m in definition.layer if Layer(m).full_type == type)
     *parents, name = path.split(".")
     for parent in parents:
@@ -99,7 +123,7 @@ def altered(net: protogen.Net, type: str, path: str, value: Any, **options: Any)
             message.set(parent, {})
         message = getattr(message, parent)
     message.set(name, value)
-    return protogen.Net(definition, phase=net.phase, **options)
+    return definition
 
 
 def fits(net: protogen.Net, layer: str, blobs: Results) -> bool:

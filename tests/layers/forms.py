@@ -16,11 +16,16 @@ Arrays = dict[str, np.ndarray]
 
 def net_of(layer: str, *shapes: Sequence[int], phase: str = "TEST", **options: object) -> protogen.Net:
     """A net of inputs a, b, ... of the given shapes and `layer`, the text between the braces, named "op"."""
+    return protogen.loads(text_of(layer, *shapes), phase=phase, **options)
+
+
+def text_of(layer: str, *shapes: Sequence[int]) -> str:
+    """The text of that net."""
     text = ""
     for name, shape in zip("abcde", shapes):
         dims = " ".join(f"dim: {dim}" for dim in shape)
         text += f'layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{ {dims} }} }} }}\n'
-    return protogen.loads(f'{text}layer {{ name: "op" {layer} }}', phase=phase, **options)
+    return f'{text}layer {{ name: "op" {layer} }}'
 
 
 def values_for(net: protogen.Net, batch: int | None = None, below: int | None = None) -> Arrays:
