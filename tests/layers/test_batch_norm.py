@@ -90,6 +90,16 @@ def stored(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
     return [np.maximum(y, 0) if p.relu else y]
 
 
+def standardised(x: np.ndarray) -> np.ndarray:
+    return (x - x.mean((0, 2, 3), keepdims=True)) / np.sqrt(x.var((0, 2, 3), keepdims=True) + 0.1)
+
+
+def untouched(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
+    """In training as in inference: the stored statistics divide and stay, and the gradient is theirs alone."""
+    slope = np.broadcast_to(1 / np.sqrt(per_channel(VARIANCE) + 0.1), X)
+    return [*stored(net, values), *net.weights["op"], slope]
+
+
 def nvidias(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
     """With scale and bias, and by statistics that the factor does not divide (batch_norm_layer.cpp of NVIDIA/caffe)."""
     unit = (values["a"] - per_channel(MEAN)) / np.sqrt(per_channel(VARIANCE) + 0.1)
@@ -101,5 +111,14 @@ ALONE = [
         Alone("BatchNorm", f"batch_norm_param.{field}", True, LAYER, [X], stored, blobs=[4 * MEAN, 4 * VARIANCE, [4]])
         for field in ("disable_mean", "disable_variance", "relu")
     ),
+    # Real Caffe's cases set it to what their phase does without it.
+    Alone(
+        "BatchNorm", "batch_norm_param.use_global_stats", True, LAYER, [X], untouched, phase="TRAIN",
+        blobs=[4 * MEAN, 4 * VARIANCE, [4]], stored=(0, 1, 2), gradient=("a",),
+    ),
+    Alone(
+        "BatchNorm", "batch_norm_param.use_global_stats", False, LAYER, [X],
+        lambda net, values: [standardised(values["a"].astype(np.float64))], blobs=[4 * MEAN, 4 * VARIANCE, [4]],
+    ),
     Alone("BatchNorm", "batch_norm_param.scale_bias", True, LAYER, [X], nvidias, blobs=[MEAN, VARIANCE, [4], SCALE, BIAS]),
-]
+]  # fmt: skip

@@ -96,6 +96,14 @@ PSPNET = 'bottom: "a" top: "y" bn_param { frozen: false }'
 CTPN = 'bottom: "a" top: "y" bn_param { moving_average: false decay: 0.05 }'
 ALONE = [
     Alone("BN", "bn_param.eps", 0.25, PSPNET, [X], by_statistics(0.25, True), blobs=BLOBS),
+    # Real Caffe's cases of these two run in TEST, where both are idle.
+    Alone(
+        "BN", "bn_param.momentum", 0.75, PSPNET, [X], by_statistics(1e-5, False, 0.25), phase="TRAIN", blobs=BLOBS, stored=(2, 3)
+    ),
+    Alone(
+        "BN", "bn_param.frozen", True, 'bottom: "a" top: "y" bn_param { momentum: 0.9 }', [X], by_statistics(1e-5, True, 0),
+        phase="TRAIN", blobs=BLOBS, stored=(2, 3),
+    ),
     Alone("BN", "bn_param.var_eps", 0.25, CTPN, [X], by_statistics(0.25, False), blobs=BLOBS),
     Alone("BN", "bn_param.moving_average", True, CTPN, [X], by_statistics(1e-10, True), blobs=BLOBS),
     Alone(

@@ -79,6 +79,12 @@ def behind_axis_2(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
     return [columns.reshape(2, 3, 16, 5, 4).numpy()]
 
 
+def unfolded(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
+    """PyTorch's windows of every second pixel."""
+    columns = torch.nn.functional.unfold(torch.tensor(values["a"]), 3, dilation=2)
+    return [columns.reshape(1, 18, 3, 4).numpy()]
+
+
 LAYER = ONE + "convolution_param { %s }"
 ALONE = [
     *(
@@ -86,4 +92,6 @@ ALONE = [
         for field, (value, pair, both) in PAIRS.items()
     ),
     Alone("Im2col", "convolution_param.axis", 2, LAYER % "kernel_size: 2", [(2, 3, 4, 6, 5)], behind_axis_2),
+    # Real Caffe's cases dilate windows of one pixel.
+    Alone("Im2col", "convolution_param.dilation", [2], LAYER % "kernel_size: 3", [(1, 2, 7, 8)], unfolded),
 ]

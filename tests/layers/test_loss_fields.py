@@ -56,6 +56,7 @@ ALONE = [
         alone("InfogainLoss", path, value, layer + 'bottom: "c"', [CUBE, CUBE_LABELS, MATRIX], loss)
         for path, value, layer, loss in (
             ("infogain_loss_param.axis", 2, PLAIN, gains(CUBE, CUBE_LABELS, 2).mean()),
+            ("loss_param.normalization", "BATCH_SIZE", PLAIN, gains(CUBE, CUBE_LABELS).sum() / 2),
             ("loss_param.ignore_label", 1, PLAIN, gains(CUBE, CUBE_LABELS)[CUBE_LABELS != 1].mean()),
             ("loss_param.pre_fixed_normalizer", 7, PRE_FIXED, gains(CUBE, CUBE_LABELS).sum() / 7),
         )
