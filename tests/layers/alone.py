@@ -1,7 +1,7 @@
 """Fields set alone: a layer, one field of it, and what a reference says the layer then gives.
 
-Each test file of a family keeps a list `ALONE` of the fields of that family which no case of real Caffe sets, or
-none that sets one notices; `test_fields.py` collects the lists, runs each row and demands one for every such field.
+Each test file of a family keeps a list `ALONE` of those computed fields of its types that no case of real Caffe
+notices, be they set in one; `test_fields.py` collects the lists, runs each row and demands one for every such field.
 """
 
 from __future__ import annotations
