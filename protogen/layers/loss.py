@@ -263,11 +263,20 @@ class HingeLoss(MeanLoss):
 class SigmoidCrossEntropyLoss(Loss):
     """-t log(sigmoid(x)) - (1 - t) log(1 - sigmoid(x)) for targets t in [0, 1] of the predictions' size.
 
-    Normalization is BATCH_SIZE unless given (caffe/layers/sigmoid_cross_entropy_loss_layer.cpp).
+    Normalization is BATCH_SIZE unless given (caffe/layers/sigmoid_cross_entropy_loss_layer.cpp). PRE_FIXED is refused: none of
+    the forks that know it for other losses divides by it here (Intel's divides by the batch).
     """
 
     normalization_default = "BATCH_SIZE"
-    fields = Fields().also("loss_param", "ignore_label normalize normalization pre_fixed_normalizer")
+    fields = Fields().also(
+        "loss_param",
+        "ignore_label normalize normalization",
+        pre_fixed_normalizer="intel/caffe src/caffe/layers/sigmoid_cross_entropy_loss_layer.cpp:82: divides by the batch or by 1",
+    )
+
+    def refusals(self) -> list[str]:
+        fixed = self.normalization == "PRE_FIXED"
+        return super().refusals() + (["loss_param.normalization: PRE_FIXED is not computed"] if fixed else [])
 
     def setup(self) -> None:
         super().setup()

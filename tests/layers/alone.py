@@ -1,7 +1,7 @@
 """Fields set alone: a layer, one field of it, and what a reference says the layer then gives.
 
-Each test file of a family keeps a list `ALONE` of the fields of that family which no case of real Caffe sets;
-`test_fields.py` collects the lists, runs each row and demands one for every computed field.
+Each test file of a family keeps a list `ALONE` of those computed fields of its types that no case of real Caffe
+notices, be they set in one; `test_fields.py` collects the lists, runs each row and demands one for every such field.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from protogen.reading import read_definition
 from tests.layers.forms import Arrays, net_of, text_of, values_for
 
 Results = Sequence[np.ndarray]
-# From the net with the field and its inputs by name to its outputs, followed by what `gradient` asks for.
+# From the net with the field and its inputs by name to its outputs, followed by what `stored` and `gradient` ask for.
 Reference = Callable[[protogen.Net, Arrays], Results]
 
 
@@ -45,6 +45,8 @@ class Alone:
         gradient: Inputs and blobs ("a", "op[0]") whose gradients are compared too, of the sum of all outputs.
         tolerance: Of max(1, largest expected value).
         refused: Why the layer without the field is refused, for one that needs it or fits no other shapes.
+        blobs: The layer's blobs; by default what its fillers give.
+        stored: Which blobs are compared as well, as they are after the pass; after the outputs, before gradients.
     """
 
     type: str
@@ -58,11 +60,16 @@ class Alone:
     gradient: tuple[str, ...] = ()
     tolerance: float = 1e-5
     refused: str = ""
+    blobs: Results = ()
+    stored: tuple[int, ...] = ()
 
     def check(self) -> None:
         """Hold the layer with the field against the reference, and see that the field makes a difference to it."""
         definition = read_definition(text_of(f'type: "{self.type}" {self.layer}', *self.shapes), "<text>", None)
-        net = protogen.Net(with_field(definition, self.type, self.path, self.value), phase=self.phase).fill(1)
+        net = protogen.Net(with_field(definition, self.type, self.path, self.value), phase=self.phase)
+        if self.blobs:
+            net.weights["op"] = [np.asarray(blob, np.float32) for blob in self.blobs]
+        net.fill(1)
         values = dict(zip("abcde", self.inputs())) if self.inputs else values_for(net)
         expected = self.expected(net, values) if callable(self.expected) else self._twin(net, values, self.expected)
         assert_close(self._results(net, values), expected, self.tolerance)
@@ -86,6 +93,7 @@ class Alone:
         tensors = {name: torch.tensor(values[name], requires_grad=name in self.gradient) for name in net.inputs}
         tops = [top for name, top in module.blobs(*tensors.values()).items() if name not in net.inputs]
         results = [top.detach().numpy().copy() for top in tops]
+        results += [module.caffe_params("op")[i].detach().numpy().copy() for i in self.stored]
         if self.gradient:
             sum(top.sum() for top in tops if top.requires_grad).backward()
             results += [gradient_of(module, tensors, name) for name in self.gradient]

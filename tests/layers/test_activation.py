@@ -12,6 +12,7 @@ import torch
 
 import protogen
 from protogen.errors import LayerError
+from tests.layers.alone import Alone
 
 OPSETS = (11, 13, 18, 21)
 
@@ -197,3 +198,31 @@ def test_other_dtypes_work(layer: str) -> None:
     y = net.to_torch().double()(x.double())
     assert y.dtype == torch.float64
     np.testing.assert_allclose(y.numpy(), torch_outputs(net, [x])[0], rtol=1e-5)
+
+
+def slope(net: protogen.Net, values: dict[str, np.ndarray]) -> list[np.ndarray]:
+    return [np.minimum(np.maximum(values["a"], 0) + 0.25 * np.minimum(values["a"], 0), 6)]
+
+
+def exponential(gain: float, alpha: float):
+    """gain * x above 0, gain * alpha * (exp(x) - 1) below."""
+    return lambda net, values: [gain * np.where(values["a"] > 0, values["a"], alpha * np.expm1(values["a"]))]
+
+
+def wide() -> list[np.ndarray]:
+    return [np.linspace(-8, 8, 24, dtype=np.float32).reshape(2, 3, 4)]
+
+
+ONE = 'bottom: "a" top: "y"'
+ALONE = [
+    Alone("ReLU6", "relu6_param.negative_slope", 0.25, ONE, [(2, 3, 4)], slope, inputs=wide),
+    Alone("ELU", "elu_param.lambda", 1.5, ONE, [(2, 3, 4)], exponential(1.5, 1)),
+    *(
+        row
+        for type in ("SELU", "SeLu")
+        for row in (
+            Alone(type, "selu_param.lambda", 1.5, ONE, [(2, 3, 4)], exponential(1.5, 1.6732632423543772)),
+            Alone(type, "selu_param.alpha", 0.5, ONE, [(2, 3, 4)], exponential(1.0507009873554805, 0.5)),
+        )
+    ),
+]

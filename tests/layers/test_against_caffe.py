@@ -25,7 +25,11 @@ def load(case: Case) -> protogen.Net:
 @pytest.mark.parametrize(("family", "name"), case_ids())
 def test_torch_gives_caffes_numbers(family: str, name: str) -> None:
     case = cases(family)[name]
-    net = load(case)
+    assert_caffes(case, load(case))
+
+
+def assert_caffes(case: Case, net: protogen.Net) -> None:
+    """Hold the blobs of a net, its running sums and its gradients against Caffe's."""
     module = net.to_torch()
     inputs = {blob: torch.tensor(value) for blob, value in case.of("in").items()}
     in_diffs, top_diffs = case.of("in_diff"), case.of("top_diff")

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import protogen
-from tests.layers.forms import assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
+from tests.layers.alone import Alone
+from tests.layers.forms import Arrays, assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
 
 X = (4, 3, 5, 2)
 MEAN, VARIANCE = np.array([0.5, -1, 2], np.float32), np.array([2, 0.5, 1], np.float32)
@@ -75,3 +76,49 @@ def test_fields_that_only_count_in_training_are_refused_there_and_idle_in_infere
     assert_same(by_torch(batch_norm(field), values), by_torch(batch_norm(""), values))
     with pytest.raises(protogen.ProtogenError, match=field.partition(":")[0] + " is not computed"):
         batch_norm(field, phase="TRAIN").to_torch()
+
+
+SCALE, BIAS = np.array([2, -1, 0.5], np.float32), np.array([0.5, 0, -2], np.float32)
+LAYER = 'bottom: "a" top: "y" batch_norm_param { eps: 0.1 }'
+
+
+def stored(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
+    """(x - mean) / deviation by the stored statistics, or what the layer's field leaves of it."""
+    p, (sums, squares, factor) = net.layers[-1].message.batch_norm_param, net.weights["op"]
+    y = values["a"] - (0 if p.disable_mean else per_channel(sums / factor))
+    y = y / (1 if p.disable_variance else np.sqrt(per_channel(squares / factor) + 0.1))
+    return [np.maximum(y, 0) if p.relu else y]
+
+
+def standardised(x: np.ndarray) -> np.ndarray:
+    return (x - x.mean((0, 2, 3), keepdims=True)) / np.sqrt(x.var((0, 2, 3), keepdims=True) + 0.1)
+
+
+def untouched(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
+    """In training as in inference: the stored statistics divide and stay, and the gradient is theirs alone."""
+    slope = np.broadcast_to(1 / np.sqrt(per_channel(VARIANCE) + 0.1), X)
+    return [*stored(net, values), *net.weights["op"], slope]
+
+
+def nvidias(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
+    """With scale and bias, and by statistics that the factor does not divide (batch_norm_layer.cpp of NVIDIA/caffe)."""
+    unit = (values["a"] - per_channel(MEAN)) / np.sqrt(per_channel(VARIANCE) + 0.1)
+    return [unit * per_channel(SCALE) + per_channel(BIAS)]
+
+
+ALONE = [
+    *(
+        Alone("BatchNorm", f"batch_norm_param.{field}", True, LAYER, [X], stored, blobs=[4 * MEAN, 4 * VARIANCE, [4]])
+        for field in ("disable_mean", "disable_variance", "relu")
+    ),
+    # Real Caffe's cases set it to what their phase does without it.
+    Alone(
+        "BatchNorm", "batch_norm_param.use_global_stats", True, LAYER, [X], untouched, phase="TRAIN",
+        blobs=[4 * MEAN, 4 * VARIANCE, [4]], stored=(0, 1, 2), gradient=("a",),
+    ),
+    Alone(
+        "BatchNorm", "batch_norm_param.use_global_stats", False, LAYER, [X],
+        lambda net, values: [standardised(values["a"].astype(np.float64))], blobs=[4 * MEAN, 4 * VARIANCE, [4]],
+    ),
+    Alone("BatchNorm", "batch_norm_param.scale_bias", True, LAYER, [X], nvidias, blobs=[MEAN, VARIANCE, [4], SCALE, BIAS]),
+]  # fmt: skip

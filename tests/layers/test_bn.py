@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import protogen
-from tests.layers.forms import assert_same, by_torch, check_every_form, net_of, values_for
+from tests.layers.alone import Alone
+from tests.layers.forms import Arrays, assert_same, by_torch, check_every_form, net_of, values_for
 
 X = (3, 4, 5, 2)
 FIELDS = 'scale_filler { type: "gaussian" mean: 1 std: 0.3 } shift_filler { type: "gaussian" } var_eps: 0.01'
@@ -70,3 +71,42 @@ def test_fields_of_two_forks_are_refused(other: str) -> None:
 def test_another_axis_is_refused() -> None:
     with pytest.raises(protogen.ProtogenError, match="axis is not computed"):
         bn("axis: 2").to_torch()
+
+
+BLOBS = [
+    np.array(values, np.float32).reshape(1, 4, 1, 1)
+    for values in ([1, 2, -1, 0.5], [0, 1, 2, -1], [-1, 0, 1, 2], [0.2, 0.5, 1, 2])  # scale, shift, mean, variance
+]
+
+
+def by_statistics(eps: float, moving: bool, decay: float | None = None):
+    """Scale and shift of what the stored statistics or the batch's leave; then the stored ones, moved by `decay`."""
+
+    def of(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
+        scale, shift, *before = (blob.astype(np.float64) for blob in BLOBS)
+        mean, variance = before if moving else batch(values["a"].astype(np.float64))
+        y = (values["a"] - mean) / np.sqrt(variance + eps) * scale + shift
+        after = [] if decay is None else [(1 - decay) * old + decay * new for old, new in zip(before, (mean, variance))]
+        return [y, *after]
+
+    return of
+
+
+PSPNET = 'bottom: "a" top: "y" bn_param { frozen: false }'
+CTPN = 'bottom: "a" top: "y" bn_param { moving_average: false decay: 0.05 }'
+ALONE = [
+    Alone("BN", "bn_param.eps", 0.25, PSPNET, [X], by_statistics(0.25, True), blobs=BLOBS),
+    # Real Caffe's cases of these two run in TEST, where both are idle.
+    Alone(
+        "BN", "bn_param.momentum", 0.75, PSPNET, [X], by_statistics(1e-5, False, 0.25), phase="TRAIN", blobs=BLOBS, stored=(2, 3)
+    ),
+    Alone(
+        "BN", "bn_param.frozen", True, 'bottom: "a" top: "y" bn_param { momentum: 0.9 }', [X], by_statistics(1e-5, True, 0),
+        phase="TRAIN", blobs=BLOBS, stored=(2, 3),
+    ),
+    Alone("BN", "bn_param.var_eps", 0.25, CTPN, [X], by_statistics(0.25, False), blobs=BLOBS),
+    Alone("BN", "bn_param.moving_average", True, CTPN, [X], by_statistics(1e-10, True), blobs=BLOBS),
+    Alone(
+        "BN", "bn_param.decay", 0.25, CTPN, [X], by_statistics(1e-10, False, 0.25), phase="TRAIN", blobs=BLOBS, stored=(2, 3)
+    ),
+]  # fmt: skip

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import protogen
-from tests.layers.forms import assert_same, by_torch, check_every_form, net_of, values_for
+from tests.layers.alone import Alone
+from tests.layers.forms import Arrays, assert_same, by_torch, check_every_form, net_of, values_for
 
 
 def test_concat_dim_is_the_old_name_of_axis() -> None:
@@ -41,3 +42,19 @@ def test_per_fla_fuse_needs_four_axes_and_one_batch() -> None:
     for shapes, message in (([(2, 4), (2, 4)], "4 axes"), ([(2, 4, 1, 1), (3, 4, 1, 1)], "batch")):
         with pytest.raises(protogen.ProtogenError, match=message):
             net_of(text, *shapes)
+
+
+def heads(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
+    """Every bottom with its channels last, flattened, and these side by side."""
+    flat = [values[name].transpose(0, 2, 3, 1).reshape(2, -1) for name in "ab"]
+    return [np.concatenate(flat, 1)[..., None, None]]
+
+
+PAIR = 'bottom: "a" bottom: "b" top: "y"'
+ALONE = [
+    Alone(
+        "Concat", "concat_param.concat_dim", 2, PAIR, [(2, 3, 4)] * 2,
+        lambda net, values: [np.concatenate([values["a"], values["b"]], 2)],
+    ),
+    Alone("Concat", "concat_param.per_fla_fuse", True, PAIR, [(2, 3, 2, 4), (2, 5, 2, 4)], heads),
+]  # fmt: skip

@@ -14,6 +14,7 @@ from protogen.layers.python import arguments, register_python
 from protogen.layers.registry import unregister
 from protogen.prototxt.layer import Layer
 from protogen.prototxt.message import Message
+from tests.layers.alone import Alone
 from tests.layers.forms import assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
 
 X = (2, 3, 4, 5)
@@ -280,3 +281,29 @@ def test_there_are_as_many_labels_as_images_in_memory() -> None:
 def test_labels_that_are_maps_or_boxes(layer: str, label: tuple[int, ...]) -> None:
     net = protogen.loads(f'layer {{ name: "d" top: "x" top: "y" {layer} }}', inputs={"x": (2, 3, 8, 9)})
     assert net.shapes == {"x": (2, 3, 8, 9), "y": label}
+
+
+OLD, SHAPE = "num: 4 channels: 3 height: 2 width: 5", "shape { dim: 4 dim: 3 dim: 2 dim: 5 }"
+
+
+def zeros(*shape: int):
+    return lambda net, values: [np.zeros(shape, np.float32)]
+
+
+ALONE = [
+    *(
+        Alone("DummyData", f"dummy_data_param.{field}", [7], f'top: "y" dummy_data_param {{ {OLD} }}', [], zeros(*shape))
+        for field, shape in (
+            ("num", (7, 3, 2, 5)),
+            ("channels", (4, 7, 2, 5)),
+            ("height", (4, 3, 7, 5)),
+            ("width", (4, 3, 2, 7)),
+        )
+    ),
+    Alone("DummyData", "dummy_data_param.shape", [{"dim": [2, 7]}], f'top: "y" dummy_data_param {{ {SHAPE} }}', [], zeros(2, 7)),
+    # A file is written by Caffe only; what is left of the name is that there must be one.
+    Alone(
+        "HDF5Output", "hdf5_output_param.file_name", "x.h5", 'bottom: "a" bottom: "b"', [X, (2,)], lambda net, values: [],
+        refused="file_name: ... } is missing",
+    ),
+]  # fmt: skip

@@ -9,6 +9,7 @@ import torch
 import protogen
 from protogen.errors import ConversionError, LayerError
 from tests.layers import forms
+from tests.layers.alone import Alone
 from tests.layers.test_activation import check_every_form, net_of
 
 
@@ -88,3 +89,39 @@ def test_segnets_dropout_that_samples_in_test_is_random_in_pytorch_and_refused_f
 def test_sqrt_scale_without_a_scale_is_refused() -> None:
     with pytest.raises(LayerError, match="nothing to scale"):
         dropout("scale_train: false sqrt_scale: true", "TRAIN")
+
+
+def kept(net: protogen.Net, values: forms.Arrays, ratio: float) -> np.ndarray:
+    """The values that PyTorch's dropout keeps first after the seed that `Alone` sets."""
+    torch.manual_seed(0)
+    return torch.empty(net.shapes["a"]).bernoulli_(1 - ratio).numpy()
+
+
+def dropped(ratio: float, factor: float):
+    """Zeros, and where values are kept `factor` times what they were."""
+    return lambda net, values: [values["a"] * kept(net, values, ratio) * factor]
+
+
+def shifted(ratio: float, alpha: float):
+    """`alpha` where values are dropped; then a x + b, which keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
+
+    def of(net: protogen.Net, values: forms.Arrays) -> list[np.ndarray]:
+        torch.manual_seed(0)
+        x = np.where(torch.rand(net.shapes["a"]).numpy() < 1 - ratio, values["a"], alpha)
+        a = ((1 - ratio) + alpha**2 * ratio * (1 - ratio)) ** -0.5
+        return [a * x - a * ratio * alpha]
+
+    return of
+
+
+ONE, SHAPE = 'bottom: "a" top: "y"', [(4, 50)]
+QUARTER = ONE + " dropout_param { dropout_ratio: 0.25 }"
+ALONE = [
+    Alone("Dropout", "dropout_param.dropout_ratio", 0.25, ONE, SHAPE, dropped(0.25, 1 / 0.75), phase="TRAIN"),
+    Alone("Dropout", "dropout_param.sqrt_scale", True, QUARTER, SHAPE, dropped(0.25, 0.75**-0.5), phase="TRAIN"),
+    Alone("Dropout", "dropout_param.scale_train", False, QUARTER, SHAPE, dropped(0.25, 1), phase="TRAIN"),
+    Alone("Dropout", "dropout_param.scale_train", False, QUARTER, SHAPE, lambda net, values: [0.75 * values["a"]]),
+    Alone("Dropout", "dropout_param.sample_weights_test", True, QUARTER, SHAPE, dropped(0.25, 1 / 0.75)),
+    Alone("SeLuDropout", "selu_dropout_param.dropout_ratio", 0.25, ONE, SHAPE, shifted(0.25, -1.7580993408473766), phase="TRAIN"),
+    Alone("SeLuDropout", "selu_dropout_param.alpha", -1, ONE, SHAPE, shifted(0.1, -1), phase="TRAIN"),
+]

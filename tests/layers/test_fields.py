@@ -22,7 +22,8 @@ from protogen.schema import Field, message_type
 from tests.layers.alone import Alone, altered, rows
 from tests.layers.examples import example
 from tests.layers.forms import net_of
-from tests.oracle import cases, families
+from tests.layers.test_against_caffe import assert_caffes
+from tests.oracle import Case, case_ids, cases, families
 
 ROOT = Path(__file__).parents[2]
 USES = [use for use in field_uses() if use.type not in ("(any)", "Python")]
@@ -148,14 +149,20 @@ def test_a_refused_field_is_named(use: FieldUse) -> None:
 # ---- computed ones
 
 
+# Names of the layers that set a field, by (family, case).
+Places = dict[tuple[str, str], set[str]]
+
+
 @lru_cache(maxsize=1)
-def caffes() -> dict[type[LayerType], set[str]]:
-    """Fields that cases of real Caffe set to something else than their default, by the class that computes them."""
-    paths: dict[type[LayerType], set[str]] = {}
-    for family in families():
-        for case in cases(family).values():
-            for op in protogen.loads(case.prototxt, phase=case.phase).ops:
-                paths.setdefault(type(op), set()).update(_set(op.layer.message))
+def caffes() -> dict[type[LayerType], dict[str, Places]]:
+    """Where cases of real Caffe set fields to something else than their default, by the class that computes them and by path."""
+    paths: dict[type[LayerType], dict[str, Places]] = {}
+    for family, name in case_ids():
+        case = cases(family)[name]
+        for op in protogen.loads(case.prototxt, phase=case.phase).ops:
+            for path in _set(op.layer.message):
+                places = paths.setdefault(type(op), {}).setdefault(path, {})
+                places.setdefault((family, name), set()).add(op.layer.name)
     return paths
 
 
@@ -167,6 +174,35 @@ def _set(message: Message, prefix: str = "") -> Iterator[str]:
         if field.kind == "message" and prefix + name not in COMMON:
             for part in value if field.repeated else [value]:
                 yield from _set(part, prefix + name + ".")
+
+
+def notices(case: Case, layers: set[str], path: str) -> bool:
+    """Whether layers of the case without a field of theirs are refused, or no longer give Caffe's numbers."""
+    definition = protogen.loads(case.prototxt, phase=case.phase).definition.copy()
+    for message in definition.layer:
+        if message.name in layers:
+            _unset(message, path.split("."))
+    try:
+        net = protogen.Net(definition, phase=case.phase)
+        net.weights.update(case.per_layer("param"))
+        assert_caffes(case, net)
+    except (AssertionError, protogen.ProtogenError):
+        return True
+    return False
+
+
+def _unset(message: Message, path: list[str]) -> None:
+    if len(path) == 1:
+        message.remove(path[0])
+    elif path[0] in message:
+        value = getattr(message, path[0])
+        for part in value if message.descriptor.fields[path[0]].repeated else [value]:
+            _unset(part, path[1:])
+
+
+@pytest.mark.parametrize("family", families())
+def test_a_case_that_lacks_no_field_notices_nothing(family: str) -> None:
+    assert not notices(next(iter(cases(family).values())), set(), "")
 
 
 def kin(cls: type[LayerType]) -> Iterator[type[LayerType]]:
@@ -188,10 +224,13 @@ def test_a_computed_field_alone_gives_what_the_reference_says(row: Alone) -> Non
 
 @pytest.mark.parametrize("use", [use for use in USES if use.use == COMPUTED and not FILLERS.search(use.path)], ids=id_of)
 def test_a_computed_field_is_held_against_a_reference(use: FieldUse) -> None:
+    """By a row of `ALONE`, or by a case of real Caffe that sets it and notices when it is gone."""
     cls = layer_type(use.type)
     assert cls is not None
-    by_caffe = any(use.path in caffes()[other] for other in kin(cls))  # tests/layers/test_against_caffe.py
-    assert by_caffe or (use.type, use.path) in {(row.type, row.path) for row in ALONE}
+    if (use.type, use.path) in {(row.type, row.path) for row in ALONE}:
+        return
+    places = [place for other in kin(cls) for place in caffes()[other].get(use.path, {}).items()]
+    assert any(notices(cases(family)[name], layers, use.path) for (family, name), layers in places)
 
 
 # Nets with the blob, where the type's example has none of that name.

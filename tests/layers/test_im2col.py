@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+import protogen
 from protogen.errors import LayerError
-from tests.layers.forms import by_torch, check_every_form, net_of, values_for
+from tests.layers.alone import Alone
+from tests.layers.forms import Arrays, by_torch, check_every_form, net_of, values_for
 
 ONE = 'bottom: "a" top: "y" '
 X = (2, 6, 4, 4)
@@ -58,3 +60,38 @@ def test_im2col_takes_pairs_for_lists() -> None:
     ))  # fmt: skip
     values = values_for(pair)
     assert np.array_equal(by_torch(pair, values)[0], by_torch(both, values)[0])
+
+
+# Each field alone, and lists of real Caffe's cases that say the same.
+PAIRS = {
+    "kernel_h": (3, "kernel_h: 1 kernel_w: 2", "kernel_size: 3 kernel_size: 2"),
+    "kernel_w": (3, "kernel_h: 2 kernel_w: 1", "kernel_size: 2 kernel_size: 3"),
+    "stride_h": (3, "kernel_size: 2 stride_h: 1 stride_w: 2", "kernel_size: 2 stride: 3 stride: 2"),
+    "stride_w": (3, "kernel_size: 2 stride_h: 2 stride_w: 1", "kernel_size: 2 stride: 2 stride: 3"),
+    "pad_h": (1, "kernel_size: 2 pad_h: 0 pad_w: 0", "kernel_size: 2 pad: 1 pad: 0"),
+    "pad_w": (1, "kernel_size: 2 pad_h: 0 pad_w: 0", "kernel_size: 2 pad: 0 pad: 1"),
+}
+
+
+def behind_axis_2(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
+    """Axis 2 holds the channels; PyTorch's windows of each of the images that both axes before it count."""
+    columns = torch.nn.functional.unfold(torch.tensor(values["a"]).reshape(6, 4, 6, 5), 2)
+    return [columns.reshape(2, 3, 16, 5, 4).numpy()]
+
+
+def unfolded(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
+    """PyTorch's windows of every second pixel."""
+    columns = torch.nn.functional.unfold(torch.tensor(values["a"]), 3, dilation=2)
+    return [columns.reshape(1, 18, 3, 4).numpy()]
+
+
+LAYER = ONE + "convolution_param { %s }"
+ALONE = [
+    *(
+        Alone("Im2col", f"convolution_param.{field}", value, LAYER % pair, [(1, 2, 7, 8)], 'type: "Im2col" ' + LAYER % both)
+        for field, (value, pair, both) in PAIRS.items()
+    ),
+    Alone("Im2col", "convolution_param.axis", 2, LAYER % "kernel_size: 2", [(2, 3, 4, 6, 5)], behind_axis_2),
+    # Real Caffe's cases dilate windows of one pixel.
+    Alone("Im2col", "convolution_param.dilation", [2], LAYER % "kernel_size: 3", [(1, 2, 7, 8)], unfolded),
+]

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import protogen
-from tests.layers.forms import assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
+from tests.layers.alone import Alone
+from tests.layers.forms import Arrays, assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
 
 X = (3, 2, 3, 2)
 FILLED = 'weight_filler { type: "gaussian" std: 2 } bias_filler { type: "gaussian" }'
@@ -63,3 +64,18 @@ def test_a_scale_behind_it_is_not_folded_into_its_weights(param: str) -> None:
     plain = by_torch(net, values)
     assert_same([net.to_torch(fold=True)(torch.tensor(values["a"])).detach().numpy()], plain)
     assert_same(by_onnx(net, values), plain)
+
+
+def linear(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
+    """W x + b; with `normalize` by unit rows, with `relu` the slope where it is below 0."""
+    p, (weight, bias) = net.layers[-1].message.inner_product_param, net.weights["op"]
+    y = values["a"].reshape(3, 12) @ (unit_rows(weight) if p.normalize else weight).T + bias
+    return [np.where(y > 0, y, p.negative_slope * y) if p.relu else y]
+
+
+LAYER = f'bottom: "a" top: "y" inner_product_param {{ num_output: 5 {FILLED} %s }}'
+ALONE = [
+    Alone("InnerProduct", "inner_product_param.relu", True, LAYER % "", [X], linear),
+    Alone("InnerProduct", "inner_product_param.negative_slope", 0.25, LAYER % "relu: true", [X], linear),
+    Alone("InnerProduct", "inner_product_param.normalize", True, LAYER % "", [X], linear),
+]

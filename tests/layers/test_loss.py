@@ -158,6 +158,12 @@ def test_infogain_matrix_from_a_file(tmp_path) -> None:
         net.to_torch()
 
 
+def test_sigmoid_cross_entropy_knows_no_fixed_divisor() -> None:
+    more = "loss_param { normalization: PRE_FIXED pre_fixed_normalizer: 7 }"
+    with pytest.raises(ConversionError, match=r"'op' .*: loss_param.normalization: PRE_FIXED is not computed"):
+        module("SigmoidCrossEntropyLoss", (2, 3), (2, 3), more=more)
+
+
 def test_sigmoid_cross_entropy_takes_soft_targets_and_sends_them_no_gradient() -> None:
     x, t = random(2, 3).requires_grad_(), torch.rand(2, 3, generator=torch.Generator().manual_seed(3)).requires_grad_()
     loss = module("SigmoidCrossEntropyLoss", (2, 3), (2, 3))(x, t)

@@ -8,6 +8,7 @@ import torch
 
 import protogen
 from protogen.errors import LayerError
+from tests.layers.alone import Alone
 from tests.layers.test_activation import (
     assert_same,
     check_every_form,
@@ -307,3 +308,34 @@ def test_happynears_fix_gradient_leaves_out_the_division_by_the_norm(kind: str) 
     _, _, both = run("bp_norm: true")
     _, _, larger_both = run("bp_norm: true fix_gradient: true")
     torch.testing.assert_close(larger_both - larger, both - slope)  # what comes back through the norm is as it was
+
+
+def happynears(kind: str, fixed: bool = False, through_norm: bool = False):
+    """x / norm and the norm, and the gradient of their sum, as normalize_layer.cpp and .cu of happynear/caffe-windows go."""
+
+    def of(net: protogen.Net, values: dict[str, np.ndarray]) -> list[np.ndarray]:
+        x = values["a"].astype(np.float64)
+        norm = np.abs(x).sum(1, keepdims=True) + 1e-6 if kind == "L1" else np.sqrt((x * x).sum(1, keepdims=True) + 1e-6)
+        y, along = x / norm, np.sign(x) if kind == "L1" else x / norm
+        slope = (1 - along * y.sum(1, keepdims=True)) / (1 if fixed else norm) + along * through_norm
+        return [y, norm, slope]
+
+    return of
+
+
+def ssds(net: protogen.Net, values: dict[str, np.ndarray]) -> list[np.ndarray]:
+    return [values["a"] / np.sqrt((values["a"] ** 2).sum((1, 2, 3), keepdims=True) + 4)]
+
+
+BOTH = 'bottom: "a" top: "y" top: "norm" normalize_param { normalize_type: "L2" }'
+ALONE = [
+    Alone("Normalize", "norm_param.eps", 4, 'bottom: "a" top: "y" norm_param { across_spatial: true }', [(2, 3, 2, 2)], ssds),
+    *(
+        Alone("Normalize", f"normalize_param.{field}", value, BOTH, [(2, 3, 2, 2)], reference, gradient=("a",))
+        for field, value, reference in (
+            ("normalize_type", "L1", happynears("L1")),
+            ("fix_gradient", True, happynears("L2", fixed=True)),
+            ("bp_norm", True, happynears("L2", through_norm=True)),
+        )
+    ),
+]

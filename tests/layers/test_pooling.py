@@ -10,7 +10,8 @@ import torch
 
 import protogen
 from protogen.errors import LayerError
-from tests.layers.forms import OPSETS, assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
+from tests.layers.alone import Alone
+from tests.layers.forms import OPSETS, Arrays, assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
 
 X = (2, 3, 7, 6)
 AWKWARD = [
@@ -185,3 +186,23 @@ def test_roundings_that_contradict_each_other_are_refused(fields: str, refused: 
             net.to_torch()
     else:
         net.to_torch()
+
+
+def rounded_down(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
+    """PyTorch's maximum over whole windows only."""
+    return [torch.nn.functional.max_pool2d(torch.tensor(values["a"]), 3, 2).numpy()]
+
+
+def without_padding(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
+    """PyTorch's average over those values of a window that lie within the image."""
+    return [torch.nn.functional.avg_pool2d(torch.tensor(values["a"]), 3, 2, 1, count_include_pad=False).numpy()]
+
+
+POOL = 'bottom: "a" top: "y" pooling_param { kernel_size: 3 stride: 2 %s }'
+ALONE = [
+    *(
+        Alone("Pooling", f"pooling_param.{field}", value, POOL % "", [X], rounded_down)
+        for field, value in (("round_mode", "FLOOR"), ("ceil_mode", False), ("torch_pooling", True))
+    ),
+    Alone("Pooling", "pooling_param.avg_include_pad", False, POOL % "pool: AVE pad: 1", [(2, 3, 7, 5)], without_padding),
+]

@@ -8,6 +8,7 @@ import torch
 
 import protogen
 from protogen.errors import ConversionError, LayerError
+from tests.layers.alone import Alone
 from tests.layers.test_activation import OPSETS, assert_same, compile_whole, onnx_outputs, torch_outputs
 
 T, N, D = 4, 3, 2
@@ -232,3 +233,30 @@ def test_refusals(net: str, why: str) -> None:
     with pytest.raises(LayerError, match=why) as error:
         protogen.loads(net)
     assert "'op'" in str(error.value)
+
+
+def with_states(net: protogen.Net, values: dict[str, np.ndarray]) -> list[np.ndarray]:
+    return plain(net, [torch.tensor(value) for value in values.values()], static=False, exposed=True)
+
+
+def marked(states: int) -> list[np.ndarray]:
+    """Random features and states; one stream begins anew in the middle."""
+    rng, cont = np.random.default_rng(0), np.ones((T, N))
+    cont[2, 1] = 0
+    values = [rng.standard_normal((T, N, 5)), cont, *rng.standard_normal((states, 1, N, D))]
+    return [value.astype(np.float32) for value in values]
+
+
+# Without the field, a state is one bottom too many, or is no x_static.
+FILLED = f'recurrent_param {{ num_output: {D} weight_filler {{ type: "uniform" min: -1 }} bias_filler {{ value: 0.5 }} }}'
+ALONE = [
+    Alone(
+        "LSTM", "recurrent_param.expose_hidden", True,
+        f'bottom: "a" bottom: "b" bottom: "c" bottom: "d" top: "y" top: "h" top: "i" {FILLED}',
+        [(T, N, 5), (T, N), (1, N, D), (1, N, D)], with_states, inputs=lambda: marked(2), refused="needs 3 bottoms",
+    ),
+    Alone(
+        "RNN", "recurrent_param.expose_hidden", True, f'bottom: "a" bottom: "b" bottom: "c" top: "y" top: "h" {FILLED}',
+        [(T, N, 5), (T, N), (1, N, D)], with_states, inputs=lambda: marked(1), refused="needs 1 top",
+    ),
+]  # fmt: skip

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import protogen
+from tests.layers.alone import Alone
 from tests.layers.forms import assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
 
 X = (2, 4, 3, 3)
@@ -61,3 +62,13 @@ def test_bounds_on_a_second_bottom_are_refused() -> None:
     net = net_of('type: "Scale" bottom: "a" bottom: "b" top: "y" scale_param { max_value: 2 axis: 0 }', X, X)
     with pytest.raises(protogen.ProtogenError, match="max_value is not computed for a second bottom"):
         net.to_torch()
+
+
+def bounded(low: float, high: float):
+    return lambda net, values: [values["a"] * np.clip(FACTORS, low, high).reshape(4, 1, 1)]
+
+
+ALONE = [
+    Alone("Scale", f"scale_param.{field}", value, 'bottom: "a" top: "y"', [X], bounded(*bounds), blobs=[FACTORS])
+    for field, value, bounds in (("min_value", -1, (-1, np.inf)), ("max_value", 2, (-np.inf, 2)))
+]

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+import protogen
 from protogen.errors import LayerError
-from tests.layers.forms import assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
+from tests.layers.alone import Alone
+from tests.layers.forms import Arrays, assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
 
 ONE = 'bottom: "a" top: "y" '
 X = (2, 6, 4, 4)
@@ -128,3 +130,19 @@ def test_reorg_reverse_puts_channel_groups_side_by_side() -> None:
     net = net_of(ONE + 'type: "Reorg" reorg_param { stride: 2 reverse: true }', (1, 4, 1, 1))
     made = by_torch(net, {"a": np.arange(4, dtype=np.float32).reshape(1, 4, 1, 1)})[0]
     assert made.tolist() == [[[[0, 1], [2, 3]]]]
+
+
+def spread(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
+    """Value for value where reorg_layer.hpp of eric612/MobileNet-YOLO puts it: each quarter of the channels at its own offset."""
+    (n, c, h, w), x = net.shapes["a"], values["a"]
+    y = np.zeros((n, c // 4, 2 * h, 2 * w), np.float32)
+    for k, j, i in np.ndindex(c, h, w):
+        offset, channel = divmod(k, c // 4)
+        y[:, channel, 2 * j + offset // 2, 2 * i + offset % 2] = x[:, k, j, i]
+    return [y]
+
+
+ALONE = [
+    Alone("Reorg", "reorg_param.reverse", True, ONE + "reorg_param { stride: 2 }", [(2, 8, 2, 4)], spread),
+    Alone("Slice", "slice_param.slice_dim", 2, ONE + 'top: "z"', [X], lambda net, values: np.split(values["a"], 2, 2)),
+]

@@ -358,6 +358,7 @@ def row(field: str, value: float, others: str, priors: int = PRIORS, stages: int
 
 
 ALONE = [
+    row("nms_param.nms_threshold", 0.25, ""),
     row("background_label_id", 2, "nms_param { nms_threshold: 0.4 top_k: 8 }"),
     row("objectness_score", 0.5, "nms_param { nms_threshold: 0.4 top_k: 8 }", stages=2),
     row("nms_param.eta", 0.75, "nms_param { nms_threshold: 0.9 top_k: 400 }", priors=60),
