@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ..prototxt.message import Message
+from ..prototxt.message import Message, to_float32
 from .base import BlobSpec, constant_filler
 from .fields import Fields
 from .fused_relu import FusedReLU
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .forms.onnx_graph import OnnxGraph
+
+
+NVIDIA_EPS = to_float32(1e-5)  # least eps there
 
 
 def batch_statistics(x: Tensor, axes: list[int], view: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
@@ -35,13 +38,14 @@ class BatchNorm(FusedReLU):
     yet. With `use_global_stats` (default: in TEST) the statistics are used, else the batch's own, and the sums follow:
     sum = fraction * sum + new, the variance times m / (m - 1) for m values a channel.
 
-    NVIDIA's form (`scale_bias`, or `scale_filler`/`bias_filler` given; NVIDIA/caffe's own batch_norm_layer.cpp) adds blobs
+    NVIDIA's form (`scale_bias`, or `scale_filler` given; NVIDIA/caffe's own batch_norm_layer.cpp) adds blobs
     scale and bias (C,). There the phase alone decides which statistics are used; they are moving averages,
     fraction * stored + (1 - fraction) * new, begun with the first batch; the factor (1) is not divided by; and eps, at
     least 1e-5, is part of the variance that is stored.
 
     Where the text does not ask for scale and bias, but the weights have five blobs, it is Intel's form, and the default there
-    (mkldnn_batch_norm_layer.cpp of intel/caffe): BVLC's, followed by scale and bias.
+    (mkldnn_batch_norm_layer.cpp of intel/caffe): BVLC's, followed by scale and bias. Both forks know `bias_filler`. A layer with
+    it alone is taken for Intel's: NVIDIA's stores a factor of 1, so both give the same in TEST; in TRAIN it is refused.
 
     happynear's `disable_mean` leaves the mean in: the variance is then the mean of squares; `disable_variance` does not divide.
     Neither is then updated (batch_norm_layer.cpp of happynear/caffe-windows). With Intel's `relu: true` a ReLU follows.
@@ -62,10 +66,10 @@ class BatchNorm(FusedReLU):
         p = self.param
         shape = self.bottoms[0]
         self.channels = shape[1] if len(shape) > 1 else 1
-        self.nvidia = bool(p.scale_bias) or "scale_filler" in p or "bias_filler" in p
-        stated = 5 if self.nvidia else 3 if "scale_bias" in p else None
+        self.nvidia = bool(p.scale_bias) or "scale_filler" in p
+        stated = 5 if self.nvidia or "bias_filler" in p else 3 if "scale_bias" in p else None
         self.five = self.reading(stated, usual=3, sure=True) == 5
-        self.eps = max(p.eps, 1e-5) if self.nvidia else p.eps
+        self.eps = max(p.eps, NVIDIA_EPS) if self.nvidia else p.eps
         self.fraction = p.moving_average_fraction
         decided = "use_global_stats" in p and not self.nvidia
         self.global_stats: bool | None = p.use_global_stats if decided else None
@@ -78,8 +82,10 @@ class BatchNorm(FusedReLU):
         self.blobs = self._blobs(p)
 
     def refusals(self) -> list[str]:
-        """Fields that only count where the batch's own statistics are used."""
+        """Of fields that only count where the batch's own statistics are used, none where they are not."""
         refusals = super().refusals()
+        if "bias_filler" in self.param and not self.nvidia and (self.phase == "TRAIN" or self.eps < NVIDIA_EPS):
+            refusals.append("bias_filler alone: Intel's and NVIDIA's forks train it differently; scale_bias: true says NVIDIA's")
         if self.phase == "TRAIN" or self.global_stats is False:
             return refusals
         # intel/caffe src/caffe/layers/batch_norm_layer.cpp:87, hszhao/PSPNet src/caffe/layers/batch_norm_layer.cpp:115

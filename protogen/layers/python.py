@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from ..errors import LayerError
 from .base import LayerType, count
 from .data import Source
 from .fields import Fields
@@ -45,6 +46,9 @@ def arguments(layer: Layer) -> dict[str, Any]:
 
     Only literals are read: numbers, strings, lists, dicts, true and false.
 
+    Raises:
+        LayerError: the text is longer than `MAX_PARAM_STR` characters: no layer's settings are.
+
     >>> from protogen.prototxt.layer import Layer
     >>> from protogen.prototxt.message import Message
     >>> def read(text):
@@ -54,7 +58,7 @@ def arguments(layer: Layer) -> dict[str, Any]:
     """
     text = layer.message.python_param.param_str.strip()
     if len(text) > MAX_PARAM_STR:
-        return {}
+        raise LayerError(f"{layer.label}: its param_str has {len(text):,} characters; up to {MAX_PARAM_STR:,} are read")
     for candidate in (text, "{" + text + "}"):
         value = _literal(candidate)
         if isinstance(value, dict):

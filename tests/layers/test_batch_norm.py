@@ -122,3 +122,23 @@ ALONE = [
     ),
     Alone("BatchNorm", "batch_norm_param.scale_bias", True, LAYER, [X], nvidias, blobs=[MEAN, VARIANCE, [4], SCALE, BIAS]),
 ]  # fmt: skip
+
+
+BIAS_FILLER = 'type: "BatchNorm" bottom: "a" top: "y" batch_norm_param { bias_filler { value: 0.5 } %s }'
+
+
+def test_a_bias_filler_alone_gives_what_both_forks_give_in_test() -> None:
+    either, nvidia = (net_of(BIAS_FILLER % more, (2, 4, 3, 3)) for more in ("", "scale_bias: true"))
+    rng = np.random.default_rng(0)
+    mean, variance, scale, bias = rng.random((4, 4), np.float32)
+    for net in (either, nvidia):
+        net.weights["op"] = [mean, variance, np.ones(1), scale, bias]  # the factor that NVIDIA's Caffe stores
+    values = values_for(either)
+    assert_same(by_torch(either, values), by_torch(nvidia, values))
+
+
+def test_a_bias_filler_alone_is_refused_where_the_forks_differ() -> None:
+    with pytest.raises(protogen.ProtogenError, match=r"bias_filler alone.*scale_bias: true says NVIDIA's"):
+        net_of(BIAS_FILLER % "", (2, 4, 3, 3), phase="TRAIN").to_torch()
+    with pytest.raises(protogen.ProtogenError, match="bias_filler alone"):
+        net_of(BIAS_FILLER % "eps: 1e-6", (2, 4, 3, 3)).to_torch()
