@@ -84,7 +84,7 @@ class SegAccuracy(Measure):
     """
 
     param_name = "seg_accuracy_param"
-    fields = Fields("ignore_label", metric="hszhao/PSPNet src/caffe/layers/seg_accuracy_layer.cpp: all three are computed")
+    fields = Fields("ignore_label", metric="hszhao/PSPNet src/caffe/layers/seg_accuracy_layer.cpp:102: all three are computed")
 
     def setup(self) -> None:
         scores, label = self.bottoms

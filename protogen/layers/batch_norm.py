@@ -54,7 +54,7 @@ class BatchNorm(FusedReLU):
     param_name = "batch_norm_param"
     fields = Fields(
         "use_global_stats moving_average_fraction eps scale_filler bias_filler scale_bias disable_mean disable_variance relu",
-        engine="NVIDIA/caffe src/caffe/layer_factory.cpp: GetBatchNormLayer picks cuDNN's",
+        engine="NVIDIA/caffe src/caffe/layer_factory.cpp:74: GetBatchNormLayer picks cuDNN's",
     )
     keeps_place = True
     readings = MappingProxyType({

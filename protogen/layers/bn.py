@@ -44,7 +44,7 @@ class BN(FourAxes):
     param_name = "bn_param"
     fields = Fields(
         "slope_filler bias_filler momentum eps frozen bn_mode scale_filler shift_filler var_eps moving_average decay",
-        engine="yjxiong/caffe src/caffe/layer_factory.cpp: GetBNLayer picks cuDNN's",
+        engine="yjxiong/caffe src/caffe/layer_factory.cpp:176: GetBNLayer picks cuDNN's",
     )
     n_tops = (1, 3)
     readings = MappingProxyType({

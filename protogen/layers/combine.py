@@ -26,7 +26,7 @@ class Concat(LayerType):
     param_name = "concat_param"
     fields = Fields(
         "concat_dim axis per_fla_fuse",
-        engine="intel/caffe src/caffe/layer_factory.cpp: GetConcatLayer picks the library",
+        engine="intel/caffe src/caffe/layer_factory.cpp:537: GetConcatLayer picks the library",
     )
     keeps_place = True
     n_bottoms = (1, None)
@@ -77,7 +77,7 @@ class Eltwise(LayerType):
     fields = Fields(
         "operation coeff",
         stable_prod_grad="BVLC/caffe src/caffe/layers/eltwise_layer.cpp:114: how a product's gradient is rounded",
-        engine="intel/caffe src/caffe/layer_factory.cpp: GetEltwiseLayer picks the library",
+        engine="intel/caffe src/caffe/layer_factory.cpp:579: GetEltwiseLayer picks the library",
     )
     keeps_place = True
     n_bottoms = (2, None)

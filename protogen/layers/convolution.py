@@ -36,7 +36,7 @@ class Convolutional(FusedReLU):
         "kernel_w stride_h stride_w axis dilation hole hole_h hole_w",
         engine="BVLC/caffe src/caffe/layer_factory.cpp:44",
         force_nd_im2col="BVLC/caffe src/caffe/layers/base_conv_layer.cpp:16",
-        cudnn_convolution_algo_seeker="NVIDIA/caffe src/caffe/layers/cudnn_conv_layer.cpp: how cuDNN searches",
+        cudnn_convolution_algo_seeker="NVIDIA/caffe src/caffe/layers/cudnn_conv_layer.cpp:444: how cuDNN searches",
         conv_algos_override="NVIDIA/caffe src/caffe/layers/cudnn_conv_layer.cpp:95: which algorithm cuDNN takes",
         conv_algorithm="intel/caffe src/caffe/layers/mkldnn_convolution_layer.cpp:134",
     )
@@ -225,8 +225,8 @@ class ConvolutionDepthwise(Convolutional):
     """One filter per channel: weights (C, 1, kh, kw); `num_output` and `group` are ignored."""
 
     fields = Convolutional.fields.but(
-        num_output="the forks' conv_dw_layer.cpp: the bottom's channels count",
-        group="the forks' conv_dw_layer.cpp: the bottom's channels count",
+        num_output="lyxok1/Tiny-DSOD src/caffe/layers/conv_dw_layer.cpp:65: the bottom's channels count",
+        group="lyxok1/Tiny-DSOD src/caffe/layers/conv_dw_layer.cpp:65: the bottom's channels count",
     )
 
     def read_channels(self) -> None:

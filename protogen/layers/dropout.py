@@ -29,7 +29,7 @@ class Dropout(Elementwise):
     param_name = "dropout_param"
     fields = Fields(
         "dropout_ratio scale_train sqrt_scale sample_weights_test",
-        engine="NVIDIA/caffe src/caffe/layer_factory.cpp: GetDropoutLayer picks cuDNN's",
+        engine="NVIDIA/caffe src/caffe/layer_factory.cpp:259: GetDropoutLayer picks cuDNN's",
         random_seed="NVIDIA/caffe include/caffe/layers/cudnn_dropout_layer.hpp:17: seeds cuDNN's random numbers",
     )
 

@@ -24,15 +24,15 @@ COMMON = frozenset(
 # Fields of every layer that only say where, how fast or how precisely the same numbers are computed.
 INERT: Mapping[str, str] = {
     "debug": "NVIDIA/caffe src/caffe/layer.cpp:11: prints statistics",
-    "cudnn_math_override": "NVIDIA/caffe src/caffe/layers/cudnn_conv_layer.cpp: the precision of cuDNN's sums",
-    "forward_type": "NVIDIA/caffe src/caffe/net.cpp: the type that activations are stored in",
-    "backward_type": "NVIDIA/caffe src/caffe/net.cpp: the type that gradients are stored in",
-    "forward_math": "NVIDIA/caffe src/caffe/layer.cpp: the precision of the forward pass",
-    "backward_math": "NVIDIA/caffe src/caffe/layer.cpp: the precision of the backward pass",
-    "engine": "intel/caffe src/caffe/layer_factory.cpp: the library that computes",
-    "reshape_every_iter": "lmb-freiburg/flownet2 include/caffe/layer.hpp: whether shapes are taken anew before each forward pass",
-    "multinode": "intel/caffe src/caffe/multinode: how work is split over machines",
-    "mn_grad_compress_param": "intel/caffe src/caffe/multinode: how gradients travel between machines",
+    "cudnn_math_override": "NVIDIA/caffe src/caffe/layers/cudnn_conv_layer.cpp:588: the precision of cuDNN's sums",
+    "forward_type": "NVIDIA/caffe src/caffe/net.cpp:166: the type that activations are stored in",
+    "backward_type": "NVIDIA/caffe src/caffe/net.cpp:159: the type that gradients are stored in",
+    "forward_math": "NVIDIA/caffe src/caffe/layer.cpp:20: the precision of the forward pass",
+    "backward_math": "NVIDIA/caffe src/caffe/layer.cpp:23: the precision of the backward pass",
+    "engine": "intel/caffe src/caffe/layer_factory.cpp:102: the library that computes",
+    "reshape_every_iter": "lmb-freiburg/flownet2 include/caffe/layer.hpp:489: when shapes are taken anew",
+    "multinode": "intel/caffe src/caffe/layer.cpp:69: how work is split over machines",
+    "mn_grad_compress_param": "intel/caffe src/caffe/layer.cpp:110: how gradients travel between machines",
 }
 # Messages of LayerParameter that change what layers of other types compute, be they empty: Intel's layers quantise as soon as
 # there is a quantization_param (mkldnn_convolution_layer.cpp:159 of intel/caffe).

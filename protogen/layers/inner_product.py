@@ -31,7 +31,7 @@ class InnerProduct(FusedReLU):
     param_name = "inner_product_param"
     fields = Fields(
         "num_output bias_term weight_filler bias_filler axis transpose relu negative_slope normalize",
-        engine="intel/caffe src/caffe/layer_factory.cpp: GetInnerProductLayer picks the library",
+        engine="intel/caffe src/caffe/layer_factory.cpp:217: GetInnerProductLayer picks the library",
     )
 
     def setup(self) -> None:

@@ -358,7 +358,7 @@ class SmoothL1(Loss):
     fields = Fields().also(
         "loss_param",
         "normalize normalization pre_fixed_normalizer",
-        ignore_label="weiliu89/caffe src/caffe/layers/smooth_L1_loss_layer.cpp: reads no loss_param",
+        ignore_label="weiliu89/caffe src/caffe/layers/smooth_L1_loss_layer.cpp:17: reads no loss_param",
     )
     sigma2 = 1.0
     by_param = True

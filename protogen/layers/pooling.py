@@ -33,7 +33,7 @@ class Pooling(LayerType):
         "pool kernel_size stride pad kernel_h kernel_w stride_h stride_w pad_h pad_w global_pooling round_mode "
         "ceil_mode torch_pooling avg_include_pad",
         engine="BVLC/caffe src/caffe/layer_factory.cpp:121",
-        blobs_lr="happynear/caffe-windows src/caffe/layers/pooling_layer.cpp: for DEF methods, which are refused",
+        blobs_lr="happynear/caffe-windows src/caffe/proto/caffe.proto:1045: for DEF methods, which are refused",
         blobs_a_min="happynear/caffe-windows src/caffe/layers/pooling_layer.cpp:150: likewise",
     )
     n_tops = (1, 2)

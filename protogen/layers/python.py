@@ -97,7 +97,7 @@ class PythonLayer(LayerType):
     param_name = "python_param"
     fields = Fields(
         "module layer param_str",
-        share_in_parallel="BVLC/caffe include/caffe/layers/python_layer.hpp: one object for all GPUs",
+        share_in_parallel="BVLC/caffe src/caffe/proto/caffe.proto:970: one object for all GPUs",
     )
     known_arguments: ClassVar[frozenset[str]] = frozenset()
 

@@ -28,7 +28,7 @@ class SPP(LayerType):
     param_name = "spp_param"
     fields = Fields(
         "pyramid_height pool",
-        engine="BVLC/caffe src/caffe/layers/spp_layer.cpp: the pooling layers inside do not get it",
+        engine="BVLC/caffe src/caffe/layers/spp_layer.cpp:37: the pooling layers inside do not get it",
     )
 
     def setup(self) -> None:

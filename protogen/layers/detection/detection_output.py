@@ -46,9 +46,9 @@ class DetectionOutput(LayerType):
         "num_classes share_location background_label_id code_type keep_top_k variance_encoded_in_target confidence_threshold "
         "objectness_score",
         save_output_param="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp:41: writes files",
-        visualize="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp: shows pictures",
-        visualize_threshold="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp: of what is shown",
-        save_file="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp: where pictures go",
+        visualize="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp:459: shows pictures",
+        visualize_threshold="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp:464: of what is shown",
+        save_file="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp:465: where pictures go",
     ).also(".nms_param", "nms_threshold top_k eta")
     n_bottoms = (3, 5)
     has_gradient = False

@@ -46,10 +46,10 @@ class RegionLoss(GridLoss):
         "num_class bias_match num rescore object_scale class_scale noobject_scale coord_scale thresh biases",
         side="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:133: unread",
         softmax="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:138: unread",
-        jitter="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp: unread",
+        jitter="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:133: not among what is read",
         absolute="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:166: unread",
         random="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:168: unread",
-        softmax_tree="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp: unread",
+        softmax_tree="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:133: not among what is read",
         class_map="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:141: read into a table that nothing uses",
     )
 

@@ -168,7 +168,7 @@ class YoloDetectionOutput(YoloOutput):
         "num_classes num_box confidence_threshold nms_threshold biases",
         side="eric612/MobileNet-YOLO src/caffe/layers/yolo_detection_output_layer.cpp:163: unread",
         coords="eric612/MobileNet-YOLO src/caffe/layers/yolo_detection_output_layer.cpp:167: unread",
-        label_map_file="eric612/MobileNet-YOLO src/caffe/layers/yolo_detection_output_layer.cpp: names of classes, for pictures",
+        label_map_file="eric612/MobileNet-YOLO src/caffe/layers/yolo_detection_output_layer.cpp:175: class names, for pictures",
     )
     n_bottoms: ClassVar[tuple[int, int | None]] = (1, 2)
     inclusive = True
