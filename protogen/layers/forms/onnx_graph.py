@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from ...errors import ConversionError
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import onnx
 
 Shape = tuple[int, ...]
-_TYPES = {"float32": 1, "int64": 7, "float64": 11}  # TensorProto.DataType by numpy's name
+_TYPES = {"float32": 1, "int64": 7, "bool": 9, "float64": 11}  # TensorProto.DataType by numpy's name
+MAX_COMPARED = 64  # values of a constant that is stored once for all that are equal
 _NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}  # second operands that change nothing
 
 
@@ -44,7 +45,7 @@ class Value:
         """Another element type."""
         if dtype == self.dtype:
             return self
-        return Value(self.graph, lambda: self.graph.add("Cast", self.name, to=_TYPES[dtype]), dtype)
+        return Value(self.graph, lambda: self.graph.cast(self.name, dtype), dtype)
 
     def reshape(self, *shape: int) -> Value:
         """Another shape; one -1 is inferred."""
@@ -124,25 +125,44 @@ class OnnxGraph:
 
     # ---- building
 
-    def add(self, op_type: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        """Append a node and return its output's name, or a list of names if `outputs` is not 1.
+    @overload
+    def add(self, op_type: str, *inputs: str, outputs: None = None, **attributes: Any) -> str: ...
 
-        Attributes that are None are left out; an empty input name ("") skips an optional input. What is made of nothing but
-        constants is a constant, too, where `computed` knows the op: prior boxes joined, say. Weights stay what they are.
+    @overload
+    def add(self, op_type: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]: ...
+
+    def add(self, op_type: str, *inputs: str, outputs: int | None = None, **attributes: Any) -> str | list[str]:
+        """Append a node; what is made of nothing but constants is a constant, too, where `computed` knows the op.
+
+        Args:
+            op_type: the standard operator.
+            inputs: names of its inputs; an empty one ("") skips an optional input.
+            outputs: how many outputs it has, for operators with several.
+            attributes: its attributes; those that are None are left out.
+
+        Returns:
+            The output's name, or a list of names if `outputs` is given.
         """
+        names = self._outputs(op_type, inputs, outputs or 1, attributes)
+        return names[0] if outputs is None else names
+
+    def _outputs(self, op_type: str, inputs: Sequence[str], outputs: int, attributes: Mapping[str, Any]) -> list[str]:
         from onnx import helper
 
         if inputs and self.constants.issuperset(inputs):
-            made = computed(op_type, [self.initializers[name] for name in inputs], attributes)
-            if made is not None:
-                known = [self.constant(array, array.dtype.name) for array in made]
-                return known[0] if outputs == 1 else known
-        given = {key: value for key, value in attributes.items() if value is not None}
+            arrays = computed(op_type, [self.initializers[name] for name in inputs], attributes)
+            if arrays is not None:
+                return [self.constant(array, array.dtype.name) for array in arrays]
+        stated = {key: value for key, value in attributes.items() if value is not None}
         names = [self.unique(f"{self.layer}/{op_type}:{i}" if outputs > 1 else f"{self.layer}/{op_type}") for i in range(outputs)]
         inputs = inputs[: max((i + 1 for i, name in enumerate(inputs) if name), default=0)]
         node_name = self.layer if not any(node.name == self.layer for node in self.nodes[-1:]) else f"{self.layer}/{op_type}"
-        self.nodes.append(helper.make_node(op_type, inputs, names, name=self.unique_node(node_name), **given))
-        return names[0] if outputs == 1 else names
+        self.nodes.append(helper.make_node(op_type, inputs, names, name=self.unique_node(node_name), **stated))
+        return names
+
+    def cast(self, x: str, dtype: str) -> str:
+        """Another element type, by numpy's name: "float32", "float64", "int64" or "bool"."""
+        return self.add("Cast", x, to=_TYPES[dtype])
 
     def loop(self, going: str, state: Sequence[tuple[str, str]], step: Callable[..., Sequence[str]]) -> list[str]:
         """A Loop: while it is `going`, `step` makes the next state of the one before; returns the last one.
@@ -166,8 +186,7 @@ class OnnxGraph:
         taken += [helper.make_tensor_value_info(name, kind, [None]) for name, kind in zip(names, kinds[1:])]
         constants = [numpy_helper.from_array(array, name) for name, array in body.initializers.items()]
         graph = helper.make_graph(body.nodes, f"{self.layer}/body", taken, made, constants)
-        last = self.add("Loop", "", going, *(name for name, _ in state), outputs=len(state), body=graph)
-        return [last] if isinstance(last, str) else last
+        return self.add("Loop", "", going, *(name for name, _ in state), outputs=len(state), body=graph)
 
     def unique_node(self, name: str) -> str:
         """`name` for a node, with a number behind it if another node has it; taken from now on."""
@@ -187,10 +206,20 @@ class OnnxGraph:
             return value.name
 
         array = np.asarray(value, dtype=dtype, order="C")
-        key = (dtype, array.shape, array.tobytes()) if array.size <= 64 else (id(value), dtype, len(self.initializers))
+        if array.size > MAX_COMPARED:
+            return self.own_array("constant", array)
+        key = (dtype, array.shape, array.tobytes())
         if key not in self._constants:
-            self._constants[key] = self.initializer(f"{self.layer}/constant", array)
+            self._constants[key] = self.own_array("constant", array)
         return self._constants[key]
+
+    def own_array(self, what: str, array: np.ndarray) -> str:
+        """The name of an initializer for an array of the layer's own, such as its boxes; not copied."""
+        return self._keep(f"{self.layer}/{what}", array, is_constant=True)
+
+    def weight(self, name: str, array: np.ndarray) -> str:
+        """The name of an initializer for learned values: `name`, or one like it if that is taken; not copied."""
+        return self._keep(name, array, is_constant=False)
 
     def ints(self, *values: Size) -> str:
         """An int64 vector (shapes, axes, indices): a constant, if none of it is open."""
@@ -202,10 +231,6 @@ class OnnxGraph:
     def scalar(self, value: float | Value) -> str:
         """A float32 scalar: a constant, or what a size becomes."""
         return self.constant(value.astype("float32").scalar() if isinstance(value, Value) else value)
-
-    def initializer(self, name: str, array: np.ndarray) -> str:
-        """Keep an array under `name` (made unique) and return that name; not copied."""
-        return self._keep(name, array, is_constant=name.startswith(f"{self.layer}/"))
 
     def _keep(self, name: str, array: np.ndarray, is_constant: bool) -> str:
         name = self.unique(name)
@@ -292,10 +317,8 @@ class OnnxGraph:
     def split(self, x: str, sizes: Sequence[int], axis: int) -> list[str]:
         """Cut an axis into pieces of the given sizes."""
         if self.opset >= 13:
-            made = self.add("Split", x, self.ints(*sizes), outputs=len(sizes), axis=axis)
-        else:
-            made = self.add("Split", x, outputs=len(sizes), axis=axis, split=list(sizes))
-        return made if isinstance(made, list) else [made]
+            return self.add("Split", x, self.ints(*sizes), outputs=len(sizes), axis=axis)
+        return self.add("Split", x, outputs=len(sizes), axis=axis, split=list(sizes))
 
     def slice(self, x: str, starts: Sequence[int], ends: Sequence[Size], axes: Sequence[int], steps: Sequence[int] = ()) -> str:
         """Slice; an end of 2**62 means "to the end"."""
@@ -320,6 +343,29 @@ class OnnxGraph:
         swapped = [i for i in range(ndim) if i != axis] + [axis]
         back = [swapped.index(i) for i in range(ndim)]
         return self.transpose(self.add(op, self.transpose(x, swapped), axis=ndim - 1), back)
+
+    def filled(self, shape: str, value: float) -> str:
+        """A float32 tensor of a shape that is itself a value, filled with one number."""
+        import numpy as np
+        from onnx import numpy_helper
+
+        return self.add("ConstantOfShape", shape, value=numpy_helper.from_array(np.array([value], np.float32)))
+
+    def positions(self, mask: str) -> str:
+        """Places (M,) of the ones in a mask, counted through all its axes, in ascending order, as int64."""
+        return self.squeeze(self.add("NonZero", self.reshape(mask, [-1])), [0])
+
+    def count(self, x: str) -> str:
+        """0, 1, 2, ... as int64, one for each item along axis 0."""
+        return self.positions(self.filled(self.size_of(x, 0), 1.0))
+
+    def round_away(self, x: str) -> str:
+        """Rounded to whole numbers, halves away from zero (ONNX's Round takes them to the even number)."""
+        size = self.add("Abs", x)
+        whole = self.add("Floor", size)
+        down = self.add("Less", self.add("Sub", size, whole), self.scalar(0.5))
+        rounded = self.add("Where", down, whole, self.add("Add", whole, self.scalar(1.0)))
+        return self.add("Mul", rounded, self.add("Sign", x))
 
     def affine(self, x: str, scale: str | None, shift: str | None) -> str:
         """x * scale + shift, either of them optional."""
