@@ -221,7 +221,7 @@ def test_a_layer_of_an_unknown_type_is_taken_as_it_is() -> None:
         (lambda b: b.softmax_loss("data"), "'label'"),
     ],
 )
-def test_wrong_use_raises_at_the_call(call: Callable[[NetBuilder], Any], message: str) -> None:
+def test_usage_error_raises_at_the_call(call: Callable[[NetBuilder], Any], message: str) -> None:
     b = begun()
     with pytest.raises(NetError, match=message):
         call(b)

@@ -255,18 +255,18 @@ class Composer:
         """Sort fields into LayerParameter's own and those of the type's parameters, over the type's defaults."""
         own = message.descriptor.fields if message.descriptor else {}
         stated = {**self.defaults.get(type, {}), **{key: value for key, value in fields.items() if value is not None}}
-        definition = layer_type(type)
-        param_name = definition.param_name if definition else None
+        layer_class = layer_type(type)
+        param_name = layer_class.param_name if layer_class else None
         inner = {key: value for key, value in stated.items() if key not in own}
         message.update({key: value for key, value in stated.items() if key in own})
         if not inner:
             return
-        if definition is None and not all(isinstance(value, Mapping) for value in inner.values()):
+        if layer_class is None and not all(isinstance(value, Mapping) for value in inner.values()):
             raise ProtogenError(f"unknown layer type{did_you_mean(type, layer_types())} "
                                 "(fields of an unknown type are given as messages: my_param={...})")  # fmt: skip
         if param_name is None:
             for key, value in inner.items():
-                message.store(key, [Message(None).update(value)]) if definition is None else message.set(key, value)
+                message.store(key, [Message(None).update(value)]) if layer_class is None else message.set(key, value)
             return
         if param_name in message:
             getattr(message, param_name).update(inner)

@@ -96,13 +96,13 @@ class Analysis:
         """
         self._check_bottoms(layer, later or {})
         bottoms = [self.shapes[bottom] for bottom in layer.bottoms]
-        definition = class_for(layer)
-        if definition is not None and definition.is_loss and not layer.tops:
+        layer_class = class_for(layer)
+        if layer_class is not None and layer_class.is_loss and not layer.tops:
             layer.tops = [self._unused(layer.name or layer.type)]  # as Caffe: a loss makes its top itself
         self._check_tops(layer)
         op = None
-        if definition is not None and (None not in bottoms):
-            op = self._set_up(definition, layer, bottoms, known)
+        if layer_class is not None and None not in bottoms:
+            op = self._set_up(layer_class, layer, bottoms, known)
             if op.fed_tops:
                 self._feed(op)
             self._place(op)
@@ -121,14 +121,14 @@ class Analysis:
         return op
 
     def _set_up(
-        self, definition: type[LayerType], layer: Layer, bottoms: list[Any], known: dict[Any, LayerType] | None
+        self, layer_class: type[LayerType], layer: Layer, bottoms: list[Any], known: dict[Any, LayerType] | None
     ) -> LayerType:
         if known is None or not bottoms:  # a source's shapes are its own
-            return definition(layer, bottoms, self.phase)
+            return layer_class(layer, bottoms, self.phase)
         key = (*bottoms, len(layer.tops))
         if key in known:
             return known[key].for_layer(layer)
-        known[key] = definition(layer, bottoms, self.phase)
+        known[key] = layer_class(layer, bottoms, self.phase)
         return known[key]
 
     def _place(self, op: LayerType) -> None:

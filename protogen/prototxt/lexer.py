@@ -34,7 +34,7 @@ _SIMPLE_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "
 MAX_TEXT_BYTES = 256 << 20
 
 
-class Source:
+class SourceText:
     """A text with its name: turns offsets into (line, column) and into errors."""
 
     def __init__(self, text: str, name: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import ParseError, ProtogenWarning, did_you_mean, excerpt, nearest
 from ..plugins import LAYERS, load_entry_points
 from ..schema import Field, MessageType, message_type
-from .lexer import Source, describe, unquote
+from .lexer import SourceText, describe, unquote
 from .message import Message, Word, to_float32
 
 MAX_DEPTH = 64
@@ -38,11 +38,11 @@ def parse(text: str, type_name: str = "NetParameter", source: str = "<text>", st
     >>> parse('name: "tiny"  layer { name: "relu" type: "ReLU" }').layer[0].type
     'ReLU'
     """
-    return _Parser(Source(text, source), strict).parse(message_type(type_name))
+    return _Parser(SourceText(text, source), strict).parse(message_type(type_name))
 
 
 class _Parser:
-    def __init__(self, source: Source, strict: bool | None) -> None:
+    def __init__(self, source: SourceText, strict: bool | None) -> None:
         self.source, self.strict = source, strict
         self._next = source.tokens().__next__
         self.kind, self.text, self.offset = self._next()

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from ..errors import NetError, ParseError, ProtogenError
-from .lexer import Source, decode, read_text
+from .lexer import SourceText, decode, read_text
 from .message import Message
 from .parser import parse
 from .upgrade import upgrade, upgrade_solver
@@ -87,7 +87,7 @@ def kind_of(text: str) -> str:
 def _top_level_names(text: str) -> set[str]:
     names, depth = set(), 0
     try:
-        for kind, token, _ in Source(text, "").tokens():
+        for kind, token, _ in SourceText(text, "").tokens():
             if kind == "word" and depth == 0:
                 names.add(token)
             elif kind == "punct":

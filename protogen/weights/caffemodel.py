@@ -27,8 +27,8 @@ from protogen.weights.wire import (
     FIXED32,
     FIXED64,
     VARINT,
-    Field,
     Wire,
+    WireField,
     encode_header,
     encode_text,
     encode_varint,
@@ -111,7 +111,7 @@ def parse(content: mmap.mmap | bytes, source: str = "<bytes>") -> list[LayerBlob
     return layers
 
 
-def _read_layer(wire: Wire, message: Field, dialect: _Dialect) -> LayerBlobs:
+def _read_layer(wire: Wire, message: WireField, dialect: _Dialect) -> LayerBlobs:
     name = kind = ""
     blobs = []
     for field in wire.fields(message.start, message.end):
@@ -133,7 +133,7 @@ def _read_layer(wire: Wire, message: Field, dialect: _Dialect) -> LayerBlobs:
     )
 
 
-def _type_name(wire: Wire, field: Field, dialect: _Dialect) -> str:
+def _type_name(wire: Wire, field: WireField, dialect: _Dialect) -> str:
     if dialect is _V1:
         wire.expect(field, VARINT)
         known = type_by_number(field.value)
@@ -174,7 +174,7 @@ def read_blob(wire: Wire, start: int, end: int, where: str = "") -> numpy.ndarra
     raw_type: int | None = None
     floats: list[_Piece] = []
     doubles: list[_Piece] = []
-    raw: Field | None = None
+    raw: WireField | None = None
     for field in wire.fields(start, end):
         number = field.number
         if number <= 4:
@@ -200,7 +200,7 @@ def read_blob(wire: Wire, start: int, end: int, where: str = "") -> numpy.ndarra
     return _join(wire.buffer, pieces, dims)
 
 
-def _read_shape(wire: Wire, message: Field, shape: list[int], where: str) -> None:
+def _read_shape(wire: Wire, message: WireField, shape: list[int], where: str) -> None:
     for field in wire.fields(message.start, message.end):
         if field.number != 1:
             continue
@@ -212,7 +212,7 @@ def _read_shape(wire: Wire, message: Field, shape: list[int], where: str) -> Non
             shape.append(signed(value))
 
 
-def _piece(wire: Wire, field: Field, kind: int, dtype: numpy.dtype, where: str) -> _Piece:
+def _piece(wire: Wire, field: WireField, kind: int, dtype: numpy.dtype, where: str) -> _Piece:
     wire.expect(field, BYTES, kind)
     if field.kind != BYTES:
         return _Piece(dtype, field.start, field.repeats, field.stride)
@@ -225,7 +225,7 @@ def _piece(wire: Wire, field: Field, kind: int, dtype: numpy.dtype, where: str) 
     return _Piece(dtype, field.start, count, dtype.itemsize)
 
 
-def _raw_piece(wire: Wire, field: Field, raw_type: int | None, where: str) -> _Piece:
+def _raw_piece(wire: Wire, field: WireField, raw_type: int | None, where: str) -> _Piece:
     dtype = RAW_TYPES.get(-1 if raw_type is None else raw_type)
     if dtype is None:
         told = "no type" if raw_type is None else f"type {raw_type}"

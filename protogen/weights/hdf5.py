@@ -72,10 +72,10 @@ def read(path: Path) -> list[LayerBlobs]:
         import h5py
 
         with h5py.File(path, "r") as file:
-            return _Reader(file, content, source).layers()
+            return _Hdf5Reader(file, content, source).layers()
 
 
-class _Reader:
+class _Hdf5Reader:
     """Walks the `data` group of one open file."""
 
     def __init__(self, file: h5py.File, content: mmap.mmap, source: str) -> None:

@@ -190,7 +190,7 @@ class _Archive:
     def __init__(self, content: mmap.mmap, source: str) -> None:
         self._content, self._source = content, source
         try:
-            with zipfile.ZipFile(_Reader(content)) as file:
+            with zipfile.ZipFile(_ArchiveReader(content)) as file:
                 entries = file.infolist()
         except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, OverflowError, struct.error) as error:
             raise WeightsError(f"{source}: a damaged zip archive, or one cut short: {error}") from error
@@ -253,7 +253,7 @@ def _fits(tensor: _Tensor, held: int) -> bool:
     return 0 in shape or (reach <= held and math.prod(shape) <= held)
 
 
-class _Reader(io.RawIOBase):
+class _ArchiveReader(io.RawIOBase):
     """A mapped file as a file object for `zipfile`, which then closes this, not the mapping."""
 
     def __init__(self, content: mmap.mmap) -> None:

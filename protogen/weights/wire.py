@@ -26,7 +26,7 @@ _KINDS = {VARINT: "a varint", FIXED64: "64-bit values", BYTES: "length-delimited
 _BLOCK = 1 << 16
 
 
-class Field(NamedTuple):
+class WireField(NamedTuple):
     """One field, or a run of neighbouring fixed-size fields with one tag (how unpacked floats are stored)."""
 
     number: int
@@ -69,7 +69,7 @@ class Wire:
         """The error for something wrong at byte offset `at`."""
         return WeightsError(f"{self.source}: byte {at}: {message}")
 
-    def fields(self, start: int = 0, end: int | None = None) -> Iterator[Field]:
+    def fields(self, start: int = 0, end: int | None = None) -> Iterator[WireField]:
         """Yield the fields of the message in bytes `start` to `end` (default: the whole buffer).
 
         Raises:
@@ -83,7 +83,7 @@ class Wire:
             yield field
             position = field.end
 
-    def text(self, field: Field) -> str:
+    def text(self, field: WireField) -> str:
         """A string field as text: UTF-8, or Latin-1 where the bytes are not UTF-8 (proto2 does not check)."""
         self.expect(field, BYTES)
         if field.end - field.start > MAX_TEXT:
@@ -94,7 +94,7 @@ class Wire:
         except UnicodeDecodeError:
             return raw.decode("latin-1")
 
-    def expect(self, field: Field, *kinds: int) -> None:
+    def expect(self, field: WireField, *kinds: int) -> None:
         """Raise a WeightsError unless the field has one of these wire types."""
         if field.kind not in kinds:
             wanted = " or ".join(_KINDS[kind] for kind in kinds)
@@ -111,7 +111,7 @@ class Wire:
             value, position = self._varint(position, end)
             yield value
 
-    def _field(self, at: int, end: int) -> Field:
+    def _field(self, at: int, end: int) -> WireField:
         self._count(at)
         tag, position = self._varint(at, end)
         number, kind = tag >> 3, tag & 7
@@ -122,7 +122,7 @@ class Wire:
             )
         if kind == VARINT:
             value, stop = self._varint(position, end)
-            return Field(number, kind, at, position, stop, value)
+            return WireField(number, kind, at, position, stop, value)
         if kind == BYTES:
             size, position = self._varint(position, end)
         else:
@@ -133,9 +133,9 @@ class Wire:
                 f"field {number} claims {size} bytes where {end - position} are left: the file is cut short or damaged",
             )
         if kind == BYTES:
-            return Field(number, kind, at, position, position + size)
+            return WireField(number, kind, at, position, position + size)
         stop, stride = self._run(at, position, size, end)
-        return Field(number, kind, at, position, stop, 0, stride)
+        return WireField(number, kind, at, position, stop, 0, stride)
 
     def _run(self, at: int, first: int, size: int, end: int) -> tuple[int, int]:
         """Where the run of equal tags that starts at `at` ends, and its stride in bytes."""

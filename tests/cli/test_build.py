@@ -202,7 +202,7 @@ def test_wrong_values_are_one_line(run: Run, options: list[str], message: str) -
     assert got == {}
 
 
-def test_what_the_model_refuses_is_wrong_use(run: Run, tmp_path: Path) -> None:
+def test_what_the_model_refuses_is_usage_error(run: Run, tmp_path: Path) -> None:
     def refuse(size: int = 1) -> protogen.Net:
         raise NetError(f"size must be even, not {size}")
 

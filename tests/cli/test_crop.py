@@ -75,7 +75,7 @@ def test_upgrade_leaves_them_as_they_are(run, case: Path) -> None:  # type: igno
     assert "crop_param" not in out
 
 
-def test_an_unknown_rule_is_wrong_use(run, case: Path) -> None:  # type: ignore[no-untyped-def]
+def test_an_unknown_rule_is_usage_error(run, case: Path) -> None:  # type: ignore[no-untyped-def]
     code, _, told = run("summary", case, "--crop", "centre")
     assert code == 2
     assert "'centre' is not one of 'aligned', 'bvlc'" in told[0]

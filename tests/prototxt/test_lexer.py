@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from protogen.errors import ParseError, ProtogenError
-from protogen.prototxt.lexer import Source, decode, read_text, unquote
+from protogen.prototxt.lexer import SourceText, decode, read_text, unquote
 
 NET = 'name: "été"\nlayer { name: "r" type: "ReLU" bottom: "x" top: "x" }\n'
 
 
 def tokens(text: str) -> list[tuple[str, str]]:
-    return [(kind, token) for kind, token, _ in Source(text, "t").tokens()]
+    return [(kind, token) for kind, token, _ in SourceText(text, "t").tokens()]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ MAX_COMPARED = 64  # values of a constant that is stored once for all that are e
 _NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}  # second operands that change nothing
 
 
-class Value:
+class OpenValue:
     """A number or an array that is known only when the model runs; to compute with it is to emit nodes.
 
     So a formula written for numbers and numpy arrays serves open sizes, too: `(h - 1) // 2` is a number as long as `h` is
@@ -41,52 +41,52 @@ class Value:
         """What nodes call it."""
         return self._emit()
 
-    def astype(self, dtype: str) -> Value:
+    def astype(self, dtype: str) -> OpenValue:
         """Another element type."""
         if dtype == self.dtype:
             return self
-        return Value(self.graph, lambda: self.graph.cast(self.name, dtype), dtype)
+        return OpenValue(self.graph, lambda: self.graph.cast(self.name, dtype), dtype)
 
-    def reshape(self, *shape: int) -> Value:
+    def reshape(self, *shape: int) -> OpenValue:
         """Another shape; one -1 is inferred."""
-        return Value(self.graph, lambda: self.graph.reshape(self.name, shape), self.dtype)
+        return OpenValue(self.graph, lambda: self.graph.reshape(self.name, shape), self.dtype)
 
-    def scalar(self) -> Value:
+    def scalar(self) -> OpenValue:
         """Without its only axis, of size 1."""
-        return Value(self.graph, lambda: self.graph.squeeze(self.name, [0]), self.dtype)
+        return OpenValue(self.graph, lambda: self.graph.squeeze(self.name, [0]), self.dtype)
 
-    def _op(self, op_type: str, other: Any) -> Value:
+    def _op(self, op_type: str, other: Any) -> OpenValue:
         if isinstance(other, (int, float)) and other == _NEUTRAL.get(op_type):
             return self
         graph = self.graph
-        return Value(graph, lambda: graph.add(op_type, self.name, graph.constant(other, self.dtype)), self.dtype)
+        return OpenValue(graph, lambda: graph.add(op_type, self.name, graph.constant(other, self.dtype)), self.dtype)
 
-    def __add__(self, other: Any) -> Value:
+    def __add__(self, other: Any) -> OpenValue:
         return self._op("Add", other)
 
-    def __sub__(self, other: Any) -> Value:
+    def __sub__(self, other: Any) -> OpenValue:
         return self._op("Sub", other)
 
-    def __mul__(self, other: Any) -> Value:
+    def __mul__(self, other: Any) -> OpenValue:
         return self._op("Mul", other)
 
-    def __truediv__(self, other: Any) -> Value:
+    def __truediv__(self, other: Any) -> OpenValue:
         return self._op("Div", other)
 
-    def __rtruediv__(self, other: Any) -> Value:
+    def __rtruediv__(self, other: Any) -> OpenValue:
         graph = self.graph
-        return Value(graph, lambda: graph.add("Div", graph.constant(other, self.dtype), self.name), self.dtype)
+        return OpenValue(graph, lambda: graph.add("Div", graph.constant(other, self.dtype), self.name), self.dtype)
 
-    def __floordiv__(self, other: Any) -> Value:
+    def __floordiv__(self, other: Any) -> OpenValue:
         return self._op("Div", other)
 
-    def __mod__(self, other: Any) -> Value:
+    def __mod__(self, other: Any) -> OpenValue:
         return self._op("Mod", other)
 
     __radd__, __rmul__ = __add__, __mul__
 
 
-Size = int | Value
+Size = int | OpenValue
 
 
 class OnnxGraph:
@@ -193,15 +193,15 @@ class OnnxGraph:
         return _unique(name, self._node_names)
 
     def constant(self, value: Any, dtype: str = "float32") -> str:
-        """The name of an initializer with this value; equal small ones are stored once. A `Value` has its name already.
+        """The name of an initializer with this value; equal small ones are stored once. A `OpenValue` has its name already.
 
         Args:
-            value: number, sequence or array, or a `Value` of that type.
+            value: number, sequence or array, or a `OpenValue` of that type.
             dtype: numpy's name of the element type.
         """
         import numpy as np
 
-        if isinstance(value, Value):
+        if isinstance(value, OpenValue):
             assert value.dtype == dtype, (value.dtype, dtype)
             return value.name
 
@@ -223,14 +223,14 @@ class OnnxGraph:
 
     def ints(self, *values: Size) -> str:
         """An int64 vector (shapes, axes, indices): a constant, if none of it is open."""
-        if not any(isinstance(value, Value) for value in values):
+        if not any(isinstance(value, OpenValue) for value in values):
             return self.constant(list(values), "int64")
-        parts = [self.constant(value if isinstance(value, Value) else [value], "int64") for value in values]
+        parts = [self.constant(value if isinstance(value, OpenValue) else [value], "int64") for value in values]
         return self.add("Concat", *parts, axis=0)
 
-    def scalar(self, value: float | Value) -> str:
+    def scalar(self, value: float | OpenValue) -> str:
         """A float32 scalar: a constant, or what a size becomes."""
-        return self.constant(value.astype("float32").scalar() if isinstance(value, Value) else value)
+        return self.constant(value.astype("float32").scalar() if isinstance(value, OpenValue) else value)
 
     def _keep(self, name: str, array: np.ndarray, is_constant: bool) -> str:
         name = self.unique(name)
@@ -251,7 +251,7 @@ class OnnxGraph:
         The first axis is open with `dynamic_batch`; with `dynamic_size` those from the third on may be.
         """
         is_open = self.dynamic_batch if axis == 0 else self.dynamic_size and axis > 1
-        return Value(self, lambda: self.size_of(x, axis)) if is_open else size
+        return OpenValue(self, lambda: self.size_of(x, axis)) if is_open else size
 
     def size_of(self, x: str, axis: int) -> str:
         """The size of an axis as an int64 vector of one, read when the model runs."""
@@ -264,16 +264,16 @@ class OnnxGraph:
         if isinstance(size, int):
             return min(size, most)
         names = [size.name, self.ints(most)]  # Min takes no integers before opset 12
-        return Value(self, lambda: self.add("Where", self.add("Less", *names), *names))
+        return OpenValue(self, lambda: self.add("Where", self.add("Less", *names), *names))
 
     def range(self, size: Size, dtype: str = "int64") -> Any:
-        """0, 1, 2, ... up to `size`: an array, or a `Value`."""
+        """0, 1, 2, ... up to `size`: an array, or a `OpenValue`."""
         import numpy as np
 
         if isinstance(size, int):
             return np.arange(size, dtype=dtype)
         first, step = (self.constant(number, "int64") for number in (0, 1))
-        return Value(self, lambda: self.add("Range", first, size.scalar().name, step)).astype(dtype)
+        return OpenValue(self, lambda: self.add("Range", first, size.scalar().name, step)).astype(dtype)
 
     # ---- ops whose form depends on the opset, and small combinations
 
@@ -287,8 +287,8 @@ class OnnxGraph:
             view = self._keep(x, self.initializers[x].reshape(numbers), x in self.constants)
             self.views[view] = x
             return view
-        if -1 not in shape and sum(isinstance(size, Value) for size in shape) == 1:
-            shape = [-1 if isinstance(size, Value) else size for size in shape]
+        if -1 not in shape and sum(isinstance(size, OpenValue) for size in shape) == 1:
+            shape = [-1 if isinstance(size, OpenValue) else size for size in shape]
         return self.add("Reshape", x, self.ints(*shape))
 
     def transpose(self, x: str, axes: Sequence[int]) -> str:
