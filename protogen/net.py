@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,6 @@ from .errors import NetError, ProtogenError, did_you_mean
 from .files import write_text
 from .graph.analysis import Analysis, analyse
 from .layers.base import LayerType, Shape
-from .layers.registry import class_for, unknown_type_hint
 from .prototxt.layer import Layer
 from .prototxt.message import Message
 from .prototxt.phase import State, active
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from .graph.graph import Graph
     from .graph.store import WeightStore
     from .report.summary import Summary
-
-MAX_LISTED = 20  # layers named in one error message
 
 
 class Net:
@@ -122,7 +120,7 @@ class Net:
     @property
     def inputs(self) -> list[str]:
         """Blobs that are fed from outside, in file order: tops of Input and data layers, and DummyData's random ones."""
-        return [top for op in self.analysis.sources for top in op.fed_tops]
+        return self.analysis.inputs
 
     @property
     def outputs(self) -> list[str]:
@@ -138,7 +136,7 @@ class Net:
         fed = {top: op.layer for op in self.analysis.sources for top in op.fed_tops}
         return [blob for blob, maker in self.analysis.makers.items() if fed.get(blob) is not maker]
 
-    @property
+    @cached_property
     def shapes(self) -> dict[str, Shape]:
         """Shape of every blob; layers that work in place share one.
 
@@ -148,13 +146,13 @@ class Net:
         self.require_shapes()
         return {blob: shape for blob, shape in self.analysis.shapes.items() if shape is not None}
 
-    @property
+    @cached_property
     def param_shapes(self) -> dict[str, list[Shape]]:
         """Shapes of the learnable blobs in Caffe's order, for each layer that has any."""
         self.require_shapes()
         return {op.layer.name: [blob.shape for blob in op.blobs] for op in self.ops if op.blobs}
 
-    @property
+    @cached_property
     def ops(self) -> list[LayerType]:
         """The layers set up for their shapes, in order.
 
@@ -183,26 +181,17 @@ class Net:
     @property
     def unknown_layers(self) -> list[Layer]:
         """Layers whose types nothing defines."""
-        return [layer for layer, op in zip(self.layers, self.analysis.ops) if op is None and class_for(layer) is None]
+        return self.analysis.unknown_layers
 
     @property
     def unknown_types(self) -> list[str]:
         """Layer types in use that nothing defines; a Python layer's with its class, "Python (module.Class)"."""
-        return sorted({layer.full_type for layer in self.unknown_layers})
+        return self.analysis.unknown_types
 
     @property
     def shared_blobs(self) -> dict[tuple[str, int], tuple[str, int]]:
         """(layer, index) of each blob that another layer owns, through `param { name }`, with its owner."""
-        owners: dict[str, tuple[str, int]] = {}
-        shared: dict[tuple[str, int], tuple[str, int]] = {}
-        for op in self.analysis.ops:
-            if op is None:
-                continue
-            for i, spec in enumerate(op.layer.message.param[: len(op.blobs)]):
-                key = (op.layer.name, i)
-                if spec.name and owners.setdefault(spec.name, key) != key:
-                    shared[key] = owners[spec.name]
-        return shared
+        return self.analysis.shared_blobs
 
     def layer(self, name: str) -> Layer:
         """The layer called `name`.
@@ -240,24 +229,7 @@ class Net:
 
     def require_shapes(self) -> None:
         """Raise a `NetError` that names what is missing unless every blob's shape is known."""
-        if self.analysis.complete:
-            return
-        unknown = self.unknown_layers
-        if unknown:
-            lines = [
-                f"{layer.label}: unknown layer type {layer.full_type!r}{unknown_type_hint(layer.full_type)}"
-                for layer in unknown[:MAX_LISTED]
-            ]
-            if len(unknown) > MAX_LISTED:
-                lines.append(f"{len(unknown) - MAX_LISTED} more layers of the types {', '.join(self.unknown_types)}")
-            lines[-1] += ' (to define a type, see protogen.register and "A layer type of your own" in the README)'
-            raise NetError(*lines)
-        missing = [top for top in self.inputs if self.analysis.shapes[top] is None]
-        example = ", ".join(f"{name!r}: (1, 3, 224, 224)" for name in missing[:1])
-        raise NetError(
-            f"{self.source + ': ' if self.source else ''}the shape of input {', '.join(map(repr, missing))} is not in the "
-            f"file; give it: inputs={{{example}}} or --input {missing[0] if missing else 'data'}=1,3,224,224"
-        )
+        self.analysis.require_shapes(self.source)
 
     def _check_inputs(self) -> None:
         for name in self._input_shapes:

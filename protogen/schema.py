@@ -11,9 +11,13 @@ import json
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import ProtogenError
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor_pool import DescriptorPool
+    from google.protobuf.message import Message as ProtobufMessage
 
 _RANGES = {
     "int32": (-(2**31), 2**31 - 1),
@@ -149,7 +153,7 @@ def _declared(name: str, number: int, value: Any) -> list[Any]:
 
 
 @lru_cache(maxsize=1)
-def pool() -> Any:
+def pool() -> DescriptorPool:
     """protogen's own `google.protobuf.descriptor_pool.DescriptorPool` holding `caffe.proto`."""
     from google.protobuf.descriptor_pool import DescriptorPool
 
@@ -159,7 +163,7 @@ def pool() -> Any:
 
 
 @cache
-def message_class(name: str) -> Any:
+def message_class(name: str) -> type[ProtobufMessage]:
     """The protobuf class of a message, for exchange with other protobuf code.
 
     >>> message_class("NetParameter")(name="n").name

@@ -266,7 +266,7 @@ class OnnxGraph:
         names = [size.name, self.ints(most)]  # Min takes no integers before opset 12
         return OpenValue(self, lambda: self.add("Where", self.add("Less", *names), *names))
 
-    def range(self, size: Size, dtype: str = "int64") -> Any:
+    def range(self, size: Size, dtype: str = "int64") -> np.ndarray | OpenValue:
         """0, 1, 2, ... up to `size`: an array, or a `OpenValue`."""
         import numpy as np
 
