@@ -204,7 +204,7 @@ def test_a_layer_of_an_unknown_type_is_taken_as_it_is() -> None:
     [
         (lambda b: b.relu("dota"), "no layer before it makes its bottom 'dota'; did you mean 'data'"),
         (lambda b: b.conv("data", 4, 1, name="data"), "layer 'data' .*already"),
-        (lambda b: [b.relu(name="a"), b.relu(name="a")], "layer 'a' .*there is a layer of this name already"),
+        (lambda b: [b.relu(name="a"), b.relu(name="a")], "layer 'a' .*a layer of this name already exists"),
         (lambda b: b.conv(4, 1, name="wide", group=3), "layer 'wide' .*group"),
         (lambda b: b.conv(0, 1, name="none"), "layer 'none'"),
         (lambda b: b.conv(-4, 1, name="less"), "layer 'less'"),
@@ -228,7 +228,7 @@ def test_usage_error_raises_at_the_call(call: Callable[[NetBuilder], Any], messa
 
 
 def test_nothing_to_continue_from() -> None:
-    with pytest.raises(NetError, match="begin with input"):
+    with pytest.raises(NetError, match="start with input"):
         NetBuilder().relu()
 
 

@@ -15,7 +15,7 @@ from ..layers.registry import class_for, unknown_type_hint
 from ..plugins import LAYERS, load_entry_points
 from ..prototxt.layer import Layer
 from ..prototxt.message import Message
-from ..prototxt.phase import wanted
+from ..prototxt.phase import required_state
 
 MAX_LISTED = 20  # layers named in one error message
 CROP_RULES = ("aligned", "bvlc")  # where a Crop without crop_param begins: see `Net`
@@ -229,7 +229,7 @@ class Analysis:
                     "layers must come after the layers they read from (is this a cycle?)")  # fmt: skip
         if bottom in self._inactive:
             maker = self._inactive[bottom]
-            state = f"layer {maker.name!r} does in {wanted(maker)}"
+            state = f"layer {maker.name!r} does in {required_state(maker)}"
             return f"no layer before it makes its bottom {bottom!r} in phase {self.phase}; {state}"
         return f"no layer before it makes its bottom {bottom!r}{did_you_mean(bottom, self.shapes)}"
 

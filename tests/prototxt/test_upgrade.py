@@ -149,11 +149,11 @@ def test_padding_of_a_pooling_layer() -> None:
     ("text", "message"),
     [
         (PAD + "\nlayers { layer { name: 'r' type: 'relu' } bottom: 'q' top: 'y' }",
-         "net.prototxt:2:8: layer 'r' (relu): it reads padding layer 'p'; only conv and pool may"),
-        (PAD + "layers { layer { name: 'c' type: 'conv' } bottom: 'q' bottom: 'x' top: 'y' }", "takes one bottom, not 2"),
+         "net.prototxt:2:8: layer 'r' (relu): it reads padding layer 'p', which only conv and pool can"),
+        (PAD + "layers { layer { name: 'c' type: 'conv' } bottom: 'q' bottom: 'x' top: 'y' }", "has one bottom, not 2"),
         (PAD + "layers { layer { name: 'c' type: 'conv' } bottom: 'qq' top: 'y' }", "no layer before it makes its bottom 'qq'"),
         ("layers { layer { name: 'c' type: 'convolution' } }", "unknown V0 layer type 'convolution'"),
-        ("layers { layer { name: 'c' type: 'conv' relu_param { } } }", "the V0 dialect has no field 'relu_param'"),
+        ("layers { layer { name: 'c' type: 'conv' relu_param { } } }", "field 'relu_param' belongs to a later dialect"),
         ("layers { layer { name: 'c' type: 'bogus' } }", "net.prototxt:1:8: layer 'c' (bogus): unknown V0 layer type 'bogus'"),
         ("layers { layer { name: 'a' type: 'relu' } }\nlayers { name: 'b' type: RELU }",
          "net.prototxt:2:8: the net mixes dialects: layers without"),
@@ -186,7 +186,7 @@ def test_layers_of_two_dialects_without_an_order_are_refused() -> None:
 
 
 def test_settings_that_a_v0_type_does_not_have() -> None:
-    with pytest.warns(ProtogenWarning, match=r"^net.prototxt:1:8: layer 'r' \(relu\): .*: blobs_lr, kernelsize, group; ignored"):
+    with pytest.warns(ProtogenWarning, match=r"^net.prototxt:1:8: layer 'r' .* ignored, .*: blobs_lr, kernelsize, group"):
         net = upgraded("layers { layer { name: 'r' type: 'relu' group: 2 kernelsize: 3 } blobs_lr: 1 top: 'x' }")
     assert net.layer[0] == Message.of("LayerParameter", name="r", type="ReLU", top="x")
 
@@ -239,7 +239,7 @@ def test_old_solver_file() -> None:
 
 
 def test_solver_with_both_types() -> None:
-    with pytest.raises(ProtogenError, match=r"^s.prototxt: has both solver_type"):
+    with pytest.raises(ProtogenError, match=r"^s.prototxt: has both type and solver_type"):
         read_solver("solver_type: ADAM type: 'Adam'", "s.prototxt")
 
 
@@ -249,7 +249,7 @@ def test_solver_with_both_types() -> None:
         ('net: "a.prototxt" base_lr: 0.1', "solver", "this is a solver, not a net"),
         ('net: "a.prototxt" base_lr: 0.1 nonsense: {', "solver", "this is a solver, not a net"),
         ('item { name: "dog" label: 1 }', "label map", "this is a label map"),
-        ('name: "only"', "", "no layers in it"),
+        ('name: "only"', "", "there are no layers"),
         ("", "", "the text is empty"),
     ],
 )
