@@ -119,6 +119,21 @@ def message_type(name: str) -> MessageType:
     return MessageType(name)
 
 
+@lru_cache(maxsize=1)
+def _forks() -> dict[str, list[str]]:
+    forks: dict[str, list[str]] = json.loads(resource("proto", "forks.json").read_bytes())
+    return forks
+
+
+def fork_fields(name: str) -> frozenset[str]:
+    """Return the names of fields that some fork is known to have in a message, and that the schema lacks.
+
+    >>> "cpm_transform_param" in fork_fields("LayerParameter")
+    True
+    """
+    return frozenset(_forks().get(name, ()))
+
+
 _OWN_FIELDS = 1 << 20  # above the field numbers of all forks; only the order of writing depends on them, text has names
 _KINDS = {bool: "bool", int: "int64", float: "float", str: "string"}
 

@@ -16,8 +16,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
-from ..errors import ProtogenError, ProtogenWarning, did_you_mean
+from ..errors import ProtogenError, ProtogenWarning
 from ..prototxt.layer import Layer
+from ..prototxt.slips import misspelling
 from ..schema import declare
 from .base import LayerType
 
@@ -114,7 +115,8 @@ def layer_types() -> dict[str, type[LayerType]]:
 
 def unknown_type_hint(name: str) -> str:
     """`"; did you mean 'X'?"` for a type that no class computes."""
-    return "" if " (" in name else did_you_mean(name, layer_types())
+    match = None if " (" in name else misspelling(name, layer_types())
+    return f"; did you mean {match!r}?" if match else ""
 
 
 @lru_cache(maxsize=1)

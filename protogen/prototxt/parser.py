@@ -6,20 +6,24 @@ each layer, and reads both types where two forks disagree on a field.
 
 from __future__ import annotations
 
-import re
 import warnings
 from typing import Any
 
-from ..errors import ParseError, ProtogenWarning, did_you_mean, excerpt, nearest
+from ..errors import ParseError, ProtogenWarning, did_you_mean, excerpt
 from ..plugins import LAYERS, load_entry_points
 from ..schema import Field, MessageType, message_type
 from .lexer import SourceText, describe, unquote
 from .message import Message, Word, to_float32
+from .slips import misspelling, misspelt
 
 MAX_DEPTH = 64
 _TRUE = {"true": True, "True": True, "t": True, "1": True, "false": False, "False": False, "f": False, "0": False}
 _CLOSING = {"{": "}", "<": ">"}
-_OPTIONAL_TAIL = re.compile(r"[0-9]+|_[a-z0-9]{1,2}")
+# Top-level fields that show what a text is: a text with one of them may have unknown fields beside it.
+_SIGNS = {
+    "NetParameter": ("layer", "layers", "input"),
+    "SolverParameter": ("base_lr", "net", "train_net", "net_param", "train_net_param", "lr_policy", "max_iter"),
+}
 
 
 def parse(text: str, type_name: str = "NetParameter", source: str = "<text>", strict: bool | None = None) -> Message:
@@ -48,11 +52,24 @@ class _Parser:
         self.kind, self.text, self.offset = self._next()
         self.depth = 0
         self.plugins_loaded = False  # other packages may declare fields
+        self.unknown_at_top: dict[str, int] = {}  # offset of the first of each name
 
     def parse(self, type: MessageType) -> Message:
         message = Message(type, (1, 1))
-        self.fields(message, "end", "")
+        try:
+            self.fields(message, "end", "")
+        except ParseError:
+            self.report_unknown_at_top(message, type)
+            raise
+        self.report_unknown_at_top(message, type)
         return message
+
+    def report_unknown_at_top(self, message: Message, type: MessageType) -> None:
+        """Warn of unknown fields outside of layers; reject them in a text that may not be of this type at all."""
+        for name, offset in self.unknown_at_top.items():
+            if not any(sign in message for sign in _SIGNS.get(type.name, ())):
+                raise self.error(self.unknown_text(type, name), offset) from None
+            self.warn(f"unknown field {excerpt(name)} in {type.name}; kept as written", offset)
 
     def advance(self) -> None:
         self.kind, self.text, self.offset = self._next()
@@ -146,6 +163,8 @@ class _Parser:
         if value is None and field.name == "engine" and text.isidentifier() and not self.strict:
             self.warn(f"unknown engine {excerpt(text)}; it has no effect here", offset)
             value = text
+        if value is None and _is_fork_type(field, text) and not self.strict:
+            value = text  # a layer type; the net reports it if nothing defines it
         if value is None:
             raise self.error(_refusal(field, text), offset)
         self.advance()
@@ -201,11 +220,16 @@ class _Parser:
             values.setdefault(name, []).append(self.unknown_value())
 
     def report_unknown(self, type: MessageType, name: str, offset: int) -> None:
-        text = f"unknown field {excerpt(name)} in {type.name}"
-        if self.strict or (self.strict is None and (self.depth == 0 or _is_misspelt(name, type))):
-            hint = "" if self.strict else " (if it is a fork's own field, accept it with --no-strict or strict=False)"
-            raise self.error(text + did_you_mean(name, type.fields) + hint, offset)
-        self.warn(f"{text}; kept as written", offset)
+        if self.strict or (self.strict is None and misspelt(name, type)):
+            raise self.error(self.unknown_text(type, name), offset)
+        if self.strict is None and self.depth == 0:
+            self.unknown_at_top.setdefault(name, offset)
+        else:
+            self.warn(f"unknown field {excerpt(name)} in {type.name}; kept as written", offset)
+
+    def unknown_text(self, type: MessageType, name: str) -> str:
+        hint = "" if self.strict else " (if it is a fork's own field, accept it with --no-strict or strict=False)"
+        return f"unknown field {excerpt(name)} in {type.name}{did_you_mean(name, type.fields)}{hint}"
 
     def warn(self, text: str, offset: int) -> None:
         line, column = self.source.position(offset)
@@ -227,14 +251,6 @@ class _Parser:
         return value
 
 
-def _is_misspelt(name: str, type: MessageType) -> bool:
-    """Return whether an unknown name is a misspelt known one, not a fork's field named after it (kernel_d, relu6_param)."""
-    known = nearest(name, type.fields, cutoff=0.86)
-    if known is None:
-        return False
-    return _OPTIONAL_TAIL.sub("", name) != _OPTIONAL_TAIL.sub("", known)
-
-
 def _convert(field: Field, text: str) -> Any:
     """Return a scalar's value from its token, None if the token does not fit the field."""
     kind = field.kind
@@ -250,6 +266,12 @@ def _convert(field: Field, text: str) -> Any:
         number = _integer(text)
         return None if number is None else field.enum_name(number)
     return _TRUE.get(text) if kind == "bool" else _float(text)
+
+
+def _is_fork_type(field: Field, text: str) -> bool:
+    """Return whether a word is a V1 layer type that only a fork has, not a misspelt one."""
+    types = message_type("V1LayerParameter").fields["type"]
+    return field is types and text.isidentifier() and misspelling(text, types.values) is None
 
 
 def _refusal(field: Field, text: str) -> str:

@@ -16,10 +16,18 @@ _KINDS = {
     "net": {"layer", "layers", "input"},
     "solver": {"base_lr", "lr_policy", "max_iter", "net", "train_net", "test_net", "solver_mode", "snapshot_prefix"},
     "label map": {"item"},
+    "Caffe2 net": {"op", "external_input", "external_output"},
+    "TensorFlow graph": {"node", "versions", "library"},
+    "TensorFlow pipeline": {"train_config", "eval_config", "train_input_reader"},
+    "ONNX model": {"ir_version", "opset_import"},
 }
 _NOT_A_NET = {
     "solver": "this is a solver, not a net; give the prototxt named in its 'net' field",
     "label map": "this is a label map (names of classes), not a net",
+    "Caffe2 net": "this is a net of Caffe2, not of Caffe; Caffe2's own exporter, in old releases of PyTorch, writes it as ONNX",
+    "TensorFlow graph": "this is a graph of TensorFlow, not a net of Caffe; tf2onnx converts it to ONNX",
+    "TensorFlow pipeline": "this configures TensorFlow's Object Detection API; it is not a net of Caffe",
+    "ONNX model": "this is an ONNX model as text, not a net of Caffe",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -33,6 +34,15 @@ _DATA_PARAMS = {"DATA": "data_param", "IMAGE_DATA": "image_data_param", "WINDOW_
 _TRANSFORMS = ("scale", "mean_file", "crop_size", "mirror")
 
 _LAST_OF_BVLC = 39  # forks use higher numbers for different types
+
+
+def camel_case(name: str) -> str:
+    """Return the name of a V1 layer type as today's dialect spells such names.
+
+    >>> camel_case("VIDEO_DATA"), camel_case("CONVOLUTION3D")
+    ('VideoData', 'Convolution3D')
+    """
+    return "".join(part[:1] + part[1:].lower() for part in re.sub(r"(\d)", r"\1_", name).split("_"))
 
 
 def type_by_number(number: int) -> str | None:
@@ -70,7 +80,7 @@ def upgrade_layer(old: Message, source: str) -> Message:
     specs: list[dict[str, Any]] = []
     for name, value in old.fields():
         if name == "type":
-            new.store("type", TYPES[value])
+            new.store("type", TYPES[value] if value in TYPES else camel_case(value))
         elif name in _PER_BLOB:
             specs.extend({} for _ in range(len(value) - len(specs)))
             for spec, item in zip(specs, value):

@@ -245,7 +245,7 @@ def test_any_text_reads_or_is_an_error(text: str) -> None:
 
 
 def test_how_strictly_unknown_fields_are_taken() -> None:
-    slip, foreign, top = "layer { pooling_param { global_pool: true } }", "layer { pooling_param { wavelet: 3 } }", "colour: 3"
+    slip, foreign, top = "layer { pooling_param { global_poling: true } }", "layer { pooling_param { wavelet: 3 } }", "colour: 3"
     for text, strict in ((slip, None), (slip, True), (foreign, True), (top, None), (top, True)):
         with pytest.raises(ParseError, match="unknown field") as error:
             parse(text, strict=strict)
