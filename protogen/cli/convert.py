@@ -42,7 +42,7 @@ def convert(
 
     WEIGHTS is a .caffemodel or .caffemodel.h5, or a PyTorch state dict (.pth, .safetensors) of the converted net, so that
     weights trained in PyTorch can be converted back to Caffe. Without WEIGHTS, those in PROTOTXT itself (blobs) are used or,
-    if a layer has none, those from its fillers: random values, or zeros if it has no filler.
+    for layers that have none there, the values of their fillers: random ones, or zeros for layers without fillers.
 
     \b
     protogen convert deploy.prototxt model.caffemodel -o model.onnx

@@ -53,7 +53,7 @@ INPUT = click.option(
 SEED = click.option("--seed", default=0, show_default=True, help="Seed of random weights and inputs.")
 _PHASE = click.option(
     "--phase", type=click.Choice(["test", "train"], case_sensitive=False), default="test", show_default=True,
-    help="Phase that include/exclude rules select layers for.",
+    help="Phase for include/exclude rules, which select the active layers.",
 )  # fmt: skip
 _LEVEL = click.option("--level", default=0, show_default=True, help="Level for include/exclude rules.")
 _STAGE = click.option("--stage", "stages", multiple=True, metavar="NAME", help="Stage for include/exclude rules; repeatable.")

@@ -229,10 +229,10 @@ class _Parser:
 
 def _is_misspelt(name: str, type: MessageType) -> bool:
     """Return whether an unknown name is a misspelt known one, not a fork's field named after it (kernel_d, relu6_param)."""
-    known = nearest(name, type.fields, cutoff=0.86)
-    if known is None:
+    closest = nearest(name, type.fields, cutoff=0.86)
+    if closest is None:
         return False
-    return _OPTIONAL_TAIL.sub("", name) != _OPTIONAL_TAIL.sub("", known)
+    return _OPTIONAL_TAIL.sub("", name) != _OPTIONAL_TAIL.sub("", closest)
 
 
 def _convert(field: Field, text: str) -> Any:

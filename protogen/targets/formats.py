@@ -106,6 +106,6 @@ def format_of(path: str | Path, ending: str | None = None) -> Format:
     """
     ending = (ending or Path(path).suffix).lower()
     if ending not in FORMATS:
-        known = ", ".join(FORMATS)
-        raise ConversionError(f"{path}: no format for the ending {ending!r}{did_you_mean(ending, FORMATS)} (known: {known})")
+        endings = ", ".join(FORMATS)
+        raise ConversionError(f"{path}: no format for the ending {ending!r}{did_you_mean(ending, FORMATS)} (known: {endings})")
     return FORMATS[ending]
