@@ -1,11 +1,11 @@
-"""A block of one's own: a function under `@protogen.block` nests, prefixes its names and is a group in summaries."""
+"""A custom block: a function with `@protogen.block` prefixes names, is a group in summaries and can nest."""
 
 import protogen
 
 
 @protogen.block
 def ghost(b, x, channels, *, stride=1):
-    """GhostNet's module: half of the channels by a 1x1 convolution, the other half by a cheap depthwise one from these."""
+    """GhostNet's module: a 1x1 convolution computes half of the channels, a cheap depthwise one derives the other half."""
     first = b.conv_block(x, channels // 2, 1, stride=stride, name="primary")
     b.depthwise_conv(first, 3, pad=1, bias_term=False, name="cheap")
     second = b.relu(b.bn())
@@ -14,7 +14,7 @@ def ghost(b, x, channels, *, stride=1):
 
 @protogen.block
 def stage(b, x, channels, depth):
-    """Blocks nest: a strided ghost module, then `depth` of them around shortcuts."""
+    """Blocks nest: a strided ghost module, then `depth` of them with shortcuts."""
     x = ghost(b, x, channels, stride=2)
     for i in range(depth):
         x = b.eltwise(x, ghost(b, x, channels, name=f"ghost{i + 2}"), name=f"sum{i + 2}")

@@ -1,4 +1,4 @@
-"""A layer type of one's own, with parameters of its own: registered, it has shapes, PyTorch and ONNX like any other."""
+"""A custom layer type with its own parameters; once registered, it has shapes, PyTorch and ONNX forms like any other."""
 
 import protogen
 
@@ -34,7 +34,7 @@ net = protogen.loads(PROTOTXT)
 print(net.summary())
 print(protogen.verify(net).verdict)
 
-b = protogen.NetBuilder("built")  # the builder knows the type and its fields, too
+b = protogen.NetBuilder("built")  # the builder supports the type and its fields, too
 b.input("data", (1, 3, 8, 8))
 b.layer("HardSwish", "data", name="act", width=4)
 print(b.build().to_prototxt())

@@ -1,4 +1,4 @@
-"""PeleeNet to ONNX, proved right: every blob by PyTorch and by ONNX Runtime."""
+"""Convert PeleeNet to ONNX, and compare every blob of PyTorch and ONNX Runtime."""
 
 import sys
 from pathlib import Path

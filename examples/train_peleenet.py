@@ -1,4 +1,4 @@
-"""A few training steps in PyTorch, and the weights back into a .caffemodel."""
+"""Train PeleeNet for a few steps in PyTorch, and write the weights to a .caffemodel."""
 
 import sys
 
@@ -7,7 +7,7 @@ import torch
 import protogen
 
 path = sys.argv[1] if len(sys.argv) > 1 else "peleenet.caffemodel"
-net = protogen.models.peleenet(size=32, classes=4, phase="TRAIN")  # its inputs: images and labels
+net = protogen.models.peleenet(size=32, classes=4, phase="TRAIN")  # inputs: images and labels
 model = net.to_torch(seed=0)
 
 torch.manual_seed(0)

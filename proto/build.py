@@ -1,14 +1,14 @@
-"""Compile ``caffe.proto``, the schema that is maintained by hand, into the two forms that are loaded at run time.
+"""Compile ``caffe.proto``, the schema maintained by hand, into the two forms that are loaded at run time.
 
 ``caffe.desc`` is one serialized ``FileDescriptorProto`` without source positions, for exchange with protobuf. It needs no
-generated Python and stays out of protobuf's default pool, so that other packages' Caffe schemas can live in the same
-process.
+generated Python and stays out of protobuf's default pool, so that Caffe schemas of other packages can live in the same process.
 
-``caffe.json`` is the table protogen itself reads: ``messages`` has each field as ``[number, kind, repeated, default, type]``
-(``type`` names a message or an enum), ``enums`` the values. Reading it takes a tenth of the time of starting protobuf.
+``caffe.json`` is the table that protogen itself reads: ``messages`` has each field as ``[number, kind, repeated, default,
+type]`` (``type`` names a message or an enum), ``enums`` the values. Reading it takes a tenth of the time needed to load
+protobuf.
 
-Run ``python proto/build.py`` after each change of ``caffe.proto`` and commit all three files; ``--check`` only says
-whether the compiled ones are up to date (exit status 1 if not). Needs the package ``grpcio-tools``.
+Run ``python proto/build.py`` after each change of ``caffe.proto`` and commit all three files; ``--check`` only checks whether the
+compiled ones are up to date (exit status 1 if not). Needs the package ``grpcio-tools``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def compile_schema(proto: Path = PROTO) -> bytes:
     The bytes depend only on the file's content and name.
 
     Raises:
-        ValueError: the file does not compile; the compiler has printed why.
+        ValueError: the file does not compile; the compiler prints why.
     """
     from google.protobuf import descriptor_pb2
     from grpc_tools import protoc
@@ -54,7 +54,7 @@ def compile_schema(proto: Path = PROTO) -> bytes:
 
 
 def _drop_json_names(messages: Iterable[Any]) -> None:
-    """Remove what protoc derives from the field names, a quarter of the file; the pool derives it again."""
+    """Remove names that protoc derives from the field names, a quarter of the file; descriptor pools derive them again."""
     for message in messages:
         for field in message.field:
             field.ClearField("json_name")
@@ -62,7 +62,7 @@ def _drop_json_names(messages: Iterable[Any]) -> None:
 
 
 def field_table(schema: bytes) -> bytes:
-    """The fields of a serialized ``FileDescriptorProto`` as the JSON described above."""
+    """Return the fields of a serialized ``FileDescriptorProto`` as the JSON described above."""
     from google.protobuf.descriptor_pool import DescriptorPool
 
     pool = DescriptorPool()

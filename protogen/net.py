@@ -242,8 +242,8 @@ class Net:
     def _check_inputs(self) -> None:
         for name in self._input_shapes:
             if name not in self.inputs:
-                known = ", ".join(self.inputs) or "none"
-                raise NetError(f"no input {name!r}{did_you_mean(name, self.inputs)} (inputs: {known})")
+                inputs = ", ".join(self.inputs) or "none"
+                raise NetError(f"no input {name!r}{did_you_mean(name, self.inputs)} (inputs: {inputs})")
 
     # ---- weights
 

@@ -71,7 +71,7 @@ class Composer:
             raise NetError(f"no blob {blob!r} yet{did_you_mean(blob, self._analysis.shapes)}")
         shape = self._analysis.shapes[blob]
         if shape is None:
-            raise NetError(f"the shape of blob {blob!r} is not known")
+            raise NetError(f"the shape of blob {blob!r} is unknown")
         return shape
 
     def has_blob(self, name: str) -> bool:

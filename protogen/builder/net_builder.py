@@ -181,22 +181,40 @@ class NetBuilder(Composer):
 
     @_bottom_first
     def relu6(self, bottom: str, *, in_place: bool = True, name: str | None = None) -> str:
-        """Add a ReLU6, a layer of MobileNet forks: min(max(x, 0), 6); arguments as for `relu`."""
+        """Add a ReLU6, a layer of MobileNet forks: min(max(x, 0), 6).
+
+        Args:
+            bottom, in_place, name: as for `relu`.
+        """
         return self._continue("ReLU6", bottom, "relu6", name, in_place)
 
     @_bottom_first
     def prelu(self, bottom: str, *, channel_shared: bool | None = None, in_place: bool = True, name: str | None = None) -> str:
-        """Add a PReLU: a ReLU with a learned slope per channel, or one slope if `channel_shared`; else as `relu`."""
+        """Add a PReLU, a ReLU with learned slopes.
+
+        Args:
+            bottom, in_place, name: as for `relu`.
+            channel_shared: learn one slope, not one per channel.
+        """
         return self._continue("PReLU", bottom, "prelu", name, in_place, channel_shared=channel_shared)
 
     @_bottom_first
     def sigmoid(self, bottom: str, *, in_place: bool = True, name: str | None = None) -> str:
-        """Add a Sigmoid: 1 / (1 + exp(-x)); arguments as for `relu`."""
+        """Add a Sigmoid: 1 / (1 + exp(-x)).
+
+        Args:
+            bottom, in_place, name: as for `relu`.
+        """
         return self._continue("Sigmoid", bottom, "sigmoid", name, in_place)
 
     @_bottom_first
     def dropout(self, bottom: str, ratio: float = 0.5, *, in_place: bool = True, name: str | None = None) -> str:
-        """Add a Dropout, which drops the fraction `ratio` of values in training and does nothing in TEST; else as `relu`."""
+        """Add a Dropout, which does nothing in TEST.
+
+        Args:
+            bottom, in_place, name: as for `relu`.
+            ratio: probability of dropping a value in training.
+        """
         return self._continue("Dropout", bottom, "dropout", name, in_place, dropout_ratio=ratio)
 
     @_bottom_first
@@ -230,11 +248,21 @@ class NetBuilder(Composer):
 
     @_bottom_first
     def global_pool(self, bottom: str, pool: str = "AVE", *, name: str | None = None) -> str:
-        """Add a Pooling over the whole image: (N, C, H, W) to (N, C, 1, 1)."""
+        """Add a Pooling over the whole image: (N, C, H, W) to (N, C, 1, 1).
+
+        Args:
+            bottom, pool, name: as for `pool`.
+        """
         return self.pool(bottom, pool, global_pooling=True, name=name or self.unused("global_pool"))
 
     def concat(self, *bottoms: str, axis: int = 1, name: str | None = None) -> str:
-        """Add a Concat of blobs along an axis (1: channels)."""
+        """Add a Concat.
+
+        Args:
+            bottoms: blobs whose shapes differ only along `axis`.
+            axis: 1 (channels) by default.
+            name: of the layer and its top; by default "concat" with a number.
+        """
         return self.layer("Concat", *bottoms, name=name or self.unused("concat"), axis=axis)
 
     def eltwise(
@@ -321,18 +349,37 @@ class NetBuilder(Composer):
 
     @_bottom_first
     def flatten(self, bottom: str, *, axis: int | None = None, name: str | None = None) -> str:
-        """Add a Flatten: (N, C, H, W) to (N, C * H * W)."""
+        """Add a Flatten: (N, C, H, W) to (N, C * H * W).
+
+        Args:
+            bottom: any blob.
+            axis: the first axis to flatten; 1 by default.
+            name: of the layer and its top; by default "flatten" with a number.
+        """
         return self.layer("Flatten", bottom, name=name or self.unused("flatten"), axis=axis)
 
     @_bottom_first
     def softmax(self, bottom: str, *, axis: int | None = None, name: str | None = None) -> str:
-        """Add a Softmax along an axis (1 by default: channels), named "prob" if that name is free."""
+        """Add a Softmax.
+
+        Args:
+            bottom: scores.
+            axis: of the classes; 1 by default.
+            name: of the layer and its top; by default "prob", or "softmax" with a number if that is taken.
+        """
         return self.layer(
             "Softmax", bottom, name=name or ("prob" if not self._is_taken(self.qualified("prob")) else None), axis=axis
         )
 
     def softmax_loss(self, bottom: str, label: str = "label", *, name: str | None = None, **fields: Any) -> str:
-        """Add a SoftmaxWithLoss of the scores `bottom` (N, classes) and labels (N,)."""
+        """Add a SoftmaxWithLoss.
+
+        Args:
+            bottom: scores (N, classes).
+            label: (N,).
+            name: of the layer and its top; by default "loss" with a number.
+            fields: further fields, as for `layer`.
+        """
         return self.layer("SoftmaxWithLoss", bottom, label, name=name or self.unused("loss"), **fields)
 
     def accuracy(

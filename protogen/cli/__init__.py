@@ -1,4 +1,4 @@
-"""The command line: parse options, call the API, print. A command's file is imported only when that command runs."""
+"""The command line: commands parse options, call the API and print. A command's module is imported only when it runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .output import say
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
-# Command -> file of this folder that defines a function of that name.
+# Module of this package that defines each command.
 COMMANDS = {
     "build": "build",
     "peleenet": "build",
@@ -35,14 +35,14 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and end the process: 0 done, 1 a file or net that is no good, 2 wrong use, 130 interrupted."""
+    """Run the command line and exit: 0 on success, 1 on an error in a file or net, 2 on wrong usage, 130 if interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     sys.excepthook = _show_traceback
     if "verify" not in arguments:
         # numpy starts a BLAS thread per core when it is imported, and nothing but verify's engines multiplies matrices.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names may have characters that the terminal lacks
+        sys.stdout.reconfigure(errors="backslashreplace")  # names may contain characters that the terminal's encoding lacks
     warnings.showwarning = _show_warning  # type: ignore[assignment]
     warnings.simplefilter("always", ProtogenWarning)
     try:
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.Abort:
         _fail(["interrupted"], 130)
     except BrokenPipeError:
-        # The reader has seen enough (`| head`); python must not complain when it flushes.
+        # The reader has closed the pipe (`| head`); prevent an error when Python flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except (ProtogenError, OSError, MemoryError, RecursionError) as error:
@@ -69,27 +69,27 @@ def _fail(lines: Sequence[str], code: int) -> None:
     sys.exit(code)
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *unused: Any) -> None:
     if isinstance(message, ProtogenWarning):
         say(f"Warning: {message.lines[0]}", *message.lines[1:], err=True)
 
 
 def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """A fault of ours, or any error with --debug: what Python shows, but its text may quote a file's, too."""
+    """Show a traceback as Python does, but printable: of our bugs, or of any error with --debug."""
     from traceback import format_exception
 
     say(*"".join(format_exception(kind, error, trace)).splitlines(), err=True)
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are asked for."""
+    """A group that imports commands on demand."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, in the table's order."""
+        """Return the names of all commands, in the order of `COMMANDS`."""
         return [*COMMANDS, *(name for name in super().list_commands(ctx) if name not in COMMANDS)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command, imported if it is one of the table's."""
+        """Return a command, importing it if it is one of `COMMANDS`."""
         if cmd_name not in self.commands and cmd_name in COMMANDS:
             from importlib import import_module
 

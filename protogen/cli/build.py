@@ -1,4 +1,4 @@
-"""`protogen build NAME`: published architectures to prototxt, and `protogen peleenet`, which is short for one of them."""
+"""`protogen build NAME`, which writes published architectures as prototxt, and its shortcut `protogen peleenet`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 class Models(click.Group):
-    """A group with a command for each model, derived from its function when it is asked for."""
+    """A group with a command for each model, derived on demand from the model's function."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All models' names."""
+        """Return the names of all models."""
         from ..models.registry import models
 
         return list(models())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The model's command; for an unknown name, an error that offers the nearest one."""
+        """Return a model's command; for an unknown name, raise an error that suggests the nearest one."""
         try:
             return _command(cmd_name, f"protogen build {cmd_name}")
         except NetError as error:
@@ -35,26 +35,26 @@ class Models(click.Group):
 
 
 class Shortcut(click.Command):
-    """A model's command beside `build`; derived only when it runs, so that `protogen --help` imports no model."""
+    """A top-level command for a model, derived only when it runs, so that `protogen --help` imports no model."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """Of the model's command, in place of this one."""
+        """Return the context of the model's command."""
         return _command(str(self.name), f"protogen {self.name}").make_context(info_name, args, parent, **extra)
 
 
-def _command(name: str, called: str) -> click.Command:
+def _command(name: str, usage: str) -> click.Command:
     from ..models.registry import find
     from .model_options import model_command
 
     model = find(name)
-    return model_command(model, name, called, partial(_write, model))
+    return model_command(model, name, usage, partial(_write, model))
 
 
 def _write(model: Model, /, *, output: str, templates: str | None, solver: str | None = None, **options: Any) -> None:
     if solver is not None and (options.get("phase") != "TRAIN" or output == "-"):
-        raise usage_error("--solver goes with --phase train and a file for the net (-o FILE)")
+        raise usage_error("--solver needs --phase train and a file for the net (-o FILE)")
     try:
         net = model.build(**options)
     except NetError as error:
@@ -83,4 +83,4 @@ def build(ctx: click.Context) -> None:
         list_models()
 
 
-peleenet = Shortcut("peleenet", short_help="Write PeleeNet as prototxt; short for build peleenet.")
+peleenet = Shortcut("peleenet", short_help="Write PeleeNet as prototxt (short for build peleenet).")

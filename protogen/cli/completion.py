@@ -1,4 +1,4 @@
-"""`protogen completion`: tab completion for shells."""
+"""`protogen completion`: scripts for tab completion in shells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`protogen convert`: Caffe to ONNX and PyTorch, and PyTorch's weights back to Caffe."""
+"""`protogen convert`: Caffe to ONNX and PyTorch, and PyTorch weights back to Caffe."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _KINDS = ", ".join(f"{ending} ({format.what})" for ending, format in FORMATS.ite
 @click.argument("weights", required=False)
 @click.option(
     "-o", "--output", required=True, metavar="FILE",
-    help=f"Its ending names the format: {_KINDS}; - is standard output, with --to.",
+    help=f"The file to write, whose ending selects the format: {_KINDS}; or - for standard output, with --to.",
 )  # fmt: skip
-@click.option("--to", "ending", type=click.Choice(ENDINGS), help="The format, whatever FILE ends in.")
+@click.option("--to", "ending", type=click.Choice(ENDINGS), help="The format, overriding the ending of FILE.")
 @OPSET
 @DYNAMIC_BATCH
 @onnx_options
@@ -40,9 +40,9 @@ def convert(
 ) -> None:  # fmt: skip
     """Convert PROTOTXT with the weights of WEIGHTS to ONNX, PyTorch or Caffe.
 
-    WEIGHTS is a .caffemodel or .caffemodel.h5, or a PyTorch state dict (.pth, .safetensors) of the net that convert or
-    to_torch made: so weights trained in PyTorch go back to Caffe. Without WEIGHTS they are those that PROTOTXT itself holds
-    (blobs) or, where it has none, what the layers' fillers make: random ones, or zeros where a layer names no filler.
+    WEIGHTS is a .caffemodel or .caffemodel.h5, or a PyTorch state dict (.pth, .safetensors) of the converted net, so that
+    weights trained in PyTorch can be converted back to Caffe. Without WEIGHTS, those in PROTOTXT itself (blobs) are used or,
+    for layers that have none there, the values of their fillers: random ones, or zeros for layers without fillers.
 
     \b
     protogen convert deploy.prototxt model.caffemodel -o model.onnx
@@ -53,40 +53,42 @@ def convert(
     protogen convert deploy.prototxt trained.pth -o trained.caffemodel
     """
     try:
-        chosen = format_of(output, f".{ending}" if ending else None)
+        target = format_of(output, f".{ending}" if ending else None)
     except ConversionError as error:
-        raise usage_error(f"{error}, or give --to") from error
-    _refuse_idle_options(chosen, output)
+        raise usage_error(f"{error}, or use --to") from error
+    _refuse_unused_options(target, output)
     values = {"opset": opset, "dynamic_batch": dynamic_batch, "seed": seed, **onnx_settings(**onnx_only)}
-    options = {name: value for name, value in values.items() if name in chosen.option_names}
+    options = {name: value for name, value in values.items() if name in target.option_names}
     if fold is not None:
         options["fold"] = fold
     with progress():
         net = reading.load(prototxt, weights)
-        if weights is None and not chosen.is_definition and net.weights.missing:
-            say(f"Note: no weights given{_fillers_make(net)}", err=True)
+        if weights is None and not target.is_definition and net.weights.missing:
+            say(f"Note: no weights given{_filled(net)}", err=True)
         if output == "-":
-            write_binary(lambda path: net.save(path, chosen.ending, **options))
+            write_binary(lambda path: net.save(path, target.ending, **options))
         else:
-            net.save(output, chosen.ending, **options)
+            net.save(output, target.ending, **options)
 
 
-def _fillers_make(net: Net) -> str:
+def _filled(net: Net) -> str:
     missing, zeros = net.weights.missing, net.weights.zero_filled
-    where = f" for {some(missing)}" if len(missing) < len(net.weights.shapes) else ""  # the prototxt has the others
+    where = f" for {some(missing)}" if len(missing) < len(net.weights.shapes) else ""  # the prototxt contains the others
     if not zeros:
         return f"{where}; random ones from the layers' fillers are used"
     return f"{where}; those of the layers' fillers are used: all zeros in {some(zeros)}"
 
 
-def _refuse_idle_options(chosen: Format, output: str) -> None:
-    """Refuse options on the command line that would do nothing."""
+def _refuse_unused_options(target: Format, output: str) -> None:
+    """Refuse options on the command line that would have no effect."""
     context = click.get_current_context()
-    known = {name for format in FORMATS.values() for name in format.option_names}
+    names = {name for format in FORMATS.values() for name in format.option_names}
     for param in context.command.params:
         option = OPTION_OF.get(str(param.name), str(param.name))
-        if option not in known or context.get_parameter_source(str(param.name)) is not ParameterSource.COMMANDLINE:
+        if option not in names or context.get_parameter_source(str(param.name)) is not ParameterSource.COMMANDLINE:
             continue
-        if option not in chosen.option_names or (option == "external_data" and output == "-"):
+        if option not in target.option_names:
             endings = [format.ending for format in FORMATS.values() if option in format.option_names]
-            raise usage_error(f"{param.opts[0]} goes with an {' or '.join(endings)} file")
+            raise usage_error(f"{param.opts[0]} is only for {' and '.join(endings)} files")
+        if option == "external_data" and output == "-":
+            raise usage_error(f"{param.opts[0]} needs -o FILE instead of standard output")

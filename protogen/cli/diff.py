@@ -1,4 +1,4 @@
-"""`protogen diff`: two nets side by side."""
+"""`protogen diff`: compare two nets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .output import say, say_json
 
 
 class Trouble(click.ClickException):
-    """An error, told apart from a difference by its exit code."""
+    """An error, whose exit code differs from that of a difference."""
 
     exit_code = 2
 
@@ -20,13 +20,13 @@ class Trouble(click.ClickException):
 @click.command()
 @click.argument("a")
 @click.argument("b")
-@click.option("--weights", nargs=2, metavar="A B", help="The nets' weights, to be compared too.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--weights", nargs=2, metavar="A B", help="Also compare these weights.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reads_net()
 def diff(a: str, b: str, weights: tuple[str, str] | None, as_json: bool, reading: ReadOptions) -> None:
     """Compare the nets of prototxt A and B: layers added, gone and changed, wiring, weights.
 
-    Ends with 0 if they are equal, 1 if they differ, 2 on errors, as diff does.
+    Exit status: 0 if they are equal, 1 if they differ, 2 on errors, as for diff.
 
     \b
     protogen diff deploy.prototxt other.prototxt
@@ -36,14 +36,14 @@ def diff(a: str, b: str, weights: tuple[str, str] | None, as_json: bool, reading
 
     try:
         nets = [reading.load(path, file) for path, file in zip((a, b), weights or (None, None))]
-        found = compare(*nets)
+        result = compare(*nets)
     except ProtogenError as error:
         raise Trouble(str(error)) from error
     if as_json:
-        say_json(found.as_dict())
+        say_json(result.as_dict())
     else:
-        say(*found.lines())
-        if not found.equal:
-            say(found.summary())
-    if not found.equal:
+        say(*result.lines())
+        if not result.equal:
+            say(result.summary())
+    if not result.equal:
         sys.exit(1)

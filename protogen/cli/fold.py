@@ -1,4 +1,4 @@
-"""`protogen fold`: the inference form of a net, as a new prototxt and caffemodel."""
+"""`protogen fold`: write the inference form of a net as a new prototxt and caffemodel."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .output import progress, say
 @click.argument("weights", required=False)
 @click.option(
     "-o", "--output", required=True, metavar="FILE",
-    help="The new prototxt; the .caffemodel goes beside it under the same name. Or the .caffemodel(.h5), or their common stem.",
+    help="The new prototxt, with the .caffemodel beside it under the same name; or the .caffemodel(.h5), or their common stem.",
 )  # fmt: skip
-@click.option("--weights-out", metavar="FILE", help="Another place for the new weights.")
+@click.option("--weights-out", metavar="FILE", help="A different file for the new weights.")
 @reads_net(phase=False)
 def fold(prototxt: str, weights: str | None, output: str, weights_out: str | None, reading: ReadOptions) -> None:
-    """Fold BatchNorm, Scale and Bias of PROTOTXT and WEIGHTS into the layers before them ("merge_bn").
+    """Fold BatchNorm, Scale and Bias of PROTOTXT and WEIGHTS into the preceding layers ("merge_bn").
 
-    The new pair of files gives the same outputs in inference. Dropout and other layers that do nothing there go too. WEIGHTS may
-    be left out where PROTOTXT itself holds all of them (blobs).
+    The new files compute the same outputs in inference. Dropout and other layers that do nothing in inference are removed.
+    WEIGHTS can be omitted if PROTOTXT itself contains all of them (blobs).
 
     \b
     protogen fold deploy.prototxt model.caffemodel -o folded.prototxt      # and folded.caffemodel
@@ -33,16 +33,16 @@ def fold(prototxt: str, weights: str | None, output: str, weights_out: str | Non
     from ..targets.caffe.pair import pair_paths, save_pair
 
     if output == "-":
-        raise usage_error("two files are written: give -o FILE, not standard output")
+        raise usage_error("fold writes two files, so it needs -o FILE instead of standard output")
     targets = pair_paths(output, weights_out)
     for target in targets:
-        for given in filter(None, (prototxt, weights)):
-            if os.path.isfile(target) and os.path.isfile(given) and os.path.samefile(target, given):
-                raise usage_error(f"{target} would overwrite the input {given}: give another name to write to")
+        for source in filter(None, (prototxt, weights)):
+            if os.path.isfile(target) and os.path.isfile(source) and os.path.samefile(target, source):
+                raise usage_error(f"{target} would overwrite the input {source}; choose another output file")
     with progress():
         net = reading.load(prototxt, weights)
         if weights is None and net.weights.missing:
-            raise usage_error(f"give WEIGHTS: {prototxt} does not hold all of them itself")
+            raise usage_error(f"WEIGHTS are needed: {prototxt} does not contain all of them")
         net.weights.require_complete()
         graph = folded(net.graph())
         save_pair(graph, *targets)

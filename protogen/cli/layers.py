@@ -1,4 +1,4 @@
-"""`protogen layers`: what is supported."""
+"""`protogen layers`: list the supported layer types and fields."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from .output import print_table, say, say_json, write_text
 
 
 @click.command()
-@click.option("--markdown", "form", flag_value="markdown", help="As a Markdown table.")
-@click.option("--json", "form", flag_value="json", help="For machines.")
-@click.option("--fields", "form", flag_value="fields", help="What is computed of each type's fields, as Markdown.")
+@click.option("--markdown", "form", flag_value="markdown", help="Print a Markdown table.")
+@click.option("--json", "form", flag_value="json", help="Print JSON.")
+@click.option("--fields", "form", flag_value="fields", help="Print which fields of each type are computed, as Markdown.")
 def layers(form: str | None) -> None:
     """List every layer type with its shape, PyTorch, gradient and ONNX support.
 

@@ -1,4 +1,4 @@
-"""The command line of a model, derived from its function: an option for each parameter, its help from the docstring."""
+"""Commands of models, derived from their functions: an option for each parameter, with help from the docstring."""
 
 from __future__ import annotations
 
@@ -17,67 +17,74 @@ from .options import OUTPUT, Numbers, Size
 
 _SECTION = re.compile(r"(?:Args|Returns|Raises|Yields|Attributes|Notes?|Examples?):$|>>>", re.MULTILINE)
 _ENTRY = re.compile(r"(\w+(?:, \w+)*)(?: \(.*?\))?: *(.*)")
-_TEMPLATES = click.option("--templates", metavar="DIR", help="Folder of prototxt templates that go before the built-in ones.")
-_SOLVER = click.option("--solver", metavar="FILE", help="With --phase train, also write a solver for the net.")
-_KINDS = "bool, int, float, str, Literal[...], Sequence[int] or int | Sequence[int], each of them | None or not"
+_TEMPLATES = click.option(
+    "--templates", metavar="DIR", help="Folder of prototxt templates that take precedence over the built-in ones."
+)
+_SOLVER = click.option("--solver", metavar="FILE", help="With --phase train, also write a solver for the net to FILE.")
+_KINDS = "bool, int, float, str, Literal[...], Sequence[int] and int | Sequence[int], each optionally with | None"
 _SIMPLE: dict[Any, Any] = {int: click.INT, float: click.FLOAT, str: click.STRING}
 
 
 class OneOf(click.Choice):
-    """One of several values, written in lower case on the command line whatever they are in Python."""
+    """One of several Python values, which are lower case on the command line."""
 
     def __init__(self, values: Iterable[Any]) -> None:
         self.values = {str(value).lower(): value for value in values}
         super().__init__(list(self.values), case_sensitive=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The value as the model's function takes it."""
+        """Return the Python value, for the model's function."""
         return self.values[str(super().convert(str(value), param, ctx))]
 
 
-def model_command(model: Model, name: str, called: str, write: Callable[..., None]) -> click.Command:
-    """The command that builds a model.
+def model_command(model: Model, name: str, usage: str, write: Callable[..., None]) -> click.Command:
+    """Return the command that builds a model.
 
     Args:
         model: as registered.
         name: of the command.
-        called: what the examples of the help call it, such as "protogen build lenet".
-        write: gets the parameters' values by name, and `output`, `templates` and `solver`.
+        usage: the command in the help's examples, such as "protogen build lenet".
+        write: called with the parameters' values by name, and `output`, `templates` and `solver`.
 
     Raises:
-        ProtogenError: the signature has something that no command line can give.
+        ProtogenError: the signature has a parameter that cannot be an option.
     """
-    command = click.Command(name, callback=write, params=list(model_options(model)), help=_help(model, called))
+    command = click.Command(name, callback=write, params=list(model_options(model)), help=_help(model, usage))
     command.short_help = model.summary
     reserved = {"output": OUTPUT, "templates": _TEMPLATES, **({"solver": _SOLVER} if model.solver else {})}
     for param in command.params:
         if param.name in ("output", "templates", "solver", "help"):
-            raise _refusal(model, param.name, "has the name of an option that every model's command has; give it another one")
+            raise _refusal(model, param.name, "has the name of an option of every model's command; choose another name")
     for option in reversed(reserved.values()):
         option(command)
     return command
 
 
 def model_options(model: Model) -> list[click.Option]:
-    """An option for each parameter of the model's function, in order.
+    """Return an option for each parameter of the model's function, in order.
+
+    Raises:
+        ProtogenError: a parameter cannot be an option.
 
     >>> from protogen.models import find
     >>> option = {option.name: option for option in model_options(find("peleenet"))}["stem_channels"]
     >>> option.opts, option.type.name, option.default, option.help
-    (['--stem-channels', '--stem'], 'integer', 32, 'Channels the stem makes.')
+    (['--stem-channels', '--stem'], 'integer', 32, 'Output channels of the stem.')
     """
     texts = argument_texts(model.build.__doc__ or "")
     globals_ = getattr(inspect.unwrap(model.build), "__globals__", {})
     options = []
     for parameter in inspect.signature(model.build).parameters.values():
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-            raise _refusal(model, parameter.name, "has no name that an option could give it by (*args, **kwargs and the like)")
+            raise _refusal(
+                model, parameter.name, "cannot be passed by name, as an option requires (*args, **kwargs and the like)"
+            )
         hint = parameter.annotation
         if isinstance(hint, str):
             try:
                 hint = eval(hint, globals_)
             except NameError as error:
-                raise _refusal(model, parameter.name, f"has an annotation that its file cannot read: {error}") from None
+                raise _refusal(model, parameter.name, f"has an annotation that cannot be evaluated: {error}") from None
         options.append(_option(model, parameter, hint, texts.get(parameter.name, "")))
     return options
 
@@ -96,15 +103,15 @@ def _option(model: Model, parameter: inspect.Parameter, hint: Any, text: str) ->
         return click.Option([name, f"--{flag}/--no-{flag}"], **settings)
     kind = OneOf(model.choices[name]) if name in model.choices else _type(kinds)
     if kind is None:
-        what = "no annotation" if hint is inspect.Parameter.empty else f"the annotation {_spelt(hint)}"
-        raise _refusal(model, name, f"has {what}, for which there is no option; there are options for {_KINDS}")
+        what = "no annotation" if hint is inspect.Parameter.empty else f"the unsupported annotation {_name_of(hint)}"
+        raise _refusal(model, name, f"has {what}; supported are {_KINDS}")
     if "default" in settings:
-        settings["default"] = _written(parameter.default, kind)
+        settings["default"] = _on_command_line(parameter.default, kind)
     return click.Option([name, *names], type=kind, metavar="N|HxW" if isinstance(kind, Size) else None, **settings)
 
 
 def _alternatives(hint: Any) -> list[Any]:
-    """What a union holds besides None; of any other annotation, itself."""
+    """Return the members of a union except None, or any other annotation itself."""
     kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     return [kind for kind in kinds if kind is not NoneType]
 
@@ -126,8 +133,8 @@ def _is_numbers(hint: Any) -> bool:
     return get_origin(hint) in (Sequence, tuple, list) and set(get_args(hint)) - {Ellipsis} == {int}
 
 
-def _written(default: Any, kind: click.ParamType) -> Any:
-    """A default as the command line shows and takes it."""
+def _on_command_line(default: Any, kind: click.ParamType) -> Any:
+    """Return a default as it is written on the command line."""
     if isinstance(kind, OneOf):
         return str(default).lower()
     if isinstance(default, (tuple, list)):
@@ -135,7 +142,7 @@ def _written(default: Any, kind: click.ParamType) -> Any:
     return default
 
 
-def _spelt(hint: Any) -> str:
+def _name_of(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) else str(hint)
 
 
@@ -147,9 +154,9 @@ def _refusal(model: Model, parameter: str | None, why: str) -> ProtogenError:
 
 
 def argument_texts(doc: str) -> dict[str, str]:
-    """What the `Args:` of a docstring say of each parameter, on one line each.
+    """Return the text on each parameter in the `Args:` section of a docstring, as one line each.
 
-    >>> argument_texts('''Makes a net.
+    >>> argument_texts('''Builds a net.
     ...
     ...     Args:
     ...         size: of the image,
@@ -158,8 +165,8 @@ def argument_texts(doc: str) -> dict[str, str]:
     ...     ''')
     {'size': 'of the image, in pixels.', 'width': 'of the net.', 'depth': 'of the net.'}
     """
-    _, _, rest = f"\n{inspect.cleandoc(doc)}\n".partition("\nArgs:\n")
-    section = re.split(r"^(?=\S)", rest, maxsplit=1, flags=re.MULTILINE)[0]
+    _, _, tail = f"\n{inspect.cleandoc(doc)}\n".partition("\nArgs:\n")
+    section = re.split(r"^(?=\S)", tail, maxsplit=1, flags=re.MULTILINE)[0]
     texts: dict[str, str] = {}
     names: list[str] = []
     for line in dedent(section).splitlines():
@@ -172,15 +179,15 @@ def argument_texts(doc: str) -> dict[str, str]:
 
 
 def _sentence(text: str) -> str:
-    """A help text, begun with a capital unless it begins with a name."""
+    """Capitalise a help text unless it begins with a name."""
     first = text.partition(" ")[0]
     return text[:1].upper() + text[1:] if first.isalpha() and first.islower() else text
 
 
-def _help(model: Model, called: str) -> str:
-    """The docstring up to its first section, the paper, and examples."""
+def _help(model: Model, usage: str) -> str:
+    """Return the docstring up to its first section, the paper, and examples."""
     prose = _SECTION.split(inspect.cleandoc(model.build.__doc__ or ""), maxsplit=1)[0].strip()
-    examples = [f"{called} -o {model.name}.prototxt"]
+    examples = [f"{usage} -o {model.name}.prototxt"]
     if model.solver is not None:
-        examples.append(f"{called} --phase train -o train_val.prototxt --solver solver.prototxt")
+        examples.append(f"{usage} --phase train -o train_val.prototxt --solver solver.prototxt")
     return "\n\n".join([prose, model.paper, "\n".join(["\b", *examples])])

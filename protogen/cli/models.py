@@ -1,4 +1,4 @@
-"""`protogen models`: the architectures that `protogen build` builds."""
+"""`protogen models`: list the architectures that `protogen build` can write."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--cost", is_flag=True, help="Build each by its defaults, to show parameters and MACs for one image.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--cost", is_flag=True, help="Also show parameters and MACs for one image, with default options.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def models(cost: bool, as_json: bool) -> None:
-    """List the architectures that `protogen build NAME` builds.
+    """List the architectures that `protogen build NAME` can write.
 
     \b
     protogen models
@@ -27,10 +27,10 @@ def models(cost: bool, as_json: bool) -> None:
 
 
 def list_models(cost: bool = False, as_json: bool = False) -> None:
-    """Print every model's name, summary and paper, and what it costs."""
-    from ..models.registry import models as registered
+    """Print every model's name, summary and paper, and if `cost` its parameters and MACs."""
+    from ..models.registry import models as all_models
 
-    entries = [_entry(model, cost) for model in registered().values()]
+    entries = [_entry(model, cost) for model in all_models().values()]
     if as_json:
         say_json(entries)
         return

@@ -1,4 +1,4 @@
-"""Options that only ONNX models take, shared by `convert` and `verify`."""
+"""Options for ONNX models, shared by `convert` and `verify`."""
 
 from __future__ import annotations
 
@@ -11,60 +11,60 @@ from .options import usage_error
 
 
 class PerChannel(click.ParamType):
-    """A number, or one for each channel, separated by commas."""
+    """One number, or one per channel, separated by commas."""
 
     name = "X[,Y,Z]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """The numbers."""
+        """Return the numbers."""
         if isinstance(value, tuple):
             return value
         try:
             return tuple(float(part) for part in str(value).split(","))
         except ValueError:
-            self.fail(f"{value!r} is neither a number nor numbers such as 104,117,123")
+            self.fail(f"{value!r} is neither a number nor a list of numbers such as 104,117,123")
 
 
 class Mean(PerChannel):
-    """As `PerChannel`, or the mean image of a training set, whose channels' means are taken."""
+    """As `PerChannel`, or the .binaryproto of a mean image, of which the mean per channel is used."""
 
     name = "X[,Y,Z]|FILE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """The numbers."""
+        """Return the numbers."""
         if isinstance(value, tuple) or not value.endswith(".binaryproto"):
             return super().convert(value, param, ctx)
         from ..weights import binaryproto
 
         image = binaryproto.read(value)
         if image.ndim != 4 or len(image) != 1 or not image.size:
-            self.fail(f"{value}: holds a blob {image.shape}, not a mean image (1, C, H, W)")
+            self.fail(f"{value}: contains a blob of shape {image.shape}, not a mean image (1, C, H, W)")
         return tuple(map(float, image[0].mean((1, 2), dtype="float64")))
 
 
 ONNX_OPTIONS = (
-    click.option("--dynamic-size", is_flag=True, help="Leave height and width open (nets whose weights do not depend on them)."),
-    click.option("--no-postprocess", is_flag=True, help="Cut off detection layers at the end: what they read is the output."),
+    click.option("--dynamic-size", is_flag=True, help="Make height and width dynamic (if no weights depend on them)."),
+    click.option("--no-postprocess", is_flag=True, help="Cut off detection layers at the end; the model outputs their bottoms."),
     click.option("--rename", "--rename-input", "--rename-output", "renames", multiple=True, metavar="OLD=NEW",
-                 help="Another name for an input or output; repeatable."),
-    click.option("--mean", type=Mean(), help="Let the model subtract this from its image: one number, or one per channel "
-                 "in the net's order (blue, green, red for Caffe's models), or the channels' means of a .binaryproto."),
-    click.option("--scale", type=PerChannel(), help="Let the model multiply its image by this, after --mean."),
-    click.option("--swap-rb", is_flag=True, help="Let the model take RGB images for a net trained on BGR."),
-    click.option("--nhwc", is_flag=True, help="Let the model take its image as (N, H, W, C)."),
-    click.option("--fp16", is_flag=True, help="Store weights as float16, in half the space; still computes in float32."),
-    click.option("--external-data", is_flag=True, help="Put the weights of an .onnx into FILE.data (always done above 2 GB)."),
+                 help="Rename an input or output; repeatable."),
+    click.option("--mean", type=Mean(), help="Subtract this from the image inside the model: one number, or one per "
+                 "channel in the net's order (blue, green, red for Caffe's models), or the channel means of a .binaryproto."),
+    click.option("--scale", type=PerChannel(), help="Multiply the image by this inside the model, after --mean."),
+    click.option("--swap-rb", is_flag=True, help="Make the model take RGB images for a net trained on BGR."),
+    click.option("--nhwc", is_flag=True, help="Make the model take its image as (N, H, W, C)."),
+    click.option("--fp16", is_flag=True, help="Store weights as float16, in half the space; the model computes in float32."),
+    click.option("--external-data", is_flag=True, help="Write the weights of an .onnx to FILE.data (always done above 2 GB)."),
 )  # fmt: skip
 
 
 OPTION_OF = {"renames": "rename", "no_postprocess": "postprocess"} | dict.fromkeys(
     ("mean", "scale", "swap_rb", "nhwc"), "preprocess"
 )
-"""What of `OnnxOptions` a parameter of the command line sets, where the names differ."""
+"""Field of `OnnxOptions` that a command line parameter sets, where the names differ."""
 
 
 def onnx_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options that only ONNX models take."""
+    """Add the options for ONNX models to a command."""
     for option in reversed(ONNX_OPTIONS):
         command = option(command)
     return command
@@ -74,14 +74,28 @@ def onnx_settings(
     renames: Sequence[str], mean: tuple[float, ...] | None, scale: tuple[float, ...] | None, swap_rb: bool, nhwc: bool,
     no_postprocess: bool, **same: bool,
 ) -> dict[str, Any]:  # fmt: skip
-    """Values of `OnnxOptions`' fields, by name, from the options of the command line."""
+    """Convert command line options to the fields of `OnnxOptions`.
+
+    Args:
+        renames: OLD=NEW each.
+        mean, scale, swap_rb, nhwc: fields of `Preprocess`; None if not set.
+        no_postprocess: the opposite of `postprocess`.
+        same: fields of the same name.
+
+    Returns:
+        Values by field name.
+
+    Raises:
+        UsageError: an invalid --rename.
+        ConversionError: invalid preprocessing.
+    """
     from ..targets.onnx.options import Preprocess
 
     rename: dict[str, str] = {}
-    for given in renames:
-        old, equals, new = given.partition("=")
+    for text in renames:
+        old, equals, new = text.partition("=")
         if not (old and equals and new) or old in rename:
-            raise usage_error(f"--rename takes OLD=NEW, once for each name, not {given!r}")
+            raise usage_error(f"--rename takes OLD=NEW, once per name, not {text!r}")
         rename[old] = new
     preprocess = None
     if mean or scale or swap_rb or nhwc:

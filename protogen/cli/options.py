@@ -1,4 +1,4 @@
-"""Options and types of options that commands share, and the net they describe."""
+"""Options and option types shared by commands."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
 class Size(click.ParamType):
-    """224 or 224x320 (height x width)."""
+    """A size such as 224 or 224x320 (height x width)."""
 
     name = "SIZE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """(height, width) in pixels."""
+        """Return (height, width) in pixels."""
         if isinstance(value, tuple):
             return value
         parts = str(value).lower().split("x")
         if len(parts) > 2 or not all(part.isdecimal() and len(part) < 7 for part in parts):
-            self.fail(f"{value!r} is not a size; give pixels as 224, or height and width as 224x320")
+            self.fail(f"{value!r} is not a size such as 224, or 224x320 (height x width)")
         return int(parts[0]), int(parts[-1])
 
 
 class Numbers(click.ParamType):
-    """Whole numbers separated by commas."""
+    """Whole numbers, separated by commas."""
 
     name = "N,N,..."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
-        """The numbers."""
+        """Return the numbers."""
         if isinstance(value, tuple):
             return value
         parts = str(value).split(",")
@@ -45,36 +45,36 @@ class Numbers(click.ParamType):
         return tuple(int(part) for part in parts)
 
 
-OUTPUT = click.option("-o", "--output", default="-", metavar="FILE", help="File to write; standard output without it.")
+OUTPUT = click.option("-o", "--output", default="-", metavar="FILE", help="File to write; standard output by default.")
 INPUT = click.option(
     "--input", "inputs", multiple=True, metavar="NAME=N,C,H,W",
-    help="Shape of an input, in place of the file's or where it gives none; repeatable.",
+    help="Shape of an input, overriding or supplying that of the file; repeatable.",
 )  # fmt: skip
-SEED = click.option("--seed", default=0, show_default=True, help="For random weights and inputs.")
+SEED = click.option("--seed", default=0, show_default=True, help="Seed of random weights and inputs.")
 _PHASE = click.option(
     "--phase", type=click.Choice(["test", "train"], case_sensitive=False), default="test", show_default=True,
-    help="Which layers are active (include/exclude rules).",
+    help="Phase for include/exclude rules, which select the active layers.",
 )  # fmt: skip
-_LEVEL = click.option("--level", default=0, show_default=True, help="The level that include/exclude rules compare with.")
-_STAGE = click.option("--stage", "stages", multiple=True, metavar="NAME", help="A stage that rules ask for; repeatable.")
+_LEVEL = click.option("--level", default=0, show_default=True, help="Level for include/exclude rules.")
+_STAGE = click.option("--stage", "stages", multiple=True, metavar="NAME", help="Stage for include/exclude rules; repeatable.")
 STRICT = click.option(
     "--strict/--no-strict", default=None,
-    help="Refuse fields that the schema does not know, or keep them all; by default what looks misspelt is refused, and fields "
-    "that would change a layer's numbers in a way unknown to protogen stop a conversion. --no-strict converts without them.",
+    help="Refuse all fields that the schema lacks, or none; by default those that look misspelt are refused. Conversion refuses "
+    "fields that affect a layer's numbers and that protogen does not compute; with --no-strict it ignores them.",
 )  # fmt: skip
 _CROP = click.option(
     "--crop", type=click.Choice(["aligned", "bvlc"], case_sensitive=False), default="aligned", show_default=True,
-    help="Where a Crop without crop_param begins: on its bottoms' pixels, as in HED's Caffe, or at 0, as in BVLC's.",
+    help="Offset of a Crop without crop_param: aligned with its bottoms' pixels, as in HED's Caffe, or 0, as in BVLC's.",
 )  # fmt: skip
 OPSET = click.option(
-    "--opset", type=click.IntRange(11, 21), default=17, show_default=True, help="Version of ONNX's operator set.",
+    "--opset", type=click.IntRange(11, 21), default=17, show_default=True, help="Version of the ONNX operator set.",
 )  # fmt: skip
-DYNAMIC_BATCH = click.option("--dynamic-batch", is_flag=True, help="Leave the batch size open.")
+DYNAMIC_BATCH = click.option("--dynamic-batch", is_flag=True, help="Make the batch size dynamic.")
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How a command should read a prototxt: active layers, input shapes, what of unknown fields and of Crops without offsets."""
+    """Options for reading a prototxt: state for phase rules, input shapes, treatment of unknown fields and of Crop offsets."""
 
     phase: str = "test"
     level: int = 0
@@ -84,7 +84,11 @@ class ReadOptions:
     crop: str = "aligned"
 
     def load(self, prototxt: str, weights: str | None = None) -> Net:
-        """The net of a prototxt and, if any, its weights."""
+        """Read the net of a prototxt and, if given, its weights.
+
+        Raises:
+            ProtogenError: as `protogen.load`.
+        """
         from ..reading import load
 
         shapes = {name: _shape(name, text) for name, text in pairs(self.inputs)}
@@ -94,37 +98,41 @@ class ReadOptions:
 
 
 def reads_net(phase: bool = True, inputs: Decorator = INPUT) -> Decorator:
-    """Decorator: the options of `ReadOptions`, which the command gets as its parameter `reading`.
+    """Return a decorator that adds the options of `ReadOptions`, passed to the command as its parameter `reading`.
 
     Args:
-        phase: whether --phase is among them; without it, it is TEST.
-        inputs: the option --input, where it means more than shapes.
+        phase: add --phase; otherwise the phase is TEST.
+        inputs: the option --input, for commands that accept more than shapes.
     """
 
     def add(command: Callable[..., None]) -> Callable[..., None]:
-        def collected(*args: Any, **given: Any) -> None:
+        def call(*args: Any, **values: Any) -> None:
             names = {field.name for field in fields(ReadOptions)}
-            reading = ReadOptions(**{name: given.pop(name) for name in names & set(given)})
-            command(*args, reading=reading, **given)
+            reading = ReadOptions(**{name: values.pop(name) for name in names & set(values)})
+            command(*args, reading=reading, **values)
 
-        made: Callable[..., None] = wraps(command)(collected)
+        decorated: Callable[..., None] = wraps(command)(call)
         options: list[Decorator] = [_CROP, STRICT, inputs, _STAGE, _LEVEL, *([_PHASE] if phase else [])]
         for option in options:
-            made = option(made)
-        return made
+            decorated = option(decorated)
+        return decorated
 
     return add
 
 
 def pairs(inputs: Sequence[str]) -> list[tuple[str, str]]:
-    """NAME=VALUE of each `--input`."""
-    found = []
-    for given in inputs:
-        name, equals, text = given.partition("=")
+    """Split each `--input` NAME=VALUE.
+
+    Raises:
+        UsageError: an input is not of this form.
+    """
+    result = []
+    for item in inputs:
+        name, equals, text = item.partition("=")
         if not equals or not name:
-            raise usage_error(f"--input takes NAME=N,C,H,W, not {given!r}")
-        found.append((name, text))
-    return found
+            raise usage_error(f"--input takes NAME=N,C,H,W, not {item!r}")
+        result.append((name, text))
+    return result
 
 
 def _shape(name: str, text: str) -> tuple[int, ...]:
@@ -135,5 +143,5 @@ def _shape(name: str, text: str) -> tuple[int, ...]:
 
 
 def usage_error(message: str) -> click.UsageError:
-    """An error about the options given; ends the process with 2."""
+    """Return an error about the command line, which exits with status 2."""
     return click.UsageError(message, click.get_current_context())

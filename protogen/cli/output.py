@@ -1,4 +1,4 @@
-"""What commands write and what people see: files, standard output, lines, tables, a progress bar. Nothing else here prints."""
+"""Output of commands: files, lines, tables, a progress bar. Only this module prints."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ..errors import printable
 
 
 def say(*lines: str, err: bool = False) -> None:
-    """Print lines of text, each made `printable`: a name in them, from whatever file, cannot drive the terminal."""
+    """Print lines of text, each made `printable`, so that names from files cannot control the terminal."""
     encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
     click.echo("".join(f"{printable(line, encoding)}\n" for line in lines), nl=False, err=err)
 
 
 def say_json(data: Any) -> None:
-    """Print plain data for machines, in ASCII."""
+    """Print plain data as JSON, in ASCII."""
     import json
 
     click.echo(json.dumps(data, indent=2))
 
 
 def write_text(output: str, text: str) -> None:
-    """Write a text file in one step, or to standard output ("-"); in UTF-8 either way, whatever a terminal takes."""
+    """Write text atomically to a file, or to standard output ("-"); always as UTF-8, regardless of the terminal."""
     if output == "-":
         click.echo(text.encode("utf-8", "surrogateescape"), nl=False)
         return
@@ -36,7 +36,7 @@ def write_text(output: str, text: str) -> None:
 
 
 def write_binary(write: Callable[[str], None]) -> None:
-    """Send to standard output the file that a function writes."""
+    """Copy the file written by the function `write` to standard output."""
     import os
     import shutil
     import tempfile
@@ -49,7 +49,7 @@ def write_binary(write: Callable[[str], None]) -> None:
 
 
 def print_table(table: Any) -> None:
-    """A rich table: fitted to a terminal, at its natural width into a pipe."""
+    """Print a rich table, fitted to the terminal, or at its natural width if the output is a pipe."""
     from rich.console import Console
 
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 4096, highlight=False)
@@ -63,7 +63,7 @@ def print_table(table: Any) -> None:
 
 @contextmanager
 def progress() -> Iterator[None]:
-    """A progress bar on standard error for work that takes longer than a second; none when that is no terminal."""
+    """Show a progress bar on standard error if the block takes longer than a second and standard error is a terminal."""
     if not sys.stderr.isatty():
         yield
         return
@@ -71,11 +71,11 @@ def progress() -> Iterator[None]:
 
     from ..progress import listening
 
-    begun = time.monotonic()
+    start = time.monotonic()
     bar: list[Any] = []
 
     def report(label: str, done: int, total: int) -> None:
-        if not bar and time.monotonic() - begun > 1:
+        if not bar and time.monotonic() - start > 1:
             from rich.console import Console
             from rich.markup import escape
             from rich.progress import Progress

@@ -1,4 +1,4 @@
-"""`protogen summary`: shapes, parameters and cost."""
+"""`protogen summary`: show shapes, parameters and cost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .output import print_table, say, say_json
 
 @click.command()
 @click.argument("prototxt")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reads_net()
 def summary(prototxt: str, as_json: bool, reading: ReadOptions) -> None:
     """Show the layers of PROTOTXT ("-": standard input) with output shapes, parameters and MACs.

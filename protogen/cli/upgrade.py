@@ -1,4 +1,4 @@
-"""`protogen upgrade`: old dialects to today's."""
+"""`protogen upgrade`: rewrite old dialects in today's."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .output import write_text
 def upgrade(prototxt: str, output: str, strict: bool | None) -> None:
     """Rewrite PROTOTXT ("-": standard input), a net or a solver, in today's dialect.
 
-    As Caffe's upgrade_net_proto_text does: V0 and V1 layers become layer { }, input fields an Input layer; both phases are
-    kept. What is new already is only laid out afresh; comments go.
+    As with Caffe's upgrade_net_proto_text, V0 and V1 layers become layer { }, and input fields an Input layer; the layers of
+    both phases are kept. A file in today's dialect is only reformatted. Comments are lost.
 
     \b
     protogen upgrade old.prototxt -o new.prototxt

@@ -1,4 +1,4 @@
-"""`protogen verify`: PyTorch against ONNX Runtime, blob by blob."""
+"""`protogen verify`: compare PyTorch and ONNX Runtime blob by blob."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from .options import DYNAMIC_BATCH, OPSET, SEED, ReadOptions, pairs, reads_net, 
 from .output import print_table, progress, say
 
 INPUT = click.option(
-    "--input", "inputs", multiple=True, metavar="NAME=...", help="A shape (data=1,3,224,224) or values (data=x.npy); repeatable.",
+    "--input", "inputs", multiple=True, metavar="NAME=...",
+    help="Shape (data=1,3,224,224) or values (data=x.npy) of an input; repeatable.",
 )  # fmt: skip
 
 
@@ -26,16 +27,28 @@ _FURTHER = [name for name in BACKENDS if name not in ("torch", "onnxruntime")]
 @click.command()
 @click.argument("prototxt")
 @click.argument("weights", required=False)
+<<<<<<< HEAD
 @click.option("--weights", "weights_option", metavar="FILE", help="Another way to give WEIGHTS.")
 @click.option("--backend", "extra", type=click.Choice(list(BACKENDS)), multiple=True, metavar="NAME",
               help=f"A further backend beside torch and onnxruntime: {', '.join(_FURTHER)}; repeatable.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="Where PyTorch runs: cpu, cuda, cuda:1.")
+=======
+@click.option("--weights", "weights_option", metavar="FILE", help="Alternative to the argument WEIGHTS.")
+@click.option(
+    "--backend",
+    "extra",
+    multiple=True,
+    metavar="NAME",
+    help="Backend in addition to torch and onnxruntime: opencv; repeatable.",
+)
+@click.option("--device", default="cpu", show_default=True, help="Device of PyTorch: cpu, cuda, cuda:1.")
+>>>>>>> english_rest
 @click.option(
     "--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32", show_default=True,
-    help="In half precision, PyTorch is compared with PyTorch in float32.",
+    help="In half precision, compare PyTorch with PyTorch in float32 instead.",
 )  # fmt: skip
 @click.option("--tolerance", type=float, help="Largest error, relative to a blob's largest value.  [default: 1e-5 in float32]")
-@click.option("--all", "show_all", is_flag=True, help="List every blob, not only outputs and those that differ.")
+@click.option("--all", "show_all", is_flag=True, help="List all blobs, not only outputs and those that differ.")
 @OPSET
 @DYNAMIC_BATCH
 @onnx_options
@@ -47,9 +60,9 @@ def verify(
 ) -> None:  # fmt: skip
     """Run PROTOTXT through PyTorch and ONNX Runtime, and compare every blob.
 
-    WEIGHTS is a .caffemodel, .caffemodel.h5, .pth or .safetensors; layers that neither it nor PROTOTXT (blobs) has weights of get
-    random ones. Ends with 0 if all agree, with 1 if not, naming the first blob that differs. The options of convert's ONNX
-    models are options here, too: such a model is then what is compared; with an open batch or size, also at a larger one.
+    WEIGHTS is a .caffemodel, .caffemodel.h5, .pth or .safetensors; layers without weights in it or in PROTOTXT (blobs) get random
+    ones. Exit status: 0 if all blobs agree, otherwise 1, with the first blob that differs. The options for ONNX models are those
+    of convert and apply to the model that is compared; with a dynamic batch or size, it also runs at a larger one.
 
     \b
     protogen verify deploy.prototxt model.caffemodel
@@ -61,7 +74,7 @@ def verify(
     from ..verification import verify as run
 
     if weights and weights_option:
-        raise usage_error("give WEIGHTS once")
+        raise usage_error("give WEIGHTS only once")
     values = {name: path for name, path in pairs(reading.inputs) if path.endswith(".npy")}
     shapes = [f"{name}={text}" for name, text in pairs(reading.inputs) if name not in values]
     options = {"opset": opset, "dynamic_batch": dynamic_batch, **onnx_settings(**onnx_only)}
@@ -81,16 +94,16 @@ def _array(path: str) -> Any:
     import numpy as np
 
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a header that lies about the size is found out
-    except Exception as error:  # numpy reads the header as Python: its errors come in all kinds
+        array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapping detects a wrong size in the header
+    except Exception as error:  # NumPy evaluates the header as Python, which can raise almost any exception
         raise ProtogenError(f"{path}: not a readable .npy file: {error}") from error
     if array.dtype.kind not in "biuf":
-        raise ProtogenError(f"{path}: holds {array.dtype} values; real numbers are needed")
+        raise ProtogenError(f"{path}: contains {array.dtype} values, not real numbers")
     return array
 
 
 def _blob_shape(array: Any, options: dict[str, Any]) -> tuple[int, ...]:
-    """Shape of the blob that an array given becomes: an image may come as (N, H, W, C)."""
+    """Return the shape of the blob for an array from a file; an image may be (N, H, W, C)."""
     preprocess = options["preprocess"]
     if preprocess is not None and preprocess.nhwc and array.ndim == 4:
         n, h, w, c = array.shape

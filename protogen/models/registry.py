@@ -90,10 +90,10 @@ def find(name: str) -> Model:
     """
     if name not in _MODELS and name.isidentifier() and not name.startswith("_"):
         _import(name)
-    known = _MODELS if name in _MODELS else models()
-    if name not in known:
-        raise NetError(f"unknown model {name!r}{did_you_mean(name, known)} (known: {', '.join(known)})")
-    return known[name]
+    candidates = _MODELS if name in _MODELS else models()
+    if name not in candidates:
+        raise NetError(f"unknown model {name!r}{did_you_mean(name, candidates)} (known: {', '.join(candidates)})")
+    return candidates[name]
 
 
 def models() -> dict[str, Model]:

@@ -24,8 +24,8 @@ def misspelt(name: str, type: MessageType) -> str | None:
 def misspelling(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that differs from `name` in a letter or two: in one, if it has up to five letters.
 
-    The ending `_param` does not count as letters of the name. Names that differ only in digits or a short ending (`kernel_d`, `CONVOLUTION3D`) are
-    derived from a known name on purpose.
+    The ending `_param` does not count as letters of the name. Names that differ only in digits or a short ending (`kernel_d`,
+    `CONVOLUTION3D`) are derived from a known name on purpose.
 
     >>> misspelling("Convolutoin", ["Convolution"]), misspelling("Resample", ["Reshape"]), misspelling("kernel_d", ["kernel_h"])
     ('Convolution', None, None)

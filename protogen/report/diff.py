@@ -218,8 +218,8 @@ def _differing(what: str, before: Any, after: Any) -> list[Change]:
 def _fields(a: Message, b: Message, path: str, skip: Sequence[str] = ()) -> Iterator[Change]:
     names = dict.fromkeys(name for message in (a, b) for name, _ in message.fields() if name not in skip)
     for name in names:
-        known = a.descriptor is not None and a.descriptor is b.descriptor and name in a.descriptor.fields
-        one, other = (getattr(m, name) if known else m.get(name) for m in (a, b))
+        in_schema = a.descriptor is not None and a.descriptor is b.descriptor and name in a.descriptor.fields
+        one, other = (getattr(m, name) if in_schema else m.get(name) for m in (a, b))
         yield from _values(one, other, path + name)
 
 

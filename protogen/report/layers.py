@@ -90,7 +90,7 @@ def support_table() -> SupportTable:
     >>> support["Convolution"].onnx, support["SoftmaxWithLoss"].onnx, support["ArgMax"].gradient
     (True, False, False)
     """
-    # "Python" itself is a mere wrapper; its known classes are listed instead.
+    # "Python" itself is only a wrapper; the classes that protogen implements are listed instead.
     return SupportTable([_support(name, cls) for name, cls in layer_types().items() if name != "Python"])
 
 

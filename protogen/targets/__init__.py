@@ -1,1 +1,1 @@
-"""Net to PyTorch, to ONNX, and the passes that simplify a net; each reads a Net and never changes it."""
+"""Conversion of nets to PyTorch, ONNX and Caffe's own files."""

@@ -1,4 +1,4 @@
-"""Files a net can be converted to, by their ending: one record each, from which the command line derives what it offers."""
+"""File formats that a net can be converted to, by file ending; the command line derives its choices from them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of file.
+    """One file format.
 
     Attributes:
-        ending: what names of such files end in.
-        what: what it is, for help texts.
-        options: the dataclass of the options it takes.
-        write: writes a graph to a file with such options; what the file's target imports, it imports then.
-        is_definition: whether a net's own definition, as written and for both phases, is what goes into it, unless it is folded.
+        ending: of the file names.
+        what: its name in help texts.
+        options: the dataclass of its options.
+        write: writes a graph to a file with these options; imports the target's packages only when called.
+        is_definition: whether an unfolded net is written from its own definition, with the layers of both phases.
     """
 
     ending: str
@@ -37,14 +37,14 @@ class Format:
 
     @property
     def option_names(self) -> list[str]:
-        """Names of the options it takes."""
+        """Names of its options."""
         return [field.name for field in fields(self.options)]
 
     def settings(self, options: Mapping[str, Any]) -> Any:
-        """Options by name as the dataclass of this format.
+        """Convert options by name to the dataclass of this format.
 
         Raises:
-            ConversionError: it takes no such option.
+            ConversionError: the format has no such option, or a value is invalid.
         """
         return settings_of(self.options, options, f"a {self.ending} file")
 
@@ -99,13 +99,13 @@ FORMATS: Mapping[str, Format] = {
 
 
 def format_of(path: str | Path, ending: str | None = None) -> Format:
-    """The format that the ending of `path` (or `ending`) names.
+    """Return the format for the ending of `path`, or for `ending`.
 
     Raises:
         ConversionError: no format has this ending.
     """
     ending = (ending or Path(path).suffix).lower()
     if ending not in FORMATS:
-        known = ", ".join(FORMATS)
-        raise ConversionError(f"{path}: no format for the ending {ending!r}{did_you_mean(ending, FORMATS)} (known: {known})")
+        endings = ", ".join(FORMATS)
+        raise ConversionError(f"{path}: no format for the ending {ending!r}{did_you_mean(ending, FORMATS)} (known: {endings})")
     return FORMATS[ending]

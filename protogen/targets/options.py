@@ -1,4 +1,4 @@
-"""Options of a conversion: each target has a dataclass of those it takes."""
+"""Options of a conversion; each target has a dataclass for its own."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ T = TypeVar("T")
 
 
 def settings_of(kind: type[T], options: Mapping[str, Any], what: str) -> T:
-    """Options by name as a dataclass.
+    """Convert options by name to a dataclass.
 
     Args:
         kind: the dataclass.
-        options: values by the names of its fields; the others keep their defaults.
-        what: what takes these options, for the message.
+        options: values by field name; other fields keep their defaults.
+        what: the target, for the error message.
 
     Raises:
-        ConversionError: it takes no such option, or not such a value.
+        ConversionError: no such option, or an invalid value.
     """
-    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     for name in options:
-        if name not in known:
-            raise ConversionError(f"{what} takes no option {name!r}{did_you_mean(name, known)} (it takes: {', '.join(known)})")
+        if name not in names:
+            raise ConversionError(f"{what} takes no option {name!r}{did_you_mean(name, names)} (it takes: {', '.join(names)})")
     return kind(**options)

@@ -99,18 +99,18 @@ def test_the_same_command_gives_the_same_bytes() -> None:
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--mean", "a,b"], 2, "'a,b' is neither a number nor numbers such as 104,117,123"),
+        (["--mean", "a,b"], 2, "'a,b' is neither a number nor a list of numbers such as 104,117,123"),
         (["--mean", "1,2"], 1, "mean has 2 numbers, but 'data' 3 channels"),
-        (["--mean", "nan"], 1, "mean takes one number"),
-        (["--rename", "data"], 2, "--rename takes OLD=NEW, once for each name, not 'data'"),
+        (["--mean", "nan"], 1, "mean must be one finite number"),
+        (["--rename", "data"], 2, "--rename takes OLD=NEW, once per name, not 'data'"),
         (["--rename", "data=a", "--rename", "data=b"], 2, "--rename takes OLD=NEW"),
         (["--rename", "dat=a"], 1, "did you mean 'data'"),
-        (["--swap-rb", "--to", "pth"], 2, "--swap-rb goes with an .onnx file"),
-        (["--rename", "a=b", "--to", "pt2"], 2, "--rename goes with an .onnx file"),
-        (["--no-postprocess", "--to", "caffemodel"], 2, "--no-postprocess goes with an .onnx file"),
-        (["--scale", "2", "--to", "h5"], 2, "--scale goes with an .onnx file"),
-        (["--opset", "17", "--to", "pt2"], 2, "--opset goes with an .onnx file"),
-        (["--dynamic-batch", "--to", "pth"], 2, "--dynamic-batch goes with an .onnx or .pt2 file"),
+        (["--swap-rb", "--to", "pth"], 2, "--swap-rb is only for .onnx files"),
+        (["--rename", "a=b", "--to", "pt2"], 2, "--rename is only for .onnx files"),
+        (["--no-postprocess", "--to", "caffemodel"], 2, "--no-postprocess is only for .onnx files"),
+        (["--scale", "2", "--to", "h5"], 2, "--scale is only for .onnx files"),
+        (["--opset", "17", "--to", "pt2"], 2, "--opset is only for .onnx files"),
+        (["--dynamic-batch", "--to", "pth"], 2, "--dynamic-batch is only for .onnx and .pt2 files"),
     ],
 )
 def test_what_is_refused(files: Path, options: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +122,7 @@ def test_what_is_refused(files: Path, options: list[str], code: int, message: st
 @pytest.mark.usefixtures("files")
 def test_nothing_cut_off_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     convert("--no-postprocess")
-    assert capsys.readouterr().err == "Warning: nothing was cut off: the net does not end in detection layers\n"
+    assert capsys.readouterr().err == "Warning: no postprocessing to cut off: the net does not end in detection layers\n"
 
 
 @pytest.mark.usefixtures("files")

@@ -96,8 +96,9 @@ def test_external_data(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("convert", files / "net.prototxt", files / "net.caffemodel", "-o", files / "a.onnx", "--external-data") == 0
     assert (files / "a.onnx.data").stat().st_size > 0
     assert run("convert", files / "net.prototxt", "-o", files / "a.pth", "--external-data") == 2
+    assert "--external-data is only for .onnx files" in capsys.readouterr().err
     assert run("convert", files / "net.prototxt", "-o", "-", "--to", "onnx", "--external-data") == 2
-    assert "--external-data goes with an .onnx file" in capsys.readouterr().err
+    assert "--external-data needs -o FILE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

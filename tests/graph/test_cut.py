@@ -166,7 +166,7 @@ def test_a_type_of_ones_own_without_an_onnx_form_is_refused_by_name(tell: type[p
 
 def test_a_type_of_ones_own_that_only_trains_is_left_out(tell: type[protogen.LayerType]) -> None:
     tell.only_trains = True
-    with pytest.warns(ProtogenWarning, match="only serve training: 'tell'"):
+    with pytest.warns(ProtogenWarning, match="used only in training: 'tell'"):
         model = protogen.loads(ENDS_IN_OWN_TYPE).to_onnx()
     assert [value.name for value in model.graph.output] == ["y"]
 

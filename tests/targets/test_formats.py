@@ -104,5 +104,5 @@ def test_a_batch_that_cannot_be_left_open_is_refused_for_an_exported_program(tmp
     fixed = protogen.loads(
         TEXT + 'layer { name: "r" type: "Reshape" bottom: "conv" top: "r" reshape_param { shape { dim: 8 } } }'
     )
-    with pytest.raises(ConversionError, match=r"the batch cannot be left open \(--dynamic-batch\)"):
+    with pytest.raises(ConversionError, match=r"the batch cannot be dynamic \(--dynamic-batch\)"):
         fixed.save(tmp_path / "net.pt2", dynamic_batch=True)

@@ -229,7 +229,7 @@ def test_a_net_with_all_its_weights_is_folded_without_a_file(tmp_path: Path, cap
     assert "blobs" not in (tmp_path / "f.prototxt").read_text()
     path.write_text(BN.partition('layer { name: "loss"')[0] % "")
     assert command("fold", path, "-o", tmp_path / "g") == 2
-    assert "give WEIGHTS" in capsys.readouterr().err
+    assert "WEIGHTS are needed" in capsys.readouterr().err
 
 
 def test_diff_compares_them_as_weights(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Graph to NetParameter: values get the names of blobs, which layers that work in place share again."""
+"""Conversion of a graph to a NetParameter, in which in-place layers share the names of their blobs again."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 def definition_of(graph: Graph, names: Mapping[Value, str]) -> Message:
-    """The graph's NetParameter: its layers without phase rules and weights, in the order of the graph.
+    """Return the graph's NetParameter: its layers in order, without phase rules and weights.
 
-    Layers carry the offsets that they took from those before them (see `LayerType.place`).
+    Offsets that layers inferred from preceding layers are written out (see `LayerType.place`).
 
     Args:
         graph: the graph.
-        names: of the blobs that hold its values, see `blob_names`.
+        names: blob names of its values, see `blob_names`.
     """
     definition = Message.of("NetParameter", name=graph.name or None)
     for node in graph.nodes:
@@ -27,7 +27,7 @@ def definition_of(graph: Graph, names: Mapping[Value, str]) -> Message:
 
 
 def layer_of(node: Node, names: Mapping[Value, str]) -> Message:
-    """A layer's LayerParameter with these names of blobs."""
+    """Return a layer's LayerParameter with these blob names."""
     message = node.op.layer.message.without("blobs", "include", "exclude").copy().update(node.op.placed_fields())
     for field, values in (("bottom", node.inputs), ("top", node.outputs)):
         message.remove(field)
@@ -37,10 +37,13 @@ def layer_of(node: Node, names: Mapping[Value, str]) -> Message:
 
 
 def blob_names(graph: Graph) -> dict[Value, str]:
-    """A blob's name for each value: a layer in place shares its bottom's, the last value of a name keeps it, others get "_"."""
+    """Return a blob name for each value.
+
+    In-place layers share their bottom's name. If several blobs have the same name, the last keeps it and the others append "_".
+    """
     last_reader = {value: node for node in graph.nodes for value in node.inputs}
-    chain_of: dict[Value, Value] = {}  # the first value of each chain of layers in place
-    ends: dict[Value, Value] = {}  # its last
+    chain_of: dict[Value, Value] = {}  # first value of each chain of in-place layers
+    ends: dict[Value, Value] = {}  # last value of each chain
     for node in graph.nodes:
         for i, value in enumerate(node.outputs):
             before = node.inputs[i] if i < len(node.inputs) else None

@@ -1,4 +1,4 @@
-"""A graph as Caffe's own files: the definition as prototxt, the weights as a caffemodel or HDF5."""
+"""Write a graph as Caffe's own files: the definition as prototxt, the weights as a caffemodel or HDF5."""
 
 from __future__ import annotations
 
@@ -23,12 +23,18 @@ if TYPE_CHECKING:
 
 
 def save_prototxt(graph: Graph, path: Path, options: CaffeOptions) -> None:
-    """Write the graph's definition: one phase, without weights."""
+    """Write the graph's definition, for its phase and without weights.
+
+    Args:
+        graph: the graph.
+        path: the file to write.
+        options: `fold` applies.
+    """
     write_text(path, prototxt_of(folded(graph) if options.fold else graph))
 
 
 def prototxt_of(graph: Graph) -> str:
-    """The graph's definition as prototxt; its Input layers state the shapes that the graph is set up for."""
+    """Return the graph's definition as prototxt, with the graph's shapes in its Input layers."""
     names = blob_names(graph)
     shapes = {names[value]: value.shape for value in graph.inputs}
     definition = definition_of(graph, names)
@@ -36,10 +42,16 @@ def prototxt_of(graph: Graph) -> str:
 
 
 def save_caffemodel(graph: Graph, path: Path, options: CaffeOptions, hdf5: bool = False) -> None:
-    """Write the graph's weights; those that fillers drew if the net came without any.
+    """Write the graph's weights, or those drawn by fillers if the net has none at all.
+
+    Args:
+        graph: the graph.
+        path: the file to write.
+        options: `fold` applies.
+        hdf5: write HDF5 instead of a caffemodel.
 
     Raises:
-        WeightsError: some layers have weights and others none: the file would look trained, but not be.
+        WeightsError: only some layers have weights: the file would look trained without being so.
     """
     if not all(weight.drawn for node in graph.nodes for weight in node.weights):
         require_weights(graph)
@@ -47,10 +59,14 @@ def save_caffemodel(graph: Graph, path: Path, options: CaffeOptions, hdf5: bool 
 
 
 def require_weights(graph: Graph) -> None:
-    """Raise a `WeightsError` that names the layers whose weights fillers drew, if there are any."""
+    """Check that no layer's weights were drawn by fillers.
+
+    Raises:
+        WeightsError: names the layers without weights.
+    """
     missing = [node.op.layer.name for node in graph.nodes if any(weight.drawn for weight in node.weights)]
     if missing:
-        raise WeightsError(f"layers without weights: {some(missing)}; load or set them, or let net.fill() draw them")
+        raise WeightsError(f"layers without weights: {some(missing)}; load or set them, or draw them with net.fill()")
 
 
 def write_weights(graph: Graph, path: str | os.PathLike[str], hdf5: bool = False) -> None:
@@ -58,11 +74,12 @@ def write_weights(graph: Graph, path: str | os.PathLike[str], hdf5: bool = False
 
     Args:
         graph: the graph.
-        path: the file.
-        hdf5: write a `.caffemodel.h5`, where blobs that another layer holds are left out, as Caffe does.
+        path: the file to write.
+        hdf5: write a `.caffemodel.h5`, without blobs shared from an earlier layer, as Caffe does.
 
     Raises:
-        WeightsError: they exceed what the format holds, or writing failed.
+        WeightsError: the weights exceed the format's limits.
+        ProtogenError: writing failed.
     """
     if hdf5:
         from ...weights.hdf5 import write as write_hdf5
@@ -75,12 +92,12 @@ def write_weights(graph: Graph, path: str | os.PathLike[str], hdf5: bool = False
 
 
 def _layers(graph: Graph, shared: bool) -> Iterator[tuple[str, str, list[str], list[str], Sequence[np.ndarray | None]]]:
-    """(name, type, bottoms, tops, blobs) of each layer; without `shared`, None for a blob that an earlier layer holds."""
+    """Yield (name, type, bottoms, tops, blobs) of each layer; unless `shared`, a blob of an earlier layer is None."""
     names = blob_names(graph)
-    held: set[Weight] = set()
+    written: set[Weight] = set()
     for node in graph.nodes:
-        blobs = [None if weight in held else array for weight, array in zip(node.weights, node.arrays)]
+        blobs = [None if weight in written else array for weight, array in zip(node.weights, node.arrays)]
         if not shared:
-            held.update(node.weights)
+            written.update(node.weights)
         layer = node.op.layer
         yield layer.name, layer.type, [names[value] for value in node.inputs], [names[value] for value in node.outputs], blobs

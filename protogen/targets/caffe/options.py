@@ -10,7 +10,7 @@ class CaffeOptions:
     """Options of a prototxt or caffemodel.
 
     Attributes:
-        fold: of the inference form: BatchNorm, Scale and Bias folded into the layers before them.
+        fold: write the inference form: BatchNorm, Scale and Bias folded into the preceding layers.
         seed: for Caffe's fillers, which fill blobs the net has no weights for.
     """
 

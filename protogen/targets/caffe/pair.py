@@ -1,4 +1,4 @@
-"""The two files that Caffe users pass around: a prototxt and the caffemodel that goes with it."""
+"""Write a prototxt and the caffemodel that belongs to it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WEIGHTS = (".caffemodel.h5", ".caffemodel", ".h5")
 
 
 def pair_paths(output: str, weights: str | None = None) -> tuple[str, str]:
-    """Names of prototxt and weights for what a user gives as output: the prototxt, the weights, or what both begin with.
+    """Return the names of prototxt and weights for an `output` that names the prototxt, the weights, or their common stem.
 
     >>> pair_paths("folded"), pair_paths("folded.prototxt")
     (('folded.prototxt', 'folded.caffemodel'), ('folded.prototxt', 'folded.caffemodel'))
@@ -33,15 +33,20 @@ def pair_paths(output: str, weights: str | None = None) -> tuple[str, str]:
 
 
 def save_pair(graph: Graph, prototxt: Path, weights: Path) -> None:
-    """Write a graph's prototxt and weights; both appear, or neither.
+    """Write a graph's prototxt and weights, both or neither.
+
+    Args:
+        graph: the graph.
+        prototxt: the definition's file.
+        weights: the weights' file; HDF5 if it ends in .h5.
 
     Raises:
-        ConversionError: both are one file.
+        ConversionError: both paths name the same file.
         WeightsError: layers without weights.
     """
     require_weights(graph)
     if os.path.realpath(prototxt) == os.path.realpath(weights):
-        raise ConversionError(f"{os.fspath(prototxt)}: prototxt and weights cannot be one file")
+        raise ConversionError(f"{os.fspath(prototxt)}: prototxt and weights cannot be the same file")
     hdf5 = os.fspath(weights).lower().endswith(".h5")
     with replacing(prototxt) as text_file, replacing(weights) as weights_file:
         with open(text_file, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:

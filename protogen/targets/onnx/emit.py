@@ -1,4 +1,4 @@
-"""Graph to ONNX: every layer type emits standard ops; blob names become value names."""
+"""Conversion of a graph to ONNX: layers emit standard ops, and values are named after their blobs."""
 
 from __future__ import annotations
 
@@ -31,16 +31,25 @@ if TYPE_CHECKING:
     from .options import Preprocess
     from .shapes import Dimension
 
-# ONNX file format version that came with each operator set (onnx/docs/Versioning.md).
+# IR version released with each operator set (onnx/docs/Versioning.md).
 _IR_VERSIONS = {11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
 MAX_RETURNED_BYTES = 256 << 20
-"""Most weights that `to_onnx` both writes to a file and returns in memory."""
+"""Largest weights that `to_onnx` returns in memory as well when it writes them to a file."""
 
 
 def to_onnx(graph: Graph, path: str | Path | None, options: OnnxOptions) -> onnx.ModelProto:
-    """See `Net.to_onnx`."""
+    """Convert a graph to an ONNX model; see `Net.to_onnx`.
+
+    Args:
+        graph: the graph.
+        path: the file to write, or None.
+        options: of the conversion.
+
+    Raises:
+        ConversionError: as `emit`.
+    """
     model = emit(graph, options)
-    tell_left_out(graph, options)
+    warn_of_omissions(graph, options)
     if path is None:
         return model.proto()
     written = model.save(path, options.external_data)
@@ -48,27 +57,36 @@ def to_onnx(graph: Graph, path: str | Path | None, options: OnnxOptions) -> onnx
 
 
 def save(graph: Graph, path: Path, options: OnnxOptions) -> None:
-    """Write the graph's model; weights go from array to file and are never held twice."""
+    """Write the graph's ONNX model, without a second copy of its weights in memory.
+
+    Args:
+        graph: the graph.
+        path: the file to write.
+        options: of the conversion.
+
+    Raises:
+        ConversionError: as `emit`.
+    """
     model = emit(graph, options)
-    tell_left_out(graph, options)
+    warn_of_omissions(graph, options)
     model.save(path, options.external_data)
 
 
-def tell_left_out(graph: Graph, options: OnnxOptions) -> None:
-    """Warn of layers that the ONNX model lacks for they only serve training, and of a `postprocess=False` without effect."""
+def warn_of_omissions(graph: Graph, options: OnnxOptions) -> None:
+    """Warn of layers omitted because they are used only in training, and of `postprocess=False` without effect."""
     names, _ = measures(graph)
     if names:
         listed = ", ".join(map(repr, names))
-        warnings.warn(f"left out of the ONNX model, for they only serve training: {listed}", ProtogenWarning, stacklevel=4)
+        warnings.warn(f"left out of the ONNX model, because used only in training: {listed}", ProtogenWarning, stacklevel=4)
     if not options.postprocess and not ends_in_detections(graph):
-        warnings.warn("nothing was cut off: the net does not end in detection layers", ProtogenWarning, stacklevel=4)
+        warnings.warn("no postprocessing to cut off: the net does not end in detection layers", ProtogenWarning, stacklevel=4)
 
 
 def emit(graph: Graph, options: OnnxOptions | None = None) -> OnnxModel:
-    """The graph as an ONNX model whose weights are still arrays, checked.
+    """Convert a graph to a checked ONNX model whose weights are still arrays.
 
     Raises:
-        ConversionError: layers without an ONNX form (all of them named), or options that do not fit the net.
+        ConversionError: layers without an ONNX form (all are named), or options that do not suit the net.
     """
     options = options or OnnxOptions()
     graph = inference_part(graph, options.postprocess)
@@ -85,7 +103,7 @@ def emit(graph: Graph, options: OnnxOptions | None = None) -> OnnxModel:
 
 @dataclass(frozen=True)
 class Emitted:
-    """What one layer became: a run of the model's nodes, and the initializers made for them."""
+    """ONNX form of one layer: a range of the model's nodes, and the names of their initializers."""
 
     op: LayerType
     nodes: slice
@@ -93,12 +111,12 @@ class Emitted:
 
 
 class Emitter:
-    """Emits one graph.
+    """Converts one graph to ONNX.
 
     Attributes:
-        onnx: what layers emit into.
-        names: what stands for each value in the model.
-        emitted: what each layer became, in order.
+        onnx: the ONNX graph that layers emit into.
+        names: name of each value in the model.
+        emitted: ONNX form of each layer, in order.
     """
 
     def __init__(self, graph: Graph, options: OnnxOptions, dims: Mapping[Value, list[Dimension]] | None = None) -> None:
@@ -108,16 +126,16 @@ class Emitter:
         self.emitted: list[Emitted] = []
         self._dims = dims or dimensions(graph, options)
         self._weights: dict[Weight, str] = {}
-        # The value that carries each blob's name: the last that a layer really makes. One that does nothing in place makes none.
+        # The value that has each blob's name: the last one computed. Layers that do nothing in place compute none.
         self._carriers = {value.name: value for node in graph.nodes if not _is_idle(node) for value in node.outputs if value.name}
         self._fed = {value.name for value in graph.inputs}
-        self._stated: dict[str, Sequence[Dimension]] = {}
+        self._value_shapes: dict[str, Sequence[Dimension]] = {}
         self._overwritten: dict[str, str] = {}
         self._image = options.preprocess.image_of(graph.inputs) if options.preprocess else None
         self._new_names = _new_names(graph, options.rename)
 
     def like(self, twin: Graph) -> Emitter:
-        """Another emitter with the same options, for the same graph set up for other shapes; it has emitted it."""
+        """Convert the same graph at other shapes with the same options; return the emitter."""
         other = Emitter(twin, self.options, dict(zip(twin.values, self._dims.values())))
         other.emit()
         return other
@@ -126,32 +144,32 @@ class Emitter:
         """Emit every layer.
 
         Raises:
-            ConversionError: layers without an ONNX form, all of them named.
+            ConversionError: layers without an ONNX form; all are named.
         """
         self.onnx.reserve([*(value.name for value in self.graph.blobs), *self.options.rename.values()])
         problems: list[str] = []
         for node in self.graph.nodes:
-            first, known = len(self.onnx.nodes), len(self.onnx.initializers)
+            first_node, first_initializer = len(self.onnx.nodes), len(self.onnx.initializers)
             try:
                 self._layer(node)
             except ProtogenError as error:
                 problems += error.lines
                 self.names.update((value, value.name) for value in node.outputs)
-            initializers = list(islice(self.onnx.initializers, known, None))
-            self.emitted.append(Emitted(node.op, slice(first, len(self.onnx.nodes)), initializers))
+            initializers = list(islice(self.onnx.initializers, first_initializer, None))
+            self.emitted.append(Emitted(node.op, slice(first_node, len(self.onnx.nodes)), initializers))
         if problems:
             raise ConversionError(*dict.fromkeys(problems))
 
     def model(self) -> OnnxModel:
-        """The finished model."""
+        """Return the finished model."""
         from onnx import TensorProto, helper
 
         results = self.graph.blobs if self.options.all_blobs else self.graph.outputs
         outputs = self._name_outputs([value for value in results if value not in self.graph.inputs])
         for name in merge_reshapes(self.onnx, outputs):
-            self._stated.pop(name, None)
+            self._value_shapes.pop(name, None)
         arrays = self._used_initializers()
-        blobs = {name: blob for blob, name in self._overwritten.items()}  # what an output of another name stands for
+        blobs = {name: blob for blob, name in self._overwritten.items()}  # for outputs named differently from their blob
         info = {
             name: helper.make_tensor_value_info(self._new_names.get(name, name), TensorProto.FLOAT, dims, blobs.get(name, ""))
             for name, dims in self._shapes().items()
@@ -192,18 +210,18 @@ class Emitter:
         first = len(onnx.nodes)
         emitted = op.onnx(onnx, [self.names[value] for value in node.inputs], self._weight_names(node))
         names = [emitted] if isinstance(emitted, str) else list(emitted)
-        fresh = {name for made in onnx.nodes[first:] for name in made.output}
+        fresh = {name for emitted_node in onnx.nodes[first:] for name in emitted_node.output}
         for value, name in zip(node.made, names):
             if name in fresh:
                 public = self._name_of(value)
                 _rename(onnx.nodes[first:], {name: public})
                 names = [public if other == name else other for other in names]
                 name = public
-                self._state(name, value)
+                self._set_shape(name, value)
             self.names[value] = name
 
     def _name_of(self, value: Value) -> str:
-        """What a value that a layer makes is called: its blob, if it is the last of it."""
+        """Return the name of a value that a layer computes: its blob's, if it is the blob's last value."""
         if self._carries(value):
             return self._public(value.name)
         return self.onnx.unique(f"{value.name or 'value'}/{self.onnx.layer}")
@@ -211,20 +229,20 @@ class Emitter:
     def _carries(self, value: Value) -> bool:
         return self._carriers.get(value.name) is value
 
-    def _state(self, name: str, value: Value) -> None:
-        """Let the model state a value's shape; before a blob is worked on in place, only where nothing of it is open."""
+    def _set_shape(self, name: str, value: Value) -> None:
+        """Record a value's shape for the model; that of a blob before an in-place layer only if it is fixed."""
         if self._carries(value) or list(value.shape) == self._dims[value]:
-            self._stated[name] = self._dims[value]
+            self._value_shapes[name] = self._dims[value]
 
     def _weight_names(self, node: Node) -> list[str]:
-        """Initializer names of a layer's learnable blobs, stored on first use (a blob nobody uses is left out later)."""
+        """Return the initializer names of a layer's learnable blobs, adding them on first use; unused ones are removed later."""
         for blob, weight, array in zip(node.op.blobs, node.weights, node.arrays):
             if weight not in self._weights:
                 self._weights[weight] = self.onnx.weight(f"{node.op.layer.name}.{blob.name}", array)
         return [self._weights[weight] for weight in node.weights]
 
     def _public(self, blob: str) -> str:
-        """The name of a blob's last value: the blob's, or `<blob>_out` for an input that a layer overwrites in place."""
+        """Return the name of a blob's last value: the blob's, or `<blob>_out` for an input overwritten in place."""
         if blob not in self._fed:
             return blob
         if blob not in self._overwritten:
@@ -232,7 +250,7 @@ class Emitter:
         return self._overwritten[blob]
 
     def _name_outputs(self, values: Sequence[Value]) -> list[str]:
-        """Let each output have its public name, by an Identity if it has a name of its own; return the names."""
+        """Give each output its public name, with an Identity if it already has another; return the names."""
         outputs = []
         for value in values:
             name = self._public(value.name) if value.name else self.names[value]
@@ -240,7 +258,7 @@ class Emitter:
                 self.onnx.layer = value.name
                 copy = self.onnx.add("Identity", self.names[value])
                 _rename(self.onnx.nodes[-1:], {copy: name})
-            self._stated[name] = self._dims[value]
+            self._value_shapes[name] = self._dims[value]
             outputs.append(name)
         return outputs
 
@@ -249,19 +267,19 @@ class Emitter:
         if self._image is not None and self.options.preprocess is not None and self.options.preprocess.nhwc:
             n, c, h, w = inputs[self._image.name]
             inputs[self._image.name] = [n, h, w, c]
-        return {**inputs, **self._stated}
+        return {**inputs, **self._value_shapes}
 
     def _halved(self, graph: onnx.GraphProto, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Weights as float16, each brought back to float32 by a Cast before anything else.
+        """Return the weights as float16, and add a Cast of each to float32 to the graph.
 
-        Those that float16 does not suit stay (see `half_of`); so do constants that are no weights: prior boxes need their digits.
+        Weights that do not suit float16 stay (see `half_of`), as do constants such as prior boxes, which need their precision.
         """
         from onnx import TensorProto, helper
 
-        ours = {name for made in self.emitted if made.op.blobs for name in made.initializers}
+        weights = {name for emitted in self.emitted if emitted.op.blobs for name in emitted.initializers}
         result, casts, wide = dict(arrays), [], {}
         for name, array in arrays.items():
-            half = half_of(array) if name in ours else None
+            half = half_of(array) if name in weights else None
             if half is not None:
                 result[name], wide[name] = half, self.onnx.unique(f"{name}/float32")
                 node = self.onnx.unique_node(f"{name}/Cast")
@@ -273,45 +291,45 @@ class Emitter:
         return result
 
     def _used_initializers(self) -> dict[str, np.ndarray]:
-        """Initializers that nodes read; weights used in one other shape only go by their own name."""
+        """Return the initializers that nodes read; weights used only in one reshaped form get their original name."""
         onnx = self.onnx
         used = {name for node in onnx.nodes for name in node.input}
-        shown = {view: name for view, name in onnx.views.items() if view in used and name not in used}
-        times = Counter(shown.values())
-        own = {view: name for view, name in shown.items() if times[name] == 1}
-        _rename(onnx.nodes, own)
-        return {own.get(name, name): array for name, array in onnx.initializers.items() if name in used}
+        views = {view: name for view, name in onnx.views.items() if view in used and name not in used}
+        counts = Counter(views.values())
+        originals = {view: name for view, name in views.items() if counts[name] == 1}
+        _rename(onnx.nodes, originals)
+        return {originals.get(name, name): array for name, array in onnx.initializers.items() if name in used}
 
 
 def _is_idle(node: Node) -> bool:
-    """Whether a layer does nothing in place (Dropout, usually): the value before it keeps the blob's name."""
+    """Return whether a layer does nothing in place (usually Dropout), so that its bottom keeps the blob's name."""
     return node.op.is_identity and [value.name for value in node.outputs] == [value.name for value in node.inputs]
 
 
 def _new_names(graph: Graph, rename: Mapping[str, str]) -> dict[str, str]:
-    """`rename`, checked: it names inputs and outputs, and gives names that nothing else has."""
+    """Check that `rename` maps inputs and outputs to unused names, and return it."""
     public = list(dict.fromkeys(value.name for value in (*graph.inputs, *graph.outputs)))
     taken = {value.name for value in graph.values}
     for old, new in rename.items():
         if old not in public:
             raise ConversionError(
-                f"cannot rename {old!r}: it is no input or output{did_you_mean(old, public)} (there are: {', '.join(public)})"
+                f"cannot rename {old!r}: not an input or output{did_you_mean(old, public)} (they are: {', '.join(public)})"
             )
         if not new or (new in taken and new not in rename) or list(rename.values()).count(new) > 1:
-            raise ConversionError(f"cannot rename {old!r} to {new!r}: " + ("that name is taken" if new else "a name is needed"))
+            raise ConversionError(f"cannot rename {old!r} to {new!r}: " + ("the name is taken" if new else "the name is empty"))
     return dict(rename)
 
 
-def _preprocessed(graph: OnnxGraph, x: str, what: Preprocess, channels: int) -> str:
-    """The image as the net wants it."""
-    if what.nhwc:
+def _preprocessed(graph: OnnxGraph, x: str, preprocess: Preprocess, channels: int) -> str:
+    """Emit the preprocessing of the image `x`; return the name of the net's input."""
+    if preprocess.nhwc:
         x = graph.transpose(x, [0, 3, 1, 2])
-    if what.swap_rb:
+    if preprocess.swap_rb:
         x = graph.add("Gather", x, graph.ints(*range(channels)[::-1]), axis=1)
-    mean, scale = (graph.constant([[[n]] for n in numbers]) for numbers in (what.means, what.scales))
-    if any(what.means):
+    mean, scale = (graph.constant([[[n]] for n in numbers]) for numbers in (preprocess.means, preprocess.scales))
+    if any(preprocess.means):
         x = graph.add("Sub", x, mean)
-    return graph.add("Mul", x, scale) if any(number != 1 for number in what.scales) else x
+    return graph.add("Mul", x, scale) if any(number != 1 for number in preprocess.scales) else x
 
 
 def _rename(nodes: Iterable[onnx.NodeProto], new_names: Mapping[str, str]) -> None:

@@ -1,7 +1,7 @@
-"""ONNX models whose weights are arrays: checked and written without copying these, put into a ModelProto on demand.
+"""ONNX models with their weights as arrays: checked and written without copies, converted to a ModelProto on demand.
 
-A ModelProto holds a copy of every weight, and serializing it makes another. The file's layout is simple enough to write
-weights straight from the arrays (field numbers: onnx/onnx.proto), which may be views of a mapped .caffemodel.
+A ModelProto holds a copy of every weight, and serializing it creates another. The file format is simple enough to write weights
+directly from the arrays (field numbers: onnx/onnx.proto), which may be views of a mapped .caffemodel.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-MAX_PROTO_BYTES = (2 << 30) - (64 << 20)  # protobuf's limit, less room for the graph itself
-_EXTERNAL_FROM = 1024  # bytes; smaller tensors (shapes, axes) stay in the model, where shape inference finds them
-_ALIGNMENT = 4096  # lets runtimes map the weights
+MAX_PROTO_BYTES = (2 << 30) - (64 << 20)  # protobuf's limit minus room for the graph itself
+_EXTERNAL_FROM = 1024  # bytes; smaller tensors (shapes, axes) stay in the model for shape inference
+_ALIGNMENT = 4096  # so that runtimes can map the weights
 _MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7, 5, 9
 
 
 class OnnxModel:
-    """A model without its initializers, and these as arrays by name."""
+    """A model without its initializers, and the initializers as arrays by name."""
 
     def __init__(self, skeleton: onnx.ModelProto, arrays: Mapping[str, np.ndarray]) -> None:
         self.skeleton = skeleton
@@ -34,11 +34,11 @@ class OnnxModel:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all weights."""
+        """Size of all weights in bytes."""
         return sum(array.nbytes for array in self.arrays.values())
 
     def proto(self) -> onnx.ModelProto:
-        """The model as a ModelProto that holds the weights."""
+        """Return the model as a ModelProto with its weights."""
         model = self._copy()
         for name, array in self.arrays.items():
             model.graph.initializer.append(_described(name, array))
@@ -46,12 +46,12 @@ class OnnxModel:
         return model
 
     def check(self) -> None:
-        """Let ONNX's own checker read the model, with strict shape inference over the shapes stated.
+        """Run ONNX's checker on the model, with strict shape inference against the recorded shapes.
 
-        Big weights take part as inputs of their shape: the checker works on a serialized copy, and no shape depends on them.
+        Large weights are declared as inputs, because the checker serializes the model, and no shape depends on their values.
 
         Raises:
-            ConversionError: it finds fault.
+            ConversionError: the checker rejects the model.
         """
         import onnx
 
@@ -67,17 +67,17 @@ class OnnxModel:
             onnx.checker.check_model(model, full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             what = " ".join(str(error).split())
-            raise ConversionError(f"the ONNX model made is not valid (please report this): {what}") from error
+            raise ConversionError(f"the converted ONNX model is invalid (please report this): {what}") from error
 
     def save(self, path: str | Path, external_data: bool = False) -> onnx.ModelProto:
-        """Write the model in one step, weights as they lie in the arrays.
+        """Write the model atomically, with the weights directly from their arrays.
 
         Args:
-            path: the file.
-            external_data: put weights into `<path>.data` beside it; beyond protobuf's 2 GB they always go there.
+            path: the file to write.
+            external_data: write the weights to `<path>.data`; always done beyond protobuf's limit of 2 GB.
 
         Returns:
-            The model with small initializers, and big ones as external data: references to their place in the file written.
+            The model with small initializers inside, and large ones as external data that refers to the written file.
         """
         if external_data or self.nbytes > MAX_PROTO_BYTES:
             return self._save_apart(Path(path))
@@ -103,7 +103,7 @@ class OnnxModel:
         return model
 
     def _write(self, file: BinaryIO, name: str) -> onnx.ModelProto:
-        """The whole model as protobuf: what comes before the graph, the graph, its initializers last."""
+        """Write the whole model as protobuf: other fields, the graph, and the graph's initializers last."""
         outside = self._copy()
         outside.ClearField("graph")
         graph = self.skeleton.graph.SerializeToString()
@@ -132,10 +132,10 @@ class OnnxModel:
 
 
 def half_of(array: np.ndarray) -> np.ndarray | None:
-    """Weights as float16, for half the space; None for what should stay as it is.
+    """Return weights as float16, or None for those that should stay float32.
 
-    That is what is small, vectors (biases, statistics), and what float16 cannot hold: a value beyond 65504, or no value large
-    enough to have all of float16's 11 bits.
+    Those are small arrays, vectors (biases, statistics), and arrays beyond float16's range: with a value above 65504, or with no
+    value large enough for float16's full 11 bits.
     """
     import numpy as np
 
@@ -155,7 +155,7 @@ def half_of(array: np.ndarray) -> np.ndarray | None:
 
 
 def _described(name: str, array: np.ndarray) -> onnx.TensorProto:
-    """A tensor without its values."""
+    """Return a TensorProto of the array's type and shape, without values."""
     import onnx
 
     return onnx.TensorProto(name=name, data_type=onnx.helper.np_dtype_to_tensor_dtype(array.dtype), dims=array.shape)

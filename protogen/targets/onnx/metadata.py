@@ -1,4 +1,4 @@
-"""What an ONNX model says about itself: where it came from, and what to feed it."""
+"""Metadata of ONNX models: their origin, and what to feed them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _PIECE = 1 << 20
 
 
 def describe(model: onnx.ModelProto, graph: Graph, options: OnnxOptions) -> None:
-    """Fill in producer, doc string and metadata; the same net, files and options give the same bytes.
+    """Set producer, doc string and metadata, which depend only on the net, its files and the options.
 
-    Metadata: `protogen.version`; `source.<n>.name` and `source.<n>.sha256` of each file the net came from (no folders: a model
-    should not tell whose machine it was made on); `weights.filled`, the layers whose weights came from fillers, with commas
-    between; `preprocessing`, what the model does to its image before the net sees it.
+    Metadata: `protogen.version`; `source.<n>.name` and `source.<n>.sha256` of each file the net was read from, without folders,
+    which might reveal whose machine it was; `weights.filled`, the layers whose weights came from fillers, separated by commas;
+    `preprocessing`, the steps applied to the image before the net.
 
     Args:
         model: the model, without its weights.
-        graph: what it was made of. Of its origins, those that are no files ("<text>") are left out.
-        options: how it was made.
+        graph: its source; origins that are not files ("<text>") are omitted.
+        options: of the conversion.
     """
     from ... import __version__
 
@@ -50,7 +50,7 @@ def describe(model: onnx.ModelProto, graph: Graph, options: OnnxOptions) -> None
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
+    """Return the SHA-256 of a file in hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while piece := file.read(_PIECE):
@@ -59,5 +59,5 @@ def sha256(path: Path) -> str:
 
 
 def _text(name: str) -> str:
-    """Protobuf's strings hold no half characters, which names of files may."""
+    """Replace lone surrogates, which file names may contain but protobuf strings cannot."""
     return name.encode("utf-8", "replace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""What can be asked of an ONNX model."""
+"""Options for ONNX models."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ OPSETS = range(11, 22)
 
 @dataclass(frozen=True)
 class Preprocess:
-    """What the model does to its image before the net sees it: `y = (x - mean) * scale`, channel by channel.
+    """Preprocessing of the image inside the model: `y = (x - mean) * scale` for each channel.
 
-    The order of things is that of OpenCV's `blobFromImage(image, scalefactor, size, mean, swapRB)`, without the resizing: layout
-    first, then the channels are swapped, then `mean` is subtracted, then the difference is multiplied by `scale`. So `mean` and
-    `scale` are in the order of the *net's* channels, which for Caffe's models is blue, green, red: (104, 117, 123). Images are
-    float32, in the range the net was trained for (0 to 255 for most).
+    The steps are those of OpenCV's `blobFromImage(image, scalefactor, size, mean, swapRB)` without the resizing: convert the
+    layout, swap the channels, subtract `mean`, multiply by `scale`. So `mean` and `scale` are in the order of the *net's*
+    channels, which for Caffe's models is blue, green, red: (104, 117, 123). Images are float32, in the range that the net was
+    trained with (usually 0 to 255).
 
     Attributes:
-        mean: subtracted from each channel; one number for all, or one each.
-        scale: multiplied with the difference; one number for all, or one each.
-        swap_rb: the image given has red first (RGB), while the net has blue first (or the other way round).
-        nhwc: the image given is (N, H, W, C), as image libraries hold it, while the net has (N, C, H, W).
+        mean: subtracted from the image; one number, or one per channel.
+        scale: factor for the difference; one number, or one per channel.
+        swap_rb: the image has red first (RGB) and the net blue first, or vice versa.
+        nhwc: the image is (N, H, W, C), as in image libraries, rather than (N, C, H, W).
+
+    Raises:
+        ConversionError: a value is not finite, or a scale is 0.
 
     >>> Preprocess(mean=(104, 117, 123), scale=0.017, swap_rb=True, nhwc=True)
     Preprocess(mean=(104.0, 117.0, 123.0), scale=(0.017,), swap_rb=True, nhwc=True)
@@ -47,10 +50,10 @@ class Preprocess:
             value = getattr(self, name)
             numbers = _numbers(value)
             if not numbers or not all(map(isfinite, numbers)):
-                raise ConversionError(f"preprocessing: {name} takes one number, or one for each channel, not {value!r}")
+                raise ConversionError(f"preprocessing: {name} must be one finite number, or one per channel, not {value!r}")
             object.__setattr__(self, name, numbers)
         if 0 in self.scales:
-            raise ConversionError("preprocessing: a scale of 0 leaves nothing of the image")
+            raise ConversionError("preprocessing: a scale of 0 erases the image")
 
     @property
     def means(self) -> tuple[float, ...]:
@@ -63,10 +66,10 @@ class Preprocess:
         return _numbers(self.scale)
 
     def image_of(self, inputs: Sequence[Value]) -> Value:
-        """The one of a graph's inputs that is the image: the only one with 4 axes.
+        """Return the image among a graph's inputs, the only one with 4 axes.
 
         Raises:
-            ConversionError: there is none, or several; or the numbers given do not fit its channels.
+            ConversionError: there is not exactly one, or mean or scale do not match its channels.
         """
         images = [value for value in inputs if len(value.shape) == 4]
         if len(images) != 1:
@@ -78,16 +81,16 @@ class Preprocess:
             if len(numbers) not in (1, channels):
                 raise ConversionError(f"preprocessing: {name} has {len(numbers)} numbers, but {image.name!r} {channels} channels")
         if self.swap_rb and channels != 3:
-            raise ConversionError(f"preprocessing: red and blue cannot be swapped: {image.name!r} has {channels} channels, not 3")
+            raise ConversionError(f"preprocessing: cannot swap red and blue: {image.name!r} has {channels} channels, not 3")
         return image
 
     def shape_of(self, blob: Sequence[int]) -> tuple[int, ...]:
-        """Shape of the image that the model takes, for an input blob of this shape (N, C, H, W)."""
+        """Return the shape of the model's image for an input blob of shape (N, C, H, W)."""
         n, c, h, w = blob
         return (n, h, w, c) if self.nhwc else (n, c, h, w)
 
     def apply(self, image: np.ndarray) -> np.ndarray:
-        """What the net sees of an image, (N, C, H, W), as float32: the same in NumPy as the model does.
+        """Preprocess an image with NumPy as the model does; return the net's input (N, C, H, W) as float32.
 
         >>> import numpy as np
         >>> Preprocess(mean=(1, 2, 3), scale=2, nhwc=True).apply(np.full((1, 2, 2, 3), 5.0))[0, :, 0, 0]
@@ -102,7 +105,7 @@ class Preprocess:
         return np.ascontiguousarray((image - mean) * scale)
 
     def undo(self, blob: np.ndarray) -> np.ndarray:
-        """An image, but for rounding, that the net sees as `blob` (N, C, H, W): the inverse of `apply`."""
+        """Return the image that preprocessing maps to `blob` (N, C, H, W), up to rounding: the inverse of `apply`."""
         import numpy as np
 
         mean, scale = (np.array(numbers, np.float32).reshape(-1, 1, 1) for numbers in (self.means, self.scales))
@@ -111,7 +114,7 @@ class Preprocess:
         return np.ascontiguousarray(image.transpose(0, 2, 3, 1) if self.nhwc else image, dtype=np.float32)
 
     def describe(self, image: str) -> str:
-        """What to feed and what is done to it, for the model's metadata."""
+        """Describe the input `image` and its preprocessing, for the model's metadata."""
         steps = [f"{image}: float32 image, {'NHWC' if self.nhwc else 'NCHW'}"]
         if self.nhwc:
             steps.append("to NCHW")
@@ -134,18 +137,21 @@ class OnnxOptions:
 
     Attributes:
         opset: version of the standard operator set, 11 to 21.
-        dynamic_batch: leave the first axis of inputs and outputs open ("N").
-        dynamic_size: leave height and width of 4-axis inputs open ("H", "W"), for nets whose weights do not depend on the size.
-        fold: fold BatchNorm and Scale into convolutions and drop what does nothing in inference.
+        dynamic_batch: make the first axis of inputs and outputs dynamic ("N").
+        dynamic_size: make height and width of 4-axis inputs dynamic ("H", "W"), for nets whose weights do not depend on them.
+        fold: fold BatchNorm and Scale into convolutions, and remove layers that do nothing in inference.
         seed: for Caffe's fillers, which fill blobs the net has no weights for.
-        postprocess: with False, layers at the end that turn predictions into detections are cut off; what they read (boxes,
-            confidences, prior boxes) becomes the outputs.
-        preprocess: mean, scale, channel order and layout of the image, done by the model.
-        rename: new names of inputs and outputs by their blob's name.
-        fp16: store weights as float16, which halves the file. The model still computes in float32 (one Cast per weight, which
-            runtimes do once, when they load it), so that it runs on every engine.
-        external_data: write weights to `<path>.data` beside the model; beyond 2 GB they always go there.
-        all_blobs: make every blob an output, as `verify` wants it.
+        postprocess: if False, cut off the layers at the end that turn predictions into detections; the blobs they read (boxes,
+            confidences, prior boxes) become outputs.
+        preprocess: preprocessing of the image inside the model.
+        rename: new names of inputs and outputs by blob name.
+        fp16: store weights as float16, which halves the file. The model still computes in float32 (with one Cast per weight,
+            which runtimes execute once, when they load it), so it runs on every engine.
+        external_data: write the weights to `<path>.data`; always done beyond 2 GB.
+        all_blobs: make every blob an output, for `verify`.
+
+    Raises:
+        ConversionError: the opset is not supported.
     """
 
     opset: int = 17
@@ -162,10 +168,10 @@ class OnnxOptions:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> OnnxOptions:
-        """Options by name.
+        """Create the options from values by name.
 
         Raises:
-            ConversionError: there is no such option, or not with such a value.
+            ConversionError: no such option, or an invalid value.
         """
         return settings_of(cls, options, "an ONNX model")
 

@@ -1,4 +1,4 @@
-"""Shapes as an ONNX model states them, and whether a graph's form is the same for images of every size."""
+"""Dynamic dimensions of ONNX models, and the check that a graph's ONNX form does not depend on the image size."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Dimension = int | str | None
 Shapes = dict["Value", "Shape"]
-LARGER = (32, 64)  # rows and columns; nets that halve and double the image again want multiples of up to 32
-SQUARE = (64, 64)  # for nets that take square images only (YOLO)
-FURTHER = (4, 32)  # times as many rows and columns: the last maps of a detector hardly grow with the image
-ODD = ((1, 2), (5, 3), (14, 27))  # nets that take any size must be the same at these, too
-_NAMED = 3  # layers that a message lists
+LARGER = (32, 64)  # rows and columns added; nets that downsample and upsample need multiples of up to 32
+SQUARE = (64, 64)  # for nets that only take square images (YOLO)
+FURTHER = (4, 32)  # multiples of these, because the last maps of a detector hardly grow with the image
+ODD = ((1, 2), (5, 3), (14, 27))  # for nets that take any size
+_MAX_LISTED = 3  # layers in a message
 
 
 def dimensions(graph: Graph, options: OnnxOptions) -> dict[Value, list[Dimension]]:
-    """Shapes of values as the model states them: None where a size follows from the data (boxes found, say).
+    """Return the shapes of values in the model; a data-dependent dimension (such as the number of detections) is None.
 
-    With an open batch or size, "N", "H" and "W" where a dimension is that of the inputs, and None where it only follows it. Of a
-    net that takes square images only, both height and width are "H".
+    With a dynamic batch or size, a dimension equal to the inputs' is "N", "H" or "W", and one that merely depends on it is None.
+    For a net that only takes square images, both height and width are "H".
 
     Raises:
-        ConversionError: the net does not work with another batch, or another size.
+        ConversionError: the net does not support another batch, or another size.
     """
     same = {"N": 0, "H": 0, "W": 0}
-    # Shapes, and by how much the inputs' dimensions were made larger for them.
+    # Shapes at different input sizes, with the growth of the inputs' dimensions.
     variants: list[tuple[dict[str, int], Shapes]] = [(same, {value: value.shape for value in graph.values})]
     if any(node.op.dynamic_rows is not None for node in graph.nodes):
         variants.append((same, _grown(graph, rows=1)))
@@ -48,7 +48,7 @@ def dimensions(graph: Graph, options: OnnxOptions) -> dict[Value, list[Dimension
         variants += [({"N": 0, "H": by[0], "W": by[1]}, shapes) for by, shapes in sizes.items()]
     symbols = _symbols(graph)
 
-    def stated(*sizes: int) -> Dimension:
+    def dimension(*sizes: int) -> Dimension:
         if len(set(sizes)) == 1:
             return sizes[0]
         for name, size in symbols.items():
@@ -56,14 +56,14 @@ def dimensions(graph: Graph, options: OnnxOptions) -> dict[Value, list[Dimension
                 return name
         return None
 
-    return {value: [stated(*sizes) for sizes in zip(*(shapes[value] for _, shapes in variants))] for value in graph.values}
+    return {value: [dimension(*sizes) for sizes in zip(*(shapes[value] for _, shapes in variants))] for value in graph.values}
 
 
 def _tried(what: str, flag: str, grow: Callable[[], T]) -> T:
     try:
         return grow()
     except ProtogenError as error:
-        raise ConversionError(f"the {what} cannot be left open ({flag}): with another {what} {_kind(what)}{error}") from error
+        raise ConversionError(f"the {what} cannot be dynamic ({flag}): with another {what} {_kind(what)}{error}") from error
 
 
 def _kind(what: str) -> str:
@@ -71,7 +71,7 @@ def _kind(what: str) -> str:
 
 
 def _symbols(graph: Graph) -> dict[str, int]:
-    """Names of open dimensions that are the same for all inputs, with their size as it stands."""
+    """Return the dynamic dimensions that all inputs share, by name, with their current size."""
     shapes = [value.shape for value in graph.inputs if value.shape]
     images = [value.shape for value in _images(graph)]
     sizes = {"N": {shape[0] for shape in shapes}, "H": {shape[2] for shape in images}, "W": {shape[3] for shape in images}}
@@ -79,8 +79,14 @@ def _symbols(graph: Graph) -> dict[str, int]:
 
 
 def _grown(graph: Graph, batch: int = 0, rows: int = 0, size: Sequence[int] = (0, 0)) -> Shapes:
-    """Shapes of all values with so many items more in each input, so many rows and columns more in each image, and so many rows
-    more where the data tell how many there are."""
+    """Return the shapes of all values at larger inputs.
+
+    Args:
+        graph: the graph.
+        batch: items added to each input.
+        rows: rows added to values with data-dependent rows.
+        size: rows and columns added to each image.
+    """
     larger = {value: (shape[0] + batch, *shape[1:]) if shape else shape for value, shape in enlarged(graph, size).items()}
     shapes: Shapes = {}
     for node in graph.nodes:
@@ -95,7 +101,7 @@ def _grown(graph: Graph, batch: int = 0, rows: int = 0, size: Sequence[int] = (0
 
 
 def _other_sizes(graph: Graph) -> dict[tuple[int, int], Shapes]:
-    """Shapes for larger images, by how many rows and columns they have more: as many as the net takes of those to try."""
+    """Return the shapes of all values at larger images, by the rows and columns added, for the sizes that the net supports."""
     first = growth(graph)
     sizes = {first: _grown(graph, size=first)}
     for by in (*((first[0] * times, first[1] * times) for times in FURTHER), *ODD):
@@ -105,7 +111,7 @@ def _other_sizes(graph: Graph) -> dict[tuple[int, int], Shapes]:
 
 
 def growth(graph: Graph) -> tuple[int, int]:
-    """By how many rows and columns images are made larger to try it: `LARGER`, or `SQUARE` where the net does not take that."""
+    """Return the rows and columns to add to images for a trial: `LARGER`, or `SQUARE` if the net does not support that."""
     for by in (LARGER, SQUARE):
         with suppress(ProtogenError):
             _grown(graph, size=by)
@@ -114,7 +120,7 @@ def growth(graph: Graph) -> tuple[int, int]:
 
 
 def enlarged(graph: Graph, by: Sequence[int]) -> Shapes:
-    """Shapes of the inputs, the images with so many rows and columns more."""
+    """Return the shapes of the inputs with `by` rows and columns added to the images."""
     images = _images(graph)
     return {
         value: (*value.shape[:2], value.shape[2] + by[0], value.shape[3] + by[1]) if value in images else value.shape
@@ -123,23 +129,23 @@ def enlarged(graph: Graph, by: Sequence[int]) -> Shapes:
 
 
 def _images(graph: Graph) -> list[Value]:
-    """Inputs with height and width. Beside larger ones (N, C, 1, 1) is none: regions (R, 5, 1, 1), say."""
+    """Return the inputs with height and width; (N, C, 1, 1), such as regions (R, 5, 1, 1), only if there are no others."""
     four = [value for value in graph.inputs if len(value.shape) == 4]
     return [value for value in four if value.shape[2:] != (1, 1)] or four
 
 
 def require_size_free(emitter: Emitter) -> None:
-    """Check that a graph's ONNX form does not depend on the size of its images, by comparing it with that for other sizes.
+    """Check that a graph's ONNX form does not depend on the image size, by comparing the forms at several sizes.
 
     Args:
-        emitter: what the graph was emitted with.
+        emitter: the emitter of the graph.
 
     Raises:
-        ConversionError: it does; the first layers that differ are named.
+        ConversionError: names the first layers that differ.
     """
     graph = emitter.graph
     if not _images(graph):
-        raise ConversionError("the size cannot be left open (--dynamic-size): no input has height and width (4 axes)")
+        raise ConversionError("the size cannot be dynamic (--dynamic-size): no input has height and width (4 axes)")
     first = growth(graph)
     for by in (first, *ODD):
         try:
@@ -147,32 +153,32 @@ def require_size_free(emitter: Emitter) -> None:
         except LayerError:
             if by == first:
                 raise
-            continue  # a size that this net cannot take
+            continue  # the net does not support this size
         different = [
             f"layer {a.op.layer.name!r} ({a.op.layer.type}): its weights depend on the size"
             for a, b in zip(graph.nodes, twin.nodes)
             if [blob.shape for blob in a.op.blobs] != [blob.shape for blob in b.op.blobs]
         ] or _different(emitter, emitter.like(twin))
         if different:
-            more = len(different) - _NAMED
-            listed = [*different[:_NAMED], *([f"and {more} more"] if more > 0 else [])]
-            raise ConversionError("the size cannot be left open (--dynamic-size):", *(f"  {line}" for line in listed))
+            more = len(different) - _MAX_LISTED
+            listed = [*different[:_MAX_LISTED], *([f"and {more} more"] if more > 0 else [])]
+            raise ConversionError("the size cannot be dynamic (--dynamic-size):", *(f"  {line}" for line in listed))
 
 
 def _different(a: Emitter, b: Emitter) -> list[str]:
     used = {name for node in a.onnx.nodes for name in node.input} | set(a.names.values())
     return [
-        f"layer {one.op.layer.name!r} ({one.op.layer.type}): its form depends on the size"
+        f"layer {one.op.layer.name!r} ({one.op.layer.type}): its ONNX form depends on the size"
         for one, other in zip(a.emitted, b.emitted)
         if not (_same_nodes(a, one, b, other) and _same_constants(a, one, b, other, used))
     ]
 
 
 def _same_nodes(a: Emitter, one: Emitted, b: Emitter, other: Emitted) -> bool:
-    def written(nodes: Sequence[onnx.NodeProto]) -> list[bytes]:
+    def serialized(nodes: Sequence[onnx.NodeProto]) -> list[bytes]:
         return [node.SerializeToString(deterministic=True) for node in nodes]
 
-    return written(a.onnx.nodes[one.nodes]) == written(b.onnx.nodes[other.nodes])
+    return serialized(a.onnx.nodes[one.nodes]) == serialized(b.onnx.nodes[other.nodes])
 
 
 def _same_constants(a: Emitter, one: Emitted, b: Emitter, other: Emitted, used: set[str]) -> bool:

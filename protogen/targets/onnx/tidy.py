@@ -1,4 +1,4 @@
-"""What is left to clean when all layers have been emitted: values that are reshaped twice in a row."""
+"""Cleanup of the emitted graph: merges consecutive reshapes."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ if TYPE_CHECKING:
 
 
 def merge_reshapes(graph: OnnxGraph, outputs: Collection[str]) -> set[str]:
-    """Let a Flatten or Reshape read what is before the one before it, if nobody else reads that one's value.
+    """Merge each Flatten or Reshape with a preceding one whose result nothing else reads.
 
-    Flatten, then the Reshape of DetectionOutput, become that Reshape. Both targets must be known and one -1 do for both.
+    For example, a Flatten and the Reshape of DetectionOutput become one Reshape. Both target shapes must be known, and a single
+    -1 must suffice for the result.
 
     Args:
-        graph: the graph, whose nodes change.
-        outputs: values that must stay.
+        graph: the graph, whose nodes are modified.
+        outputs: values to keep.
 
     Returns:
-        Names of the values that are gone.
+        Names of the removed values.
     """
     readers = Counter(name for node in graph.nodes for name in node.input)
     makers: dict[str, onnx.NodeProto] = {}
-    gone: set[str] = set()
+    removed: set[str] = set()
     for node in graph.nodes:
         between = node.input[0] if node.input else ""
         if between in makers and readers[between] == 1 and between not in outputs and _merge(graph, makers[between], node):
-            gone.add(between)
+            removed.add(between)
         makers.update(dict.fromkeys(node.output, node))
-    graph.nodes[:] = [node for node in graph.nodes if node.output[0] not in gone]
-    return gone
+    graph.nodes[:] = [node for node in graph.nodes if node.output[0] not in removed]
+    return removed
 
 
 def _merge(graph: OnnxGraph, first: onnx.NodeProto, second: onnx.NodeProto) -> bool:
-    """Let the second node do what both do; whether it can."""
+    """Make the second node do the work of both, if possible; return whether it does."""
     from onnx import helper
 
     before, target = _target(graph, first), _target(graph, second)
@@ -57,7 +58,7 @@ def _merge(graph: OnnxGraph, first: onnx.NodeProto, second: onnx.NodeProto) -> b
 
 
 def _target(graph: OnnxGraph, node: onnx.NodeProto) -> list[int] | None:
-    """The shape that a node gives its input as Reshape has it (0 copies an axis, -1 is inferred), None if it is not known."""
+    """Return the target shape of a node, as Reshape defines it (0 copies an axis, -1 is inferred); None if unknown."""
     if node.op_type == "Flatten" and [attribute.i for attribute in node.attribute] == [1]:
         return [0, -1]
     if node.op_type == "Reshape" and node.input[1] in graph.initializers:

@@ -1,4 +1,4 @@
-"""Graph to `torch.nn.Module`."""
+"""Conversion of a graph to a `torch.nn.Module`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def to_torch(graph: Graph) -> NetModule:
-    """The graph as a module, in eval mode for TEST and train mode for TRAIN.
+    """Convert a graph to a module, in eval mode for TEST and train mode for TRAIN.
 
     Raises:
-        ConversionError: layers without a PyTorch form, or with fields that are not computed (all of them named).
+        ConversionError: layers without a PyTorch form, or with fields that are not computed (all are named).
     """
     require_computed((node.op for node in graph.nodes), graph.strict)
     numbers = {value: i for i, value in enumerate(graph.values)}
@@ -33,7 +33,7 @@ def to_torch(graph: Graph) -> NetModule:
     module = NetModule(inputs, outputs, blobs)
     nodes = [node for node in graph.nodes if not node.op.is_input]
     dead = _last_uses(nodes, graph)
-    held: dict[Weight, Tensor] = {}
+    parameters: dict[Weight, Tensor] = {}
     problems: list[str] = []
     for node, name in zip(nodes, module_names(node.op for node in nodes)):
         try:
@@ -41,7 +41,7 @@ def to_torch(graph: Graph) -> NetModule:
         except ProtogenError as error:
             problems += error.lines
             continue
-        _set_blobs(node, child, held)
+        _set_blobs(node, child, parameters)
         step = _step(name, node, numbers, dead.get(node, []))
         shapes = [(blob.name, blob.shape) for blob in node.op.blobs]
         module.add_layer(node.op.layer.name, child, step, bool(loss_weights(node.op)), shapes)
@@ -52,7 +52,7 @@ def to_torch(graph: Graph) -> NetModule:
 
 
 def loss_weights(op: LayerType) -> list[float]:
-    """Weights of the tops in the net's loss: `loss_weight`, by default 1 for a loss layer's; [] if nothing states any."""
+    """Return the weights of a layer's tops in the net's loss: `loss_weight`, by default 1 for loss layers; [] if it has none."""
     return list(op.layer.message.loss_weight) or ([1.0] if op.is_loss else [])
 
 
@@ -69,7 +69,7 @@ def _step(name: str, node: Node, numbers: Mapping[Value, int], dead: list[Value]
 
 
 def _last_uses(nodes: list[Node], graph: Graph) -> dict[Node, list[Value]]:
-    """For each node, the values that it is the last to read or make, the graph's outputs excepted."""
+    """Return for each node the values that no later node needs, except the graph's outputs."""
     last = {value: node for node in nodes for value in (*node.inputs, *node.made)}
     dead: dict[Node, list[Value]] = {}
     for value, node in last.items():
@@ -78,12 +78,12 @@ def _last_uses(nodes: list[Node], graph: Graph) -> dict[Node, list[Value]]:
     return dead
 
 
-def _set_blobs(node: Node, module: nn.Module, held: dict[Weight, Tensor]) -> None:
-    """Give a module its weights; one that another layer holds already is the same parameter."""
+def _set_blobs(node: Node, module: nn.Module, parameters: dict[Weight, Tensor]) -> None:
+    """Set a module's weights; a weight shared with an earlier layer is the same parameter."""
     for blob, weight, values in zip(node.op.blobs, node.weights, node.arrays):
-        if weight in held:
-            setattr(module, blob.name, held[weight])
+        if weight in parameters:
+            setattr(module, blob.name, parameters[weight])
             continue
-        held[weight] = getattr(module, blob.name)
-        # By numpy: a view into a mapped file is read-only and need not be aligned, which tensors cannot be.
-        copy(held[weight].detach().numpy(), values)
+        parameters[weight] = getattr(module, blob.name)
+        # Copied with NumPy: a view of a mapped file is read-only and may be unaligned, which tensors do not support.
+        copy(parameters[weight].detach().numpy(), values)

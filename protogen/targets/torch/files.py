@@ -1,4 +1,4 @@
-"""A graph's PyTorch module as a file: a `torch.export` program, or a state dict."""
+"""Write a graph's PyTorch module to a file, as a `torch.export` program or a state dict."""
 
 from __future__ import annotations
 
@@ -19,22 +19,27 @@ if TYPE_CHECKING:
 
 
 def save_exported(graph: Graph, path: Path, options: ExportOptions) -> None:
-    """Write the program that `torch.export.load` reads.
+    """Write a program for `torch.export.load`.
+
+    Args:
+        graph: the graph.
+        path: the file to write.
+        options: of the conversion.
 
     Raises:
-        ConversionError: layers without a PyTorch form, or a batch that cannot be left open.
+        ConversionError: layers without a PyTorch form, or a net that does not support another batch size.
     """
     open_batch = _open_batch(graph) if options.dynamic_batch else None
     module = to_torch(folded(graph) if options.fold and graph.phase == "TEST" else graph)
     example = tuple(torch.zeros(_example_shape(value.shape, options.dynamic_batch)) for value in graph.inputs)
     program = torch.export.export(module, example, dynamic_shapes=open_batch)
-    # A file object: torch.export wants names to end in .pt2.
+    # A file object, because torch.export requires file names to end in .pt2.
     with replacing(path) as temporary, open(temporary, "wb") as file:
         torch.export.save(program, file)
 
 
 def _example_shape(shape: Sequence[int], dynamic_batch: bool) -> tuple[int, ...]:
-    """Shape of an example input: torch.export takes a size of 1 for a constant, which an open batch is not."""
+    """Return the shape of an example input; with a dynamic batch at least 2, because torch.export specialises on 1."""
     return (max(2, shape[0]), *shape[1:]) if dynamic_batch and shape else tuple(shape)
 
 
@@ -42,13 +47,18 @@ def _open_batch(graph: Graph) -> tuple[tuple[dict[int, object], ...]]:
     try:
         graph.at({value: (value.shape[0] + 1, *value.shape[1:]) for value in graph.inputs if value.shape})
     except ProtogenError as error:
-        raise ConversionError(f"the batch cannot be left open (--dynamic-batch): with another batch size, {error}") from error
+        raise ConversionError(f"the batch cannot be dynamic (--dynamic-batch): with another batch size, {error}") from error
     batch = torch.export.Dim("batch", min=1)
     return (tuple({0: batch} for _ in graph.inputs),)
 
 
 def save_state_dict(graph: Graph, path: Path, options: StateDictOptions) -> None:
-    """Write the module's state dict, as `torch.load(path, weights_only=True)` reads it.
+    """Write the module's state dict, for `torch.load(path, weights_only=True)`.
+
+    Args:
+        graph: the graph.
+        path: the file to write.
+        options: of the conversion.
 
     Raises:
         ConversionError: layers without a PyTorch form.

@@ -1,4 +1,4 @@
-"""The PyTorch module of a net: one submodule per layer, run in order."""
+"""`NetModule`, the PyTorch module of a net, which runs one submodule per layer in order."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _numbers = itertools.count()
 
 @dataclass(frozen=True)
 class Step:
-    """One layer's turn. Values go by number.
+    """Execution of one layer; values are numbered.
 
     Attributes:
-        module: name of the submodule to call.
-        reads, makes: the values it reads and makes.
-        losses: weight in the loss of those it makes that count there.
-        cut: which of those it reads get no gradient (`propagate_down: false`).
+        module: name of its submodule.
+        reads, makes: its input and output values.
+        losses: weights of those outputs that count in the loss.
+        cut: indices of inputs that get no gradient (`propagate_down: false`).
         dead: values that no later layer needs.
     """
 
@@ -37,15 +37,15 @@ class Step:
 
 
 class NetModule(nn.Module):
-    """A Caffe net as a PyTorch module: submodules carry the layers' names and run in the file's order.
+    """A Caffe net as a PyTorch module, with submodules named after the layers and run in the file's order.
 
-    Call it with one tensor per input, in the order of `input_names`; it returns one tensor, or a tuple in the order
-    of `output_names`. Names that PyTorch cannot give a submodule (a dot or quotation mark inside, or an attribute of this
-    class such as "loss") get underscores; `module_names` maps each layer's name to its submodule's.
+    Call it with one tensor per input, in the order of `input_names`; it returns one tensor, or a tuple in the order of
+    `output_names`. Names that PyTorch does not allow for a submodule (with a dot or quotation mark, or an attribute of this class
+    such as "loss") get underscores; `module_names` maps each layer's name to its submodule's.
 
     Args:
-        inputs, outputs: the numbers of these values by blob name.
-        blobs: likewise, of the last value of every blob.
+        inputs, outputs: value numbers by blob name.
+        blobs: numbers of the last value of every blob, by name.
     """
 
     def __init__(self, inputs: Mapping[str, int], outputs: Mapping[str, int], blobs: Mapping[str, int]) -> None:
@@ -59,7 +59,7 @@ class NetModule(nn.Module):
         self._own_forward()
 
     def _own_forward(self) -> None:
-        """Give this net a code object of its own: `torch.compile` caches by code, and refuses the ninth net that shares one."""
+        """Give this net its own code object: `torch.compile` caches by code, and rejects the ninth net that shares one."""
         function = NetModule.forward
         code = function.__code__.replace(co_name=f"forward_{next(_numbers)}")
         own = FunctionType(code, function.__globals__, "forward", function.__defaults__, function.__closure__)
@@ -81,8 +81,8 @@ class NetModule(nn.Module):
         Args:
             layer: its name in the net.
             module: its submodule.
-            step: its turn.
-            states_loss: whether the layer says what counts into the loss, were it nothing.
+            step: its execution.
+            states_loss: whether it is a loss layer or has a loss_weight, even if 0.
             blobs: names and Caffe's shapes of its learnable blobs.
         """
         self.add_module(step.module, module)
@@ -93,25 +93,25 @@ class NetModule(nn.Module):
             self._blobs_of[layer] = [(step.module, name, shape) for name, shape in blobs]
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Outputs for inputs, as one tensor or as a tuple in the order of `output_names`."""
+        """Return the outputs as one tensor, or as a tuple in the order of `output_names`."""
         values = self._run(inputs, keep=False)
         if len(self._outputs) == 1:
             return values[self._outputs[0]]
         return tuple(values[number] for number in self._outputs)
 
     def blobs(self, *inputs: Tensor) -> dict[str, Tensor]:
-        """Every blob by name, after the last layer that writes it in place."""
+        """Return every blob by name, after the last layer that overwrites it in place."""
         values = self._run(inputs, keep=True)
         return {name: values[number] for name, number in self._blobs.items()}
 
     def loss(self, *inputs: Tensor) -> Tensor:
-        """The net's loss as Caffe sums it: every loss top times its `loss_weight` (by default 1 for loss layers).
+        """Return the net's loss as Caffe does: the sum of the loss tops times their `loss_weight` (by default 1 for loss layers).
 
-        Tops of weight 0 are left out, whatever their values; where there are no others it is 0, and its `backward()` gives no
+        Tops of weight 0 are ignored, even if infinite or NaN; if there are no others, the loss is 0 and `backward()` sets no
         gradients.
 
         Raises:
-            ProtogenError: no layer of this net states a loss.
+            ProtogenError: the net has no loss layer and no loss_weight.
         """
         if not self._states_loss:
             raise ProtogenError("this net has no loss: no loss layer and no loss_weight in this phase")
@@ -123,7 +123,7 @@ class NetModule(nn.Module):
         return torch.stack(terms).sum()
 
     def caffe_params(self, layer: str) -> list[Tensor]:
-        """A layer's learnable blobs, live, in Caffe's order and shape; [] for a layer without any.
+        """Return a layer's learnable blobs as views, in Caffe's order and shape; [] for a layer without any.
 
         Raises:
             ProtogenError: no layer has that name.
@@ -131,7 +131,11 @@ class NetModule(nn.Module):
         return [tensor.view(shape) for tensor, shape in self._tensors(layer)]
 
     def caffe_grads(self, layer: str) -> list[Tensor | None]:
-        """The gradients of `caffe_params(layer)` after `backward()`; None where there is none (statistics, say)."""
+        """Return the gradients of `caffe_params(layer)` after `backward()`; None for blobs without one (such as statistics).
+
+        Raises:
+            ProtogenError: no layer has that name.
+        """
         return [None if t.grad is None else t.grad.view(shape) for t, shape in self._tensors(layer)]
 
     def _tensors(self, layer: str) -> list[tuple[Tensor, tuple[int, ...]]]:
@@ -140,7 +144,7 @@ class NetModule(nn.Module):
         return [(getattr(getattr(self, module), name), shape) for module, name, shape in self._blobs_of[layer]]
 
     def _run(self, inputs: Sequence[Tensor], keep: bool, losses: list[Tensor] | None = None) -> dict[int, Tensor]:
-        """Run the layers; with `keep`, no value is let go. Each weighted loss goes to `losses`."""
+        """Run the layers and return the values, all of them if `keep`; append each weighted loss to `losses`."""
         if len(inputs) != len(self.input_names):
             raise ProtogenError(
                 f"this net takes {len(self.input_names)} inputs ({', '.join(self.input_names)}), not {len(inputs)}"

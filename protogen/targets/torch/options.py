@@ -1,4 +1,4 @@
-"""Options of what is written for PyTorch."""
+"""Options of PyTorch files."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ class ExportOptions:
     """Options of a `torch.export` program.
 
     Attributes:
-        dynamic_batch: leave the first axis of all inputs open.
-        fold: the inference form: BatchNorm and Scale folded into the layers before them. A net in phase TRAIN has none.
+        dynamic_batch: make the first axis of all inputs dynamic.
+        fold: write the inference form: BatchNorm and Scale folded into the preceding layers; ignored in phase TRAIN.
         seed: for Caffe's fillers, which fill blobs the net has no weights for.
     """
 
@@ -25,8 +25,8 @@ class StateDictOptions:
     """Options of a state dict.
 
     Attributes:
-        fold: of the inference form; by default of the module as it trains.
-        seed: as above.
+        fold: write that of the inference form, not of the module for training.
+        seed: for Caffe's fillers, which fill blobs the net has no weights for.
     """
 
     fold: bool = False

@@ -438,7 +438,7 @@ def test_refinedets_loss_of_a_second_stage_is_refused_by_name_and_its_net_still_
     net = protogen.loads(text, phase="TRAIN")
     with pytest.raises(ConversionError, match=f"'op'.*second stage, which {' and '.join(map(repr, further))} would"):
         net.to_torch()
-    with pytest.warns(protogen.ProtogenWarning, match="only serve training"):
+    with pytest.warns(protogen.ProtogenWarning, match="used only in training"):
         assert [node.name for node in net.to_onnx().graph.output] == ["same"]
 
 

@@ -76,6 +76,6 @@ def test_both_or_none(tmp_path: Path) -> None:
         save_pair(classifier().graph(), tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
     with pytest.raises(ProtogenError, match="cannot write"):
         save_pair(classifier().fill().graph(), tmp_path / "a.prototxt", tmp_path / "nowhere" / "a.caffemodel")
-    with pytest.raises(ProtogenError, match="one file"):
+    with pytest.raises(ProtogenError, match="the same file"):
         save_pair(classifier().fill().graph(), tmp_path / "a.prototxt", tmp_path / "a.prototxt")
     assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"a.prototxt": "old"}

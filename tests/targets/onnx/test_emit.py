@@ -157,7 +157,7 @@ def test_a_fixed_batch_is_stated() -> None:
 def test_a_net_whose_batch_cannot_be_open_says_why() -> None:
     b = NetBuilder()
     b.layer("Reshape", b.input("data", (2, 4)), name="merge", shape={"dim": [8]})
-    with pytest.raises(ConversionError, match=r"batch cannot be left open .*layer 'merge'"):
+    with pytest.raises(ConversionError, match=r"batch cannot be dynamic .*layer 'merge'"):
         b.build().to_onnx(dynamic_batch=True)
 
 

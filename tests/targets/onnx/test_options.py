@@ -99,14 +99,14 @@ def test_a_head_that_others_read_is_an_output_too() -> None:
 
 def test_postprocessing_in_the_middle_stays() -> None:
     net = protogen.loads(SSD + 'layer { name: "more" type: "Power" bottom: "detection_out" top: "more" }').fill()
-    with pytest.warns(ProtogenWarning, match="nothing was cut off"):
+    with pytest.warns(ProtogenWarning, match="no postprocessing to cut off"):
         model = net.to_onnx(postprocess=False)
     assert names(model)[1] == ["more"]
 
 
 def test_a_net_without_detections_stays_as_it_is() -> None:
     net = classifier()
-    with pytest.warns(ProtogenWarning, match="nothing was cut off: the net does not end in detection layers"):
+    with pytest.warns(ProtogenWarning, match="no postprocessing to cut off: the net does not end in detection layers"):
         model = net.to_onnx(postprocess=False)
     assert model == net.to_onnx()
 
@@ -194,7 +194,7 @@ def test_preprocessing_that_does_not_fit(shapes: list[tuple[int, ...]], what: Pr
 
 @pytest.mark.parametrize("numbers", [(), float("nan"), (1, float("inf"))])
 def test_preprocessing_takes_numbers(numbers: object) -> None:
-    with pytest.raises(ConversionError, match="mean takes one number, or one for each channel"):
+    with pytest.raises(ConversionError, match="mean must be one finite number, or one per channel"):
         Preprocess(mean=numbers)  # type: ignore[arg-type]
 
 
@@ -220,11 +220,11 @@ def test_names_can_be_swapped() -> None:
 @pytest.mark.parametrize(
     ("rename", "message"),
     [
-        ({"dat": "x"}, "'dat': it is no input or output; did you mean 'data'"),
-        ({"conv": "x"}, "'conv': it is no input or output"),
-        ({"data": "fc"}, "'data' to 'fc': that name is taken"),
-        ({"data": "x", "prob": "x"}, "that name is taken"),
-        ({"data": ""}, "a name is needed"),
+        ({"dat": "x"}, "'dat': not an input or output; did you mean 'data'"),
+        ({"conv": "x"}, "'conv': not an input or output"),
+        ({"data": "fc"}, "'data' to 'fc': the name is taken"),
+        ({"data": "x", "prob": "x"}, "the name is taken"),
+        ({"data": ""}, "the name is empty"),
     ],
 )
 def test_names_that_cannot_be(rename: dict[str, str], message: str) -> None:

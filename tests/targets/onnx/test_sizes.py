@@ -295,12 +295,12 @@ def test_a_net_that_wants_certain_sizes_only() -> None:
         ),
         (layer("fold", "Reshape", "conv", "reshape_param { shape { dim: 0 dim: 0 dim: 450 dim: 2 } }"), "of the image, .*'fold'"),
         (layer("same", "Reshape", "conv", "reshape_param { shape { dim: 0 dim: 0 dim: 30 dim: 30 } }"), "of the image, .*'same'"),
-        (layer("spp", "SPP", "conv", "spp_param { pyramid_height: 2 }"), "layer 'spp' .*its form depends on the size"),
+        (layer("spp", "SPP", "conv", "spp_param { pyramid_height: 2 }"), "layer 'spp' .*its ONNX form depends on the size"),
     ],
 )
 def test_nets_whose_form_depends_on_the_size(more: str, message: str) -> None:
     text = HEADER + conv("conv", "data", 2, 3) + more
-    with pytest.raises(ConversionError, match=f"(?s)size cannot be left open.*{message}"):
+    with pytest.raises(ConversionError, match=f"(?s)size cannot be dynamic.*{message}"):
         protogen.loads(text).to_onnx(dynamic_size=True)
 
 
