@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 import protogen
 from protogen.cli import main
+from tests.running import metadata_of, names_of, run_model, shape_of
 
 TEXT = """
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
@@ -46,20 +46,19 @@ def test_preprocessing_names_and_sizes_together() -> None:
         "--mean", "104,117,123", "--scale", "0.017", "--swap-rb", "--nhwc", "--rename-input", "data=images",
         "--rename-output", "prob=scores", "--dynamic-size", "--dynamic-batch", "--fp16", "--no-postprocess",
     )  # fmt: skip
-    assert [dim.dim_param or dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] == ["N", "H", "W", 3]
+    assert shape_of(model.graph.input[0]) == ["N", "H", "W", 3]
     x = np.random.default_rng(0).integers(0, 256, (2, 9, 12, 3)).astype(np.float32)
-    session = onnxruntime.InferenceSession("net.onnx")
-    assert [value.name for value in session.get_outputs()] == ["scores"]
-    (made,) = session.run(None, {"images": x})
+    assert names_of(model) == (["images"], ["scores"])
+    made = run_model("net.onnx", x)["scores"]
     blob = (x[..., ::-1].transpose(0, 3, 1, 2) - np.array([104, 117, 123], np.float32).reshape(3, 1, 1)) * np.float32(0.017)
     plain = protogen.load("net.prototxt", "net.caffemodel", inputs={"data": blob.shape}).to_onnx()
-    (wanted,) = onnxruntime.InferenceSession(plain.SerializeToString()).run(None, {"data": np.ascontiguousarray(blob)})
+    wanted = run_model(plain, np.ascontiguousarray(blob))["prob"]
     assert np.abs(made - wanted).max() <= 1e-2 * np.abs(wanted).max()
 
 
 @pytest.mark.usefixtures("files")
 def test_metadata_names_both_files() -> None:
-    stated = {entry.key: entry.value for entry in convert("--mean", "127.5").metadata_props}
+    stated = metadata_of(convert("--mean", "127.5"))
     assert [stated["source.1.name"], stated["source.2.name"]] == ["net.prototxt", "net.caffemodel"]
     assert len(stated["source.1.sha256"]) == len(stated["source.2.sha256"]) == 64
     assert stated["preprocessing"] == "data: float32 image, NCHW; minus (127.5)"
@@ -74,7 +73,7 @@ def write_mean(path: str, values: np.ndarray) -> None:
 @pytest.mark.usefixtures("files")
 def test_a_mean_image_stands_for_its_channels_means() -> None:
     write_mean("mean.binaryproto", np.array([104, 117, 123, 1], np.float32)[[0] * 4 + [1] * 4 + [2] * 3 + [3]])
-    stated = {entry.key: entry.value for entry in convert("--mean", "mean.binaryproto").metadata_props}
+    stated = metadata_of(convert("--mean", "mean.binaryproto"))
     assert stated["preprocessing"] == "data: float32 image, NCHW; minus (104, 117, 92.5)"
     assert run("verify", "net.prototxt", "net.caffemodel", "--mean", "mean.binaryproto") == 0
 

@@ -13,8 +13,8 @@ import torch
 
 import protogen
 from protogen.cli import main
+from tests.oracle import LEGACY
 
-LEGACY = Path(__file__).parent.parent / "data" / "legacy"
 TEXT = """
 layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
 layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 4 kernel_size: 3

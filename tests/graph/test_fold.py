@@ -12,21 +12,12 @@ from hypothesis import strategies as st
 
 import protogen
 from protogen import NetBuilder
-
-
-def with_random_weights(net: protogen.Net, seed: int = 0) -> protogen.Net:
-    """Every blob random, statistics and scales well away from 0 and 1, so that a wrong fold shows."""
-    rng = np.random.default_rng(seed)
-    for layer, shapes in net.param_shapes.items():
-        kind = net.layer(layer).type
-        positive = kind in ("BatchNorm", "Scale")
-        net.weights[layer] = [rng.random(shape) + 0.5 if positive else rng.standard_normal(shape) * 0.5 for shape in shapes]
-    return net
+from tests.running import randomised
 
 
 def check(b: NetBuilder, seed: int = 0) -> protogen.Net:
     """The folded net, after holding it against the unfolded one: outputs, their names, and the net given."""
-    net = with_random_weights(b.build(), seed)
+    net = randomised(b.build(), seed)
     before = net.to_prototxt()
     result = net.folded()
     assert net.to_prototxt() == before
@@ -191,7 +182,7 @@ def test_empty_statistics() -> None:
     """A factor of 0 (no statistics yet) means mean and variance 0, as in Caffe, and no division by zero."""
     b = begun()
     b.bn(b.conv(6, 3, name="conv"))
-    net = with_random_weights(b.build())
+    net = randomised(b.build())
     net.weights["conv/bn"] = [np.ones(6), np.ones(6), np.zeros(1)]
     x = torch.randn(2, 4, 9, 9)
     torch.testing.assert_close(net.to_torch(fold=True)(x), net.to_torch()(x), rtol=1e-4, atol=1e-3)
@@ -276,7 +267,7 @@ def test_outputs_keep_their_order() -> None:
     b.conv(6, 3, name="conv")
     b.relu("data", in_place=False, name="first")
     b.bn("conv", in_place=False, name="second")
-    net = with_random_weights(b.build())
+    net = randomised(b.build())
     assert net.outputs == ["first", "second"]
     x = torch.randn(2, 4, 9, 9)
     for plain, merged in zip(net.to_torch()(x), net.to_torch(fold=True)(x)):
@@ -293,7 +284,7 @@ def test_folding_twice_changes_nothing_more() -> None:
 
 def test_a_folded_net_is_a_net() -> None:
     """It writes, reads back, and takes its own weights from a file."""
-    net = with_random_weights(protogen.models.peleenet(size=32, classes=5))
+    net = randomised(protogen.models.peleenet(size=32, classes=5))
     result = net.folded()
     assert not {"BatchNorm", "Scale"} & set(types(result))
     again = protogen.loads(result.to_prototxt())

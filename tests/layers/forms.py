@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import onnxruntime
 import torch
 
 import protogen
+from tests.running import Arrays, as_arrays, assert_same, by_onnx, by_torch, compile_whole, tensors_of
 
 OPSETS = (11, 13, 18, 21)
-Arrays = dict[str, np.ndarray]
 
 
 def net_of(layer: str, *shapes: Sequence[int], phase: str = "TEST", **options: object) -> protogen.Net:
@@ -39,30 +38,26 @@ def values_for(net: protogen.Net, batch: int | None = None, below: int | None = 
     return values
 
 
-def by_torch(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
-    """The outputs of the eager module."""
-    return as_arrays(net.to_torch()(*[torch.tensor(values[name]) for name in net.inputs]))
+def over(layer: str, *shapes: Sequence[int], tops: str = "out", phase: str = "TEST", in_place: bool = False) -> protogen.Net:
+    """The net of `net_of` for a layer that reads all inputs, in order, and makes `tops`: `layer` names neither."""
+    bottoms = " ".join(f'bottom: "{name}"' for name, _ in zip("abcde", shapes))
+    made = " ".join(f'top: "{top}"' for top in (["a"] if in_place else tops.split()))
+    return net_of(f"{bottoms} {made} {layer}", *shapes, phase=phase)
 
 
-def as_arrays(made: torch.Tensor | Sequence[torch.Tensor]) -> list[np.ndarray]:
-    return [tensor.detach().numpy() for tensor in ([made] if isinstance(made, torch.Tensor) else made)]
+def inputs_of(net: protogen.Net, seed: int = 0) -> list[torch.Tensor]:
+    """Random tensors, in the order of the net's inputs."""
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(net.shapes[blob], generator=generator) for blob in net.inputs]
 
 
-def by_onnx(net: protogen.Net, values: Arrays, **options: object) -> list[np.ndarray]:
-    """The outputs of ONNX Runtime."""
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level, settings.intra_op_num_threads = 3, 1
-    model = net.to_onnx(**options)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
-    feed = {node.name: values[node.name] for node in session.get_inputs()}
-    results = dict(zip([node.name for node in session.get_outputs()], session.run(None, feed)))
-    return [results[name] for name in net.outputs]
-
-
-def assert_same(actual: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> None:
-    assert [a.shape for a in actual] == [e.shape for e in expected]
-    for a, e in zip(actual, expected):
-        np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5)
+def gradient(net: protogen.Net, *inputs: torch.Tensor) -> torch.Tensor:
+    """Gradient of the summed outputs for the first input."""
+    inputs[0].requires_grad_()
+    made = net.to_torch()(*inputs)
+    sum(tensor.sum() for tensor in ([made] if isinstance(made, torch.Tensor) else made)).backward()
+    assert inputs[0].grad is not None
+    return inputs[0].grad
 
 
 def check_every_form(net: protogen.Net, below: int | None = None, batch: int | None = 5, opsets: Sequence[int] = OPSETS) -> None:
@@ -70,9 +65,8 @@ def check_every_form(net: protogen.Net, below: int | None = None, batch: int | N
     net.fill()
     values = values_for(net, below=below)
     expected = by_torch(net, values)
-    module, inputs = net.to_torch(), tuple(torch.tensor(values[name]) for name in net.inputs)
-    torch.compiler.reset()
-    assert_same(as_arrays(torch.compile(module, fullgraph=True, backend="eager")(*inputs)), expected)
+    module, inputs = net.to_torch(), tuple(tensors_of(net, values))
+    assert_same(as_arrays(compile_whole(module)(*inputs)), expected)
     assert_same(as_arrays(torch.export.export(module, inputs).module()(*inputs)), expected)
     for opset in opsets:
         assert_same(by_onnx(net, values, opset=opset), expected)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from protogen.errors import LayerError
-from tests.layers.forms import OPSETS, assert_same, by_onnx, by_torch, check_every_form, net_of
+from tests.layers.forms import OPSETS, check_every_form, net_of
+from tests.running import assert_same, by_onnx, by_torch
 
 ONE = 'bottom: "a" top: "y" '
 X = (2, 3, 4, 5)

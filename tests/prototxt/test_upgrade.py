@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +15,7 @@ from protogen.prototxt.upgrade_v1 import TYPES
 from protogen.prototxt.writer import write
 from protogen.reading import load, loads
 from protogen.schema import message_type
-
-LEGACY = Path(__file__).parents[1] / "data" / "legacy"
+from tests.oracle import LEGACY
 
 
 def upgraded(text: str) -> Message:

@@ -6,7 +6,6 @@ import json
 from functools import lru_cache
 from pathlib import Path
 
-import onnxruntime
 import pytest
 import torch
 from click.testing import CliRunner
@@ -15,6 +14,7 @@ import protogen
 from protogen.cli import cli
 from protogen.report.layers import INPUT, SupportTable, support_table
 from tests.layers.examples import example, oracle_nets
+from tests.running import run_model
 
 README = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- layers:begin -->", "<!-- layers:end -->"
@@ -56,10 +56,7 @@ def test_onnx_is_as_the_table_says(row) -> None:
         return
     model = net.to_onnx(fold=False)
     if model.graph.output:
-        settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 4
-        session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
-        assert session.run(None, {node.name: values[node.name] for node in session.get_inputs()})
+        assert run_model(model, values)
 
 
 def test_inputs_are_what_feeds_a_net() -> None:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import struct
-import time
-import tracemalloc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy
@@ -17,23 +13,11 @@ from hypothesis import strategies as st
 from protogen.errors import WeightsError
 from protogen.weights import binaryproto, caffemodel, read_weights, wire
 from protogen.weights.wire import encode_header, encode_varint
+from tests.bounds import bounded
+from tests.oracle import LEGACY
 
-LEGACY = Path(__file__).parent.parent / "data" / "legacy"
 SMALL = (LEGACY / "v1.new.caffemodel").read_bytes()
 OLD = (LEGACY / "v0.caffemodel").read_bytes()
-
-
-@contextmanager
-def bounded(megabytes: float = 8, seconds: float = 10) -> Iterator[None]:
-    start = time.process_time()
-    tracemalloc.start()
-    try:
-        yield
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < megabytes * (1 << 20)
-    assert time.process_time() - start < seconds
 
 
 def attempt(content: bytes) -> None:

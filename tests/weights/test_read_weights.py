@@ -13,6 +13,7 @@ import pytest
 
 from protogen.errors import WeightsError
 from protogen.weights import binaryproto, caffemodel, read_weights
+from tests.oracle import LEGACY
 
 
 def zip_file(path: Path) -> None:
@@ -73,10 +74,10 @@ def test_endings_that_are_not_weights(tmp_path: Path, name: str, message: str) -
         read_weights(path)
 
 
-def test_content_decides_not_the_name(tmp_path: Path, legacy: Path) -> None:
+def test_content_decides_not_the_name(tmp_path: Path) -> None:
     pytest.importorskip("h5py")
     path = tmp_path / "net.caffemodel"
-    path.write_bytes((legacy / "v0.caffemodel.h5").read_bytes())
+    path.write_bytes((LEGACY / "v0.caffemodel.h5").read_bytes())
     assert {layer.name for layer in read_weights(path)} >= {"conv1", "fc"}
 
 
@@ -87,9 +88,9 @@ def test_binaryproto_mean(tmp_path: Path, messages) -> None:
     numpy.testing.assert_array_equal(binaryproto.read(path), values.reshape(1, 3, 4, 5))
 
 
-def test_a_caffemodel_is_no_mean(legacy: Path) -> None:
+def test_a_caffemodel_is_no_mean() -> None:
     with pytest.raises(WeightsError, match=r"read as a \.binaryproto mean"):
-        binaryproto.read(legacy / "v0.caffemodel")
+        binaryproto.read(LEGACY / "v0.caffemodel")
 
 
 def test_a_mean_is_no_caffemodel(tmp_path: Path, messages) -> None:

@@ -6,12 +6,8 @@ import io
 import json
 import pickle
 import struct
-import time
-import tracemalloc
 import warnings
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +18,8 @@ import torch
 import protogen
 from protogen.errors import ProtogenWarning, WeightsError
 from protogen.weights import state_dict
+from tests.bounds import bounded
+from tests.running import same_weights
 
 TEXT = """
 name: "small"
@@ -43,27 +41,8 @@ layer { name: "a" type: "InnerProduct" bottom: "a" top: "b" param { name: "w" } 
 """
 
 
-@contextmanager
-def bounded(megabytes: float = 8, seconds: float = 10) -> Iterator[None]:
-    begun = time.process_time()
-    tracemalloc.start()
-    try:
-        yield
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < megabytes * (1 << 20)
-    assert time.process_time() - begun < seconds
-
-
 def small() -> protogen.Net:
     return protogen.loads(TEXT)
-
-
-def same(a: protogen.Net, b: protogen.Net) -> bool:
-    return list(a.weights) == list(b.weights) and all(
-        one.tobytes() == other.tobytes() for layer in a.weights for one, other in zip(a.weights[layer], b.weights[layer])
-    )
 
 
 def trained() -> tuple[protogen.Net, dict[str, torch.Tensor]]:
@@ -85,7 +64,7 @@ def test_round_trip_bit_for_bit(tmp_path: Path, prefix: str, ending: str) -> Non
         torch.save(state, path)
     other = small()
     report = other.weights.load(path)
-    assert same(net, other)
+    assert same_weights(net, other)
     assert not report.unused
     assert not report.without_weights
 
@@ -105,7 +84,7 @@ def test_module_trained_in_torch_goes_back_to_caffe(tmp_path: Path) -> None:
     for layer in net.weights:
         for stored, live in zip(read.weights[layer], module.caffe_params(layer)):
             assert stored.tobytes() == live.detach().numpy().tobytes()
-    assert not same(net, read)
+    assert not same_weights(net, read)
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -114,7 +93,7 @@ def test_every_pickle_protocol(tmp_path: Path, protocol: int) -> None:
     torch.save(state, tmp_path / "a.pth", pickle_protocol=protocol)
     other = small()
     other.weights.load(tmp_path / "a.pth")
-    assert same(net, other)
+    assert same_weights(net, other)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int32])
@@ -146,7 +125,7 @@ def test_strides_and_offsets(tmp_path: Path) -> None:
     net.save_caffemodel(tmp_path / "a.caffemodel")
     other = small()
     other.weights.load(tmp_path / "a.caffemodel")
-    assert same(net, other)
+    assert same_weights(net, other)
 
 
 @pytest.mark.parametrize("dropped", [[], ["a.weight", "a.bias"], ["z.weight", "z.bias"]])
@@ -156,7 +135,7 @@ def test_shared_blobs_need_one_key(tmp_path: Path, dropped: list[str]) -> None:
     torch.save(state, tmp_path / "a.pth")
     other = protogen.loads(SHARED)
     other.weights.load(tmp_path / "a.pth")
-    assert same(net, other)
+    assert same_weights(net, other)
 
 
 def test_shared_blobs_that_differ_are_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 
 import protogen
 from protogen.errors import ConversionError, LayerError
-from tests.layers.test_activation import compile_whole
+from tests.running import compile_whole
 
 IMAGES, PRIORS, CLASSES = 3, 12, 4
 

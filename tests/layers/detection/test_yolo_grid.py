@@ -31,7 +31,7 @@ from tests.layers.detection.plain_yolo import (
     yolov3_text,
 )  # fmt: skip
 from tests.layers.forms import net_of
-from tests.layers.test_activation import compile_whole
+from tests.running import compile_whole
 
 REGION_SETTINGS = [
     {},

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 
 import protogen
 from protogen import ConversionError, NetBuilder, blocks
 from protogen.layers.forms.onnx_graph import OnnxGraph
-from tests.layers.forms import by_onnx
+from tests.running import by_onnx, by_torch, model_of, ops_of, run_model, session, shape_of
 
 OPSETS = range(11, 22)
 
@@ -34,23 +33,9 @@ def value(net: protogen.Net, batch: int = 2) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((batch, *net.shapes[net.inputs[0]][1:])).astype(np.float32)
 
 
-def expected(net: protogen.Net, x: np.ndarray) -> list[np.ndarray]:
-    with torch.no_grad():
-        made = net.to_torch()(torch.tensor(x))
-    return [tensor.numpy() for tensor in (made if isinstance(made, tuple) else (made,))]
-
-
 def assert_gives(net: protogen.Net, x: np.ndarray, **options: object) -> None:
-    for actual, wanted in zip(by_onnx(net, {net.inputs[0]: x}, **options), expected(net, x)):
+    for actual, wanted in zip(by_onnx(net, {net.inputs[0]: x}, **options), by_torch(net, [torch.tensor(x)])):
         np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-5)
-
-
-def ops(model: onnx.ModelProto) -> list[str]:
-    return [node.op_type for node in model.graph.node]
-
-
-def shape_of(info: onnx.ValueInfoProto) -> list[int | str]:
-    return [dim.dim_param or dim.dim_value for dim in info.type.tensor_type.shape.dim]
 
 
 @pytest.mark.parametrize("fold", [True, False], ids=["folded", "as it is"])
@@ -97,13 +82,13 @@ def test_stated_shapes_are_the_nets() -> None:
 
 def test_folded_leaves_nothing_over() -> None:
     model = small_net().to_onnx()
-    assert not {"Dropout", "Identity", "BatchNormalization", "Mul", "Sub", "Div"} & set(ops(model))
-    assert ops(model).count("Conv") == 4
-    assert ops(model).count("Relu") == 4
+    assert not {"Dropout", "Identity", "BatchNormalization", "Mul", "Sub", "Div"} & set(ops_of(model))
+    assert ops_of(model).count("Conv") == 4
+    assert ops_of(model).count("Relu") == 4
 
 
 def test_dropout_leaves_nothing_even_unfolded() -> None:
-    assert not {"Dropout", "Identity"} & set(ops(small_net().to_onnx(fold=False)))
+    assert not {"Dropout", "Identity"} & set(ops_of(small_net().to_onnx(fold=False)))
 
 
 def test_weights_are_stored_once() -> None:
@@ -213,8 +198,7 @@ def test_all_blobs() -> None:
     net = small_net()
     model = net.to_onnx(fold=False, all_blobs=True)
     assert [info.name for info in model.graph.output] == [blob for blob in net.shapes if blob not in net.inputs]
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    made = dict(zip([node.name for node in session.get_outputs()], session.run(None, {"data": value(net)})))
+    made = run_model(model, value(net))
     with torch.no_grad():
         for name, tensor in net.to_torch().blobs(torch.tensor(value(net))).items():
             if name not in net.inputs:
@@ -282,17 +266,6 @@ def graph_of(opset: int = 17) -> OnnxGraph:
     return graph
 
 
-def as_run(graph: OnnxGraph, names: list[str], arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """Values that ONNX Runtime computes with the graph's nodes, nothing optimized; `arrays` are the inputs."""
-    values = [[onnx.helper.make_tensor_value_info(name, 1, None) for name in some] for some in (arrays, names)]
-    weights = [onnx.numpy_helper.from_array(array, name) for name, array in graph.initializers.items()]
-    made = onnx.helper.make_graph(graph.nodes, "test", *values, initializer=weights)
-    model = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", graph.opset)], ir_version=6)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model.SerializeToString(), options).run(names, arrays)
-
-
 def several(graph: OnnxGraph, x: str, y: str) -> list[str]:
     """One of every op that is computed with constants at once."""
     ops = [graph.add(op, x, other) for op in ("Add", "Sub", "Mul", "Div") for other in (y, graph.scalar(0.1))]
@@ -310,7 +283,8 @@ def test_constants_are_computed_to_the_bits_that_the_model_would_make(opset: int
     at_once, later = graph_of(opset), graph_of(opset)
     made = several(at_once, at_once.constant(x), at_once.constant(y))
     assert at_once.nodes == []
-    for name, expected in zip(made, as_run(later, several(later, "x", "y"), {"x": x, "y": y})):
+    model = model_of(later, {"x": None, "y": None}, dict.fromkeys(several(later, "x", "y")))
+    for name, expected in zip(made, run_model(session(model, optimized=False), x, y).values()):
         array = at_once.initializers[name]
         assert array.dtype == expected.dtype
         assert array.flags.c_contiguous
@@ -380,6 +354,6 @@ def test_reshaped_twice_but_read_in_between() -> None:
     b.layer("Reshape", flat, name="again", shape={"dim": [0, 4, 3]})
     b.relu(flat, in_place=False, name="reader")
     net = b.build()
-    assert ops(net.to_onnx()) == ["Flatten", "Reshape", "Relu"]
+    assert ops_of(net.to_onnx()) == ["Flatten", "Reshape", "Relu"]
     chain = reshaping("flat", "0 -1 3")
-    assert ops(chain.to_onnx(all_blobs=True)) == ["Flatten", "Reshape"]
+    assert ops_of(chain.to_onnx(all_blobs=True)) == ["Flatten", "Reshape"]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 import protogen
@@ -17,6 +16,7 @@ from protogen.targets.onnx.options import Preprocess
 from tests.corpus import CORPUS, needs_corpus
 from tests.layers.forms import net_of
 from tests.oracle import cases, families
+from tests.running import metadata_of, names_of, run_model, shape_of
 
 SSD = """
 name: "tiny ssd"
@@ -47,18 +47,6 @@ layer { name: "eval" type: "DetectionEvaluate" bottom: "detection_out" bottom: "
 """
 
 
-def run(model: onnx.ModelProto, *values: np.ndarray) -> dict[str, np.ndarray]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-    feed = dict(zip([value.name for value in session.get_inputs()], values))
-    return dict(zip([value.name for value in session.get_outputs()], session.run(None, feed)))
-
-
-def names(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
-    return [value.name for value in model.graph.input], [value.name for value in model.graph.output]
-
-
 def classifier() -> protogen.Net:
     b = NetBuilder("classifier")
     x = b.conv_block(b.input("data", (2, 3, 10, 12)), 8, 3, name="conv")
@@ -79,12 +67,12 @@ def image(*shape: int) -> np.ndarray:
 def test_without_postprocessing_an_ssd_ends_in_its_heads(labels: str, fold: bool) -> None:
     net = protogen.loads(SSD + labels).fill()
     model = net.to_onnx(postprocess=False, fold=fold)
-    assert names(model) == (["data"], ["loc_flat", "conf_flat", "prior"])
+    assert names_of(model) == (["data"], ["loc_flat", "conf_flat", "prior"])
     assert net.outputs == (["eval"] if labels else ["detection_out"])
     assert not {"NonMaxSuppression", "TopK"} & {node.op_type for node in model.graph.node}
     x = image(1, 3, 16, 16)
-    whole = run(protogen.loads(SSD).fill().to_onnx(fold=fold, all_blobs=True), x)
-    for name, value in run(model, x).items():
+    whole = run_model(protogen.loads(SSD).fill().to_onnx(fold=fold, all_blobs=True), x)
+    for name, value in run_model(model, x).items():
         np.testing.assert_allclose(value, whole[name], rtol=1e-5, atol=1e-6, err_msg=name)
 
 
@@ -92,7 +80,7 @@ def test_a_head_that_others_read_is_an_output_too() -> None:
     net = protogen.loads(
         SSD + 'layer { name: "more" type: "Power" bottom: "loc_flat" top: "more" power_param { scale: 2 } }'
     ).fill()
-    made = run(net.to_onnx(postprocess=False), image(1, 3, 16, 16))
+    made = run_model(net.to_onnx(postprocess=False), image(1, 3, 16, 16))
     assert set(made) == {"loc_flat", "conf_flat", "prior", "more"}
     np.testing.assert_allclose(made["more"], 2 * made["loc_flat"])
 
@@ -101,7 +89,7 @@ def test_postprocessing_in_the_middle_stays() -> None:
     net = protogen.loads(SSD + 'layer { name: "more" type: "Power" bottom: "detection_out" top: "more" }').fill()
     with pytest.warns(ProtogenWarning, match="nothing was cut off"):
         model = net.to_onnx(postprocess=False)
-    assert names(model)[1] == ["more"]
+    assert names_of(model)[1] == ["more"]
 
 
 def test_a_net_without_detections_stays_as_it_is() -> None:
@@ -151,9 +139,9 @@ def test_preprocessing_in_the_model(what: Preprocess, opset: int) -> None:
     x = image(2, 10, 12, 3) if what.nhwc else image(2, 3, 10, 12)
     model = net.to_onnx(opset=opset, preprocess=what)
     onnx.checker.check_model(model, full_check=True)
-    assert [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] == list(x.shape)
-    expected = run(net.to_onnx(opset=opset), preprocessed(x, what))
-    np.testing.assert_allclose(run(model, x)["prob"], expected["prob"], rtol=1e-5, atol=1e-6)
+    assert shape_of(model.graph.input[0]) == list(x.shape)
+    expected = run_model(net.to_onnx(opset=opset), preprocessed(x, what))
+    np.testing.assert_allclose(run_model(model, x)["prob"], expected["prob"], rtol=1e-5, atol=1e-6)
 
 
 def test_preprocessing_is_that_of_opencv() -> None:
@@ -171,8 +159,8 @@ def test_preprocessing_with_an_open_batch_and_other_inputs() -> None:
     net, what = b.build().fill(), Preprocess((104, 117, 123), swap_rb=True)
     model = net.to_onnx(preprocess=what, dynamic_batch=True)
     data, more = image(5, 3, 6, 6), image(5, 4)
-    expected = run(net.to_onnx(dynamic_batch=True), preprocessed(data, what), more)["sum"]
-    np.testing.assert_allclose(run(model, data, more)["sum"], expected, rtol=1e-4, atol=1e-3)
+    expected = run_model(net.to_onnx(dynamic_batch=True), preprocessed(data, what), more)["sum"]
+    np.testing.assert_allclose(run_model(model, data, more)["sum"], expected, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -204,17 +192,17 @@ def test_preprocessing_takes_numbers(numbers: object) -> None:
 def test_other_names() -> None:
     net = classifier()
     model = net.to_onnx(rename={"data": "images", "prob": "scores"}, preprocess=Preprocess(swap_rb=True))
-    assert names(model) == (["images"], ["scores"])
+    assert names_of(model) == (["images"], ["scores"])
     onnx.checker.check_model(model, full_check=True)
-    expected = run(net.to_onnx(preprocess=Preprocess(swap_rb=True)), image(2, 3, 10, 12))["prob"]
-    np.testing.assert_array_equal(run(model, image(2, 3, 10, 12))["scores"], expected)
+    expected = run_model(net.to_onnx(preprocess=Preprocess(swap_rb=True)), image(2, 3, 10, 12))["prob"]
+    np.testing.assert_array_equal(run_model(model, image(2, 3, 10, 12))["scores"], expected)
 
 
 def test_names_can_be_swapped() -> None:
     net = classifier()
     model = net.to_onnx(rename={"data": "prob", "prob": "data"})
-    assert names(model) == (["prob"], ["data"])
-    assert run(model, image(2, 3, 10, 12))["data"].shape == (2, 5)
+    assert names_of(model) == (["prob"], ["data"])
+    assert run_model(model, image(2, 3, 10, 12))["data"].shape == (2, 5)
 
 
 @pytest.mark.parametrize(
@@ -235,8 +223,8 @@ def test_names_that_cannot_be(rename: dict[str, str], message: str) -> None:
 def test_a_new_name_that_the_converter_would_have_used() -> None:
     net = classifier()
     model = net.to_onnx(rename={"data": "conv.weight", "prob": "preprocess/Sub"}, preprocess=Preprocess(1.0))
-    assert names(model) == (["conv.weight"], ["preprocess/Sub"])
-    assert run(model, image(2, 3, 10, 12))["preprocess/Sub"].shape == (2, 5)
+    assert names_of(model) == (["conv.weight"], ["preprocess/Sub"])
+    assert run_model(model, image(2, 3, 10, 12))["preprocess/Sub"].shape == (2, 5)
 
 
 # ---- metadata
@@ -250,15 +238,11 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def metadata(model: onnx.ModelProto) -> dict[str, str]:
-    return {entry.key: entry.value for entry in model.metadata_props}
-
-
 def test_metadata_tells_where_a_model_came_from(files: Path) -> None:
     net = protogen.load(files / "net.prototxt", files / "net.caffemodel")
     sources = [str(files / name) for name in ("net.prototxt", "net.caffemodel")]
     model = net.to_onnx(preprocess=Preprocess((104, 117, 123), 0.017, True, True), rename={"data": "rgb"})
-    stated = metadata(model)
+    stated = metadata_of(model)
     for i, path in enumerate(sources, 1):
         assert stated[f"source.{i}.name"] == Path(path).name
         assert stated[f"source.{i}.sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
@@ -272,10 +256,10 @@ def test_metadata_tells_where_a_model_came_from(files: Path) -> None:
 
 
 def test_without_weights_of_a_file_only_the_net_is_named(files: Path) -> None:
-    stated = metadata(protogen.load(files / "net.prototxt").to_onnx())
+    stated = metadata_of(protogen.load(files / "net.prototxt").to_onnx())
     assert stated["source.1.name"] == "net.prototxt"
     assert "source.2.name" not in stated
-    assert set(metadata(classifier().to_onnx())) == {"protogen.version"}
+    assert set(metadata_of(classifier().to_onnx())) == {"protogen.version"}
 
 
 def test_the_same_input_gives_the_same_bytes(files: Path) -> None:
@@ -287,11 +271,11 @@ def test_the_same_input_gives_the_same_bytes(files: Path) -> None:
 
 def test_metadata_names_layers_whose_weights_came_from_fillers() -> None:
     net = protogen.loads(SSD)
-    assert metadata(net.to_onnx(postprocess=False))["weights.filled"] == "conv,loc,conf"
+    assert metadata_of(net.to_onnx(postprocess=False))["weights.filled"] == "conv,loc,conf"
     net.weights["loc"] = [np.ones((8, 8, 1, 1)), np.zeros(8)]
-    assert metadata(net.to_onnx())["weights.filled"] == "conv,conf"
+    assert metadata_of(net.to_onnx())["weights.filled"] == "conv,conf"
     assert net.to_onnx().SerializeToString() == net.to_onnx().SerializeToString()
-    assert "weights.filled" not in metadata(net.fill().to_onnx())
+    assert "weights.filled" not in metadata_of(net.fill().to_onnx())
 
 
 # ---- clean graphs
@@ -346,9 +330,9 @@ def test_prior_boxes_are_joined_beforehand() -> None:
     assert [node.op_type for node in model.graph.node if "priors/constant" in node.input] == ["Mul"]
     assert left_over(model, net) == []
     x = image(1, 3, 16, 16)
-    made = run(net.to_onnx(fold=False, all_blobs=True), x)
+    made = run_model(net.to_onnx(fold=False, all_blobs=True), x)
     np.testing.assert_array_equal(made["priors"], np.concatenate([made["prior"], made["other"]], 2))
-    np.testing.assert_allclose(run(model, x)["twice"], 2 * made["priors"])
+    np.testing.assert_allclose(run_model(model, x)["twice"], 2 * made["priors"])
 
 
 @pytest.mark.parametrize("opset", [11, 13, 21])
@@ -359,7 +343,7 @@ def test_prior_boxes_are_taken_apart_beforehand(code: str, opset: int) -> None:
     model, x = net.to_onnx(opset=opset), image(1, 3, 16, 16) / 256
     assert left_over(model, net) == []
     np.testing.assert_array_equal(
-        run(model, x)["detection_out"], run(net.to_onnx(opset=opset, dynamic_size=True), x)["detection_out"]
+        run_model(model, x)["detection_out"], run_model(net.to_onnx(opset=opset, dynamic_size=True), x)["detection_out"]
     )
 
 
@@ -406,7 +390,7 @@ def test_float16_weights_halve_the_file(tmp_path: Path, opset: int) -> None:
     assert [value.type.tensor_type.elem_type for value in (*small.graph.input, *small.graph.output)] == [1, 1]  # 1: FLOAT
     assert {tensor.name for tensor in small.graph.initializer} == {tensor.name for tensor in model.graph.initializer}
     x = np.random.default_rng(0).standard_normal((1, 3, 64, 64), np.float32)
-    wanted, made = run(model, x)["prob"], run(small, x)["prob"]
+    wanted, made = run_model(model, x)["prob"], run_model(small, x)["prob"]
     assert np.abs(made - wanted).max() <= 1e-2 * np.abs(wanted).max()
     assert not np.array_equal(made, wanted)
 
@@ -437,6 +421,6 @@ def test_float16_of_weights_that_were_arranged_anew() -> None:
     model = net.to_onnx(fp16=True)
     x, cont = np.random.default_rng(0).standard_normal((1, 1, 32), np.float32), np.zeros((1, 1), np.float32)
     feed = [{"a": x, "b": cont}[value.name] for value in model.graph.input]
-    made, wanted = run(model, *feed)["op"], run(net.to_onnx(), *feed)["op"]
+    made, wanted = run_model(model, *feed)["op"], run_model(net.to_onnx(), *feed)["op"]
     assert len(inputs_of(model)) >= 2
     assert np.abs(made - wanted).max() <= 1e-2 * np.abs(wanted).max()

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
-import torch
 
 import protogen
 from protogen import ConversionError, NetBuilder
-from tests.layers.forms import assert_same, by_onnx, by_torch, net_of, values_for
+from tests.layers.forms import net_of, values_for
+from tests.running import assert_same, by_onnx, by_torch, run_model, session, shape_of
 
 SIZES = [(32, 32), (33, 47), (64, 64), (50, 70), (71, 38), (96, 35), (45, 128)]
 HEADER = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 32 dim: 32 } } }'
@@ -128,28 +127,19 @@ POOLS = [
 ]
 
 
-def shape_of(info: onnx.ValueInfoProto) -> list[int | str]:
-    return [dim.dim_param or dim.dim_value for dim in info.type.tensor_type.shape.dim]
-
-
 def check(text: str, **options: Any) -> onnx.ModelProto:
     """Hold one model against PyTorch at every size."""
     net = protogen.loads(text).fill(3)
     model = net.to_onnx(dynamic_size=True, **options)
     onnx.checker.check_model(model, full_check=True)
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads, settings.log_severity_level = 1, 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), settings)
+    engine = session(model)
     rng = np.random.default_rng(0)
     batch = 3 if options.get("dynamic_batch") else 1
     for size in SIZES:
         x = rng.standard_normal((batch, 3, *size), dtype=np.float32)
         twin = protogen.loads(text, inputs={"data": x.shape})
         twin.weights = dict(net.weights.items())
-        with torch.no_grad():
-            made = twin.to_torch()(torch.tensor(x))
-        expected = [tensor.numpy() for tensor in (made if isinstance(made, tuple) else (made,))]
-        for actual, wanted in zip(session.run(None, {"data": x}), expected):
+        for actual, wanted in zip(engine.run(None, {"data": x}), by_torch(twin, {"data": x})):
             assert actual.shape == wanted.shape
             np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-4 * max(1, np.abs(wanted).max()), err_msg=str(size))
     return model
@@ -282,8 +272,7 @@ def test_a_net_that_wants_certain_sizes_only() -> None:
     )
     net = protogen.loads(text).fill()
     model = net.to_onnx(dynamic_size=True)
-    session = onnxruntime.InferenceSession(model.SerializeToString())
-    assert session.run(None, {"data": np.zeros((1, 3, 40, 20), np.float32)})[0].shape == (1, 3, 40, 20)
+    assert run_model(model, np.zeros((1, 3, 40, 20), np.float32))["sum"].shape == (1, 3, 40, 20)
 
 
 @pytest.mark.parametrize(
