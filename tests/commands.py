@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,9 @@ class Result(NamedTuple):
     code: int
     out: str
     err: str
+
+
+Run = Callable[..., Result]  # the fixture `run` of tests/cli
 
 
 def run_command(capture: Capture, *arguments: object) -> Result:
@@ -68,3 +72,10 @@ def modules_after(*arguments: object) -> set[str]:
         *arguments,
     )
     return {line.removeprefix("module ") for line in printed.splitlines() if line.startswith("module ")}
+
+
+def completions(words: str) -> list[str]:
+    """What bash is offered behind these words."""
+    code = "import sys; sys.argv[0] = 'protogen'; from protogen.cli import main; main()"
+    places = {"COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    return fresh_python(code, _PROTOGEN_COMPLETE="bash_complete", **places).splitlines()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import struct
-import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +13,8 @@ from typing import Any
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.commands import ROOT, fresh_python
+
 DESC = ROOT / "proto" / "caffe.desc"
 FACTS = ROOT.parent / "shared" / "reference" / "caffe_schema.json"
 CORPUS = ROOT.parent / "shared" / "corpus"
@@ -239,8 +238,8 @@ def test_reads_published_files(pool: Any, message: str, path: str) -> None:
 
 def test_lives_beside_another_caffe_schema() -> None:
     """pycaffe and others put a package "caffe" into protobuf's default pool; ours must neither clash nor show."""
-    run_in_fresh_python(
-        """
+    fresh_python(
+        textwrap.dedent("""
         from pathlib import Path
         from google.protobuf import descriptor_pb2, descriptor_pool
 
@@ -259,13 +258,13 @@ def test_lives_beside_another_caffe_schema() -> None:
         default.AddSerializedFile(other.SerializeToString())
         assert not default.FindMessageTypeByName("caffe.NetParameter").fields
         assert "layer" in ours.FindMessageTypeByName("caffe.NetParameter").fields_by_name
-        """
+        """)
     )
 
 
 def test_importing_protogen_leaves_the_default_pool_alone() -> None:
-    run_in_fresh_python(
-        """
+    fresh_python(
+        textwrap.dedent("""
         import protogen
         from google.protobuf import descriptor_pool
 
@@ -275,11 +274,5 @@ def test_importing_protogen_leaves_the_default_pool_alone() -> None:
             pass
         else:
             raise SystemExit("importing protogen put its schema into the default pool")
-        """
+        """)
     )
-
-
-def run_in_fresh_python(source: str) -> None:
-    command = [sys.executable, "-c", textwrap.dedent(source)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert result.returncode == 0, result.stderr

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 
 import protogen
-from protogen.cli import cli
 from protogen.report.layers import INPUT, SupportTable, support_table
 from tests.layers.examples import example, oracle_nets
 from tests.running import run_model
@@ -82,13 +79,6 @@ def test_a_type_from_outside_is_listed_as_it_is() -> None:
     finally:
         unregister("Shapeless")
     assert (row.shapes, row.torch, row.gradient, row.onnx) == (True, False, False, False)
-
-
-def test_the_command_prints_the_table_in_three_forms() -> None:
-    run = CliRunner().invoke
-    assert "Convolution" in run(cli, ["layers"]).output
-    assert run(cli, ["layers", "--markdown"]).output == table().markdown()
-    assert {row["type"] for row in json.loads(run(cli, ["layers", "--json"]).output)} == {row.type for row in table().rows}
 
 
 def test_the_readme_has_the_same_table() -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 from protogen.errors import WeightsError
 from protogen.weights import hdf5, read_weights
 from tests.bounds import bounded
+from tests.commands import fresh_python
 from tests.oracle import LEGACY
 
 h5py = pytest.importorskip("h5py")
@@ -186,12 +186,7 @@ for _ in range(400):
         damaged[chance.randrange(len(damaged))] = chance.randrange(256)
     attempt(damaged)
 """
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, LEGACY / "v0.caffemodel.h5", tmp_path / "a.h5"],
-        check=True,
-        timeout=120,
-        cwd=Path(__file__).parents[2],
-    )
+    fresh_python(code, LEGACY / "v0.caffemodel.h5", tmp_path / "a.h5", PYTHONWARNINGS="ignore")
 
 
 def test_without_h5py_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

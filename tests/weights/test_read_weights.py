@@ -3,8 +3,6 @@ from __future__ import annotations
 import gzip
 import os
 import pickle
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 
 from protogen.errors import WeightsError
 from protogen.weights import binaryproto, caffemodel, read_weights
+from tests.commands import fresh_python
 from tests.oracle import LEGACY
 
 
@@ -102,4 +101,4 @@ def test_a_mean_is_no_caffemodel(tmp_path: Path, messages) -> None:
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
     code = "import sys, protogen.weights\nheavy = {'numpy', 'h5py', 'torch', 'onnx'} & set(sys.modules)\nassert not heavy, heavy"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+    fresh_python(code)

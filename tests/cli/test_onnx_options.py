@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 import protogen
-from protogen.cli import main
+from tests.commands import exit_code
 from tests.running import metadata_of, names_of, run_model, shape_of
 
 TEXT = """
@@ -28,15 +28,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as end:
-        main([str(argument) for argument in arguments])
-    assert isinstance(end.value.code, int)
-    return end.value.code
-
-
 def convert(*options: str) -> onnx.ModelProto:
-    assert run("convert", "net.prototxt", "net.caffemodel", "-o", "net.onnx", *options) == 0
+    assert exit_code("convert", "net.prototxt", "net.caffemodel", "-o", "net.onnx", *options) == 0
     return onnx.load("net.onnx")
 
 
@@ -75,14 +68,14 @@ def test_a_mean_image_stands_for_its_channels_means() -> None:
     write_mean("mean.binaryproto", np.array([104, 117, 123, 1], np.float32)[[0] * 4 + [1] * 4 + [2] * 3 + [3]])
     stated = metadata_of(convert("--mean", "mean.binaryproto"))
     assert stated["preprocessing"] == "data: float32 image, NCHW; minus (104, 117, 92.5)"
-    assert run("verify", "net.prototxt", "net.caffemodel", "--mean", "mean.binaryproto") == 0
+    assert exit_code("verify", "net.prototxt", "net.caffemodel", "--mean", "mean.binaryproto") == 0
 
 
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize("name", ["none.binaryproto", "net.binaryproto"])
 def test_a_mean_that_is_none(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("net.binaryproto").write_bytes(Path("net.caffemodel").read_bytes())
-    assert run("convert", "net.prototxt", "net.caffemodel", "-o", "x.onnx", "--mean", name) == 1
+    assert exit_code("convert", "net.prototxt", "net.caffemodel", "-o", "x.onnx", "--mean", name) == 1
     assert name in capsys.readouterr().err
     assert not Path("x.onnx").exists()
 
@@ -113,7 +106,7 @@ def test_the_same_command_gives_the_same_bytes() -> None:
     ],
 )
 def test_what_is_refused(files: Path, options: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("convert", "net.prototxt", "net.caffemodel", "-o", "net.onnx", *options) == code
+    assert exit_code("convert", "net.prototxt", "net.caffemodel", "-o", "net.onnx", *options) == code
     assert message in capsys.readouterr().err
     assert not (files / "net.onnx").exists()
 
@@ -126,7 +119,7 @@ def test_nothing_cut_off_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.usefixtures("files")
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("convert", "--help") == 0
+    assert exit_code("convert", "--help") == 0
     shown = capsys.readouterr().out
     for option in ("--dynamic-size", "--no-postprocess", "--rename", "--mean", "--scale", "--swap-rb", "--nhwc", "--fp16"):
         assert option in shown
