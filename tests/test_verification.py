@@ -12,7 +12,7 @@ import protogen
 from protogen import NetBuilder, ProtogenError, blocks, verification
 from protogen.targets.onnx.options import Preprocess
 from protogen.verification import random_inputs, verify, with_random_weights
-from tests.targets.onnx.test_options import SSD
+from tests.nets import SSD
 
 
 def small_net() -> protogen.Net:

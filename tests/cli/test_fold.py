@@ -9,7 +9,7 @@ import pytest
 import protogen
 from tests.cli.nets import TRAINED
 from tests.commands import exit_code
-from tests.layers.forms import inputs_of
+from tests.layers.nets import inputs_of
 from tests.running import assert_same, by_torch
 
 

@@ -11,7 +11,7 @@ import torch
 import protogen
 from protogen.errors import LayerError
 from tests.layers.alone import Alone
-from tests.layers.forms import check_every_form, gradient, inputs_of, over
+from tests.layers.nets import check_every_form, gradient, inputs_of, over
 from tests.running import assert_same, by_onnx, by_torch, randomised
 
 

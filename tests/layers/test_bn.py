@@ -8,7 +8,7 @@ import torch
 
 import protogen
 from tests.layers.alone import Alone
-from tests.layers.forms import check_every_form, net_of, values_for
+from tests.layers.nets import check_every_form, net_of, values_for
 from tests.running import Arrays, assert_same, by_torch
 
 X = (3, 4, 5, 2)

@@ -9,7 +9,7 @@ import torch
 import protogen
 from protogen.errors import ConversionError, LayerError
 from tests.layers.alone import Alone
-from tests.layers.forms import check_every_form, net_of, over
+from tests.layers.nets import check_every_form, net_of, over
 from tests.running import Arrays, randomised
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.layers.forms import net_of
+from tests.layers.nets import net_of
 from tests.running import by_torch
 
 

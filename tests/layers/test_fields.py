@@ -21,7 +21,7 @@ from protogen.report.fields import COMPUTED, REFUSED, FieldUse, field_uses, fiel
 from protogen.schema import Field, message_type
 from tests.layers.alone import Alone, altered, rows
 from tests.layers.examples import example
-from tests.layers.forms import net_of
+from tests.layers.nets import net_of
 from tests.layers.test_against_caffe import assert_caffes
 from tests.oracle import Case, case_ids, cases, families
 

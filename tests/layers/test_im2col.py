@@ -9,7 +9,7 @@ import torch
 import protogen
 from protogen.errors import LayerError
 from tests.layers.alone import Alone
-from tests.layers.forms import check_every_form, net_of, values_for
+from tests.layers.nets import check_every_form, net_of, values_for
 from tests.running import Arrays, by_torch
 
 ONE = 'bottom: "a" top: "y" '

@@ -9,7 +9,7 @@ import torch
 import protogen
 from protogen.errors import ConversionError, LayerError
 from tests.layers.alone import Alone
-from tests.layers.forms import OPSETS
+from tests.layers.nets import OPSETS
 from tests.running import assert_same, by_onnx, by_torch, compile_whole, model_of, run_model
 
 T, N, D = 4, 3, 2

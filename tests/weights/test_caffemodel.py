@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import mmap
 import os
 from pathlib import Path
@@ -9,13 +8,11 @@ from typing import Any
 import numpy
 import pytest
 
-from protogen.errors import ProtogenError, WeightsError
-from protogen.prototxt.upgrade_v1 import type_by_number
+from protogen.errors import WeightsError
 from protogen.weights import LayerBlobs, caffemodel, read_weights
 from tests.bounds import bounded
+from tests.corpus import CORPUS
 from tests.oracle import LEGACY
-
-SHARED = Path(__file__).parents[3] / "shared"
 
 
 def by_name(layers: list[LayerBlobs]) -> dict[str, list[numpy.ndarray]]:
@@ -61,18 +58,6 @@ def test_names_types_and_shapes_as_caffe_upgrades_them() -> None:
     current = {layer.name: layer for layer in read_weights(LEGACY / "v1.new.caffemodel")}
     assert [blob.shape for blob in current["fc"].blobs if blob is not None] == [(4, 384), (4,)]
     assert current["input"].type == "Input"
-
-
-def test_v1_types_are_those_of_the_schema() -> None:
-    path = SHARED / "reference" / "caffe_schema.json"
-    if not path.exists():
-        pytest.skip("the shared reference is not here")
-    numbers = json.loads(path.read_text())["bvlc"]["enums"]["V1LayerParameter.LayerType"]
-    for name, number in numbers.items():
-        today = (type_by_number(number) or "").upper()
-        if name not in ("NONE", "SOFTMAX_LOSS"):
-            assert today == name.replace("_", "")
-    assert type_by_number(len(numbers)) is None
 
 
 def test_v0_layers_nested_in_v1_layers(tmp_path: Path, messages) -> None:
@@ -237,36 +222,12 @@ def test_more_than_two_gigabytes_are_refused(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("where", ["", "missing/a.caffemodel", "a\0b"])
-def test_an_impossible_place_to_write(tmp_path: Path, where: str) -> None:
-    with pytest.raises(ProtogenError):
-        caffemodel.write(f"{tmp_path}/{where}", "", [("a", "Scale", [], [], [])])
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/null"), reason="needs /dev/null")
-def test_writing_to_a_device_does_not_replace_it() -> None:
-    caffemodel.write("/dev/null", "", [("a", "Scale", [], [], [])])
-    assert not os.path.isfile("/dev/null")
-
-
-def test_writing_keeps_links_and_modes(tmp_path: Path) -> None:
-    real, link = tmp_path / "real", tmp_path / "link"
-    real.write_bytes(b"before")
-    real.chmod(0o640)
-    link.symlink_to(real)
-    caffemodel.write(link, "", [("a", "Scale", [], [], [])])
-    assert link.is_symlink()
-    assert real.stat().st_mode & 0o777 == 0o640
-    assert read_weights(real)[0].name == "a"
-
-
 @pytest.mark.parametrize(("net", "shapes"), [
     ("det1", {"conv1": [(10, 3, 3, 3), (10,)], "PReLU1": [(10,)]}),
     ("det2", {"conv1": [(28, 3, 3, 3), (28,)], "conv4": [(128, 576), (128,)]}),
 ])  # fmt: skip
 def test_published_mtcnn_weights(net: str, shapes: dict[str, list[tuple[int, ...]]]) -> None:
-    found = list((SHARED / "corpus").glob(f"kpzhang93+MTCNN*/**/{net}.caffemodel"))
+    found = list(CORPUS.glob(f"kpzhang93+MTCNN*/**/{net}.caffemodel"))
     if not found:
         pytest.skip("the shared corpus is not here")
     layers = by_name(read_weights(found[0]))

@@ -14,7 +14,7 @@ from protogen.layers.detection.boxes import BLOCK, suppress
 from protogen.layers.detection.prior_box import PriorBox
 from protogen.verification import random_inputs
 from tests.layers.alone import Alone
-from tests.layers.forms import net_of
+from tests.layers.nets import net_of
 from tests.running import Arrays, by_onnx, by_torch, run_model, shape_of
 
 PRIORS, CLASSES = 12, 4

@@ -13,7 +13,7 @@ import protogen
 from protogen.errors import LayerError
 from protogen.prototxt.message import Message
 from tests.layers.alone import Alone
-from tests.layers.forms import check_every_form, net_of, values_for
+from tests.layers.nets import check_every_form, net_of, values_for
 from tests.oracle import cases
 from tests.running import by_onnx, by_torch, session
 

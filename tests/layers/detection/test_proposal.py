@@ -12,7 +12,7 @@ import protogen
 from protogen.errors import LayerError
 from tests.layers.alone import Alone
 from tests.layers.detection.test_quick_sort import sort_box
-from tests.layers.forms import net_of
+from tests.layers.nets import net_of
 from tests.running import Arrays, by_onnx, by_torch, shape_of
 
 ANCHORS = "feat_stride: 16 base_size: 16 ratio: 0.5 ratio: 1 ratio: 2 scale: 1 scale: 2"

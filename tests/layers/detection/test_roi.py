@@ -12,7 +12,7 @@ import torch
 import protogen
 from protogen.errors import LayerError
 from tests.layers.alone import Alone
-from tests.layers.forms import check_every_form, net_of
+from tests.layers.nets import check_every_form, net_of
 from tests.running import Arrays, by_onnx
 
 DATA = (2, 4, 9, 11)

@@ -12,7 +12,7 @@ from protogen.errors import LayerError
 from protogen.graph.cut import without_measures
 from protogen.targets.torch.convert import to_torch
 from tests.corpus import CORPUS, needs_corpus
-from tests.layers.forms import net_of
+from tests.layers.nets import net_of
 from tests.running import Arrays, by_torch, names_of, run_model
 
 # Corners around the first cell for scales 2 and 4: 46x24, 92x48, 32x32, 64x64, 22x44 and 44x88 pixels around (7.5, 7.5).

@@ -7,7 +7,7 @@ import pytest
 
 import protogen
 from protogen.errors import LayerError
-from tests.layers.forms import net_of
+from tests.layers.nets import net_of
 from tests.running import Arrays, by_onnx, by_torch
 
 V2 = "num_classes: 3 num_box: 2 biases: 1.5 biases: 2 biases: 4 biases: 3 nms_threshold: 0.3 confidence_threshold: 0.2"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from pathlib import Path
 
@@ -14,48 +13,17 @@ import protogen
 from protogen import ConversionError, NetBuilder, ProtogenWarning
 from protogen.targets.onnx.options import Preprocess
 from tests.corpus import CORPUS, needs_corpus
-from tests.layers.forms import net_of
+from tests.layers.nets import net_of
+from tests.nets import SSD
 from tests.oracle import cases, families
-from tests.running import metadata_of, names_of, run_model, shape_of
+from tests.running import names_of, run_model, shape_of
+from tests.targets.onnx.nets import classifier, image
 
-SSD = """
-name: "tiny ssd"
-layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 16 dim: 16 } } }
-layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
-        convolution_param { num_output: 8 kernel_size: 3 stride: 4 weight_filler { type: "xavier" } } }
-layer { name: "loc" type: "Convolution" bottom: "conv" top: "loc"
-        convolution_param { num_output: 8 kernel_size: 1 weight_filler { type: "xavier" } } }
-layer { name: "loc_perm" type: "Permute" bottom: "loc" top: "loc_perm" permute_param { order: 0 order: 2 order: 3 order: 1 } }
-layer { name: "loc_flat" type: "Flatten" bottom: "loc_perm" top: "loc_flat" }
-layer { name: "conf" type: "Convolution" bottom: "conv" top: "conf"
-        convolution_param { num_output: 6 kernel_size: 1 weight_filler { type: "xavier" } } }
-layer { name: "conf_perm" type: "Permute" bottom: "conf" top: "conf_perm" permute_param { order: 0 order: 2 order: 3 order: 1 } }
-layer { name: "conf_reshape" type: "Reshape" bottom: "conf_perm" top: "conf_reshape"
-        reshape_param { shape { dim: 0 dim: -1 dim: 3 } } }
-layer { name: "conf_softmax" type: "Softmax" bottom: "conf_reshape" top: "conf_softmax" softmax_param { axis: 2 } }
-layer { name: "conf_flat" type: "Flatten" bottom: "conf_softmax" top: "conf_flat" }
-layer { name: "prior" type: "PriorBox" bottom: "conv" bottom: "data" top: "prior"
-        prior_box_param { min_size: 4 aspect_ratio: 2 flip: false variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 } }
-layer { name: "detection_out" type: "DetectionOutput" bottom: "loc_flat" bottom: "conf_flat" bottom: "prior" top: "detection_out"
-        detection_output_param { num_classes: 3 code_type: CENTER_SIZE keep_top_k: 10
-                                 nms_param { nms_threshold: 0.45 top_k: 20 } } }
-"""
 LABELS = """
 layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 1 dim: 1 dim: 2 dim: 8 } } }
 layer { name: "eval" type: "DetectionEvaluate" bottom: "detection_out" bottom: "label" top: "eval"
         detection_evaluate_param { num_classes: 3 background_label_id: 0 overlap_threshold: 0.5 } }
 """
-
-
-def classifier() -> protogen.Net:
-    b = NetBuilder("classifier")
-    x = b.conv_block(b.input("data", (2, 3, 10, 12)), 8, 3, name="conv")
-    b.softmax(b.fc(b.pool(x, "AVE", global_pooling=True), 5, name="fc"), name="prob")
-    return b.build().fill(1)
-
-
-def image(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
 
 
 # ---- no postprocessing
@@ -228,54 +196,6 @@ def test_a_new_name_that_the_converter_would_have_used() -> None:
 
 
 # ---- metadata
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    net = classifier()
-    (tmp_path / "net.prototxt").write_text(net.to_prototxt())
-    net.save_caffemodel(tmp_path / "net.caffemodel")
-    return tmp_path
-
-
-def test_metadata_tells_where_a_model_came_from(files: Path) -> None:
-    net = protogen.load(files / "net.prototxt", files / "net.caffemodel")
-    sources = [str(files / name) for name in ("net.prototxt", "net.caffemodel")]
-    model = net.to_onnx(preprocess=Preprocess((104, 117, 123), 0.017, True, True), rename={"data": "rgb"})
-    stated = metadata_of(model)
-    for i, path in enumerate(sources, 1):
-        assert stated[f"source.{i}.name"] == Path(path).name
-        assert stated[f"source.{i}.sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    assert stated["protogen.version"] == model.producer_version == protogen.__version__
-    assert stated["preprocessing"] == (
-        "rgb: float32 image, NHWC; to NCHW; first and last channel swapped (RGB to the net's BGR); "
-        "minus (104, 117, 123); times (0.017)"
-    )
-    assert "net.prototxt" in model.doc_string
-    assert str(files) not in str(model)
-
-
-def test_without_weights_of_a_file_only_the_net_is_named(files: Path) -> None:
-    stated = metadata_of(protogen.load(files / "net.prototxt").to_onnx())
-    assert stated["source.1.name"] == "net.prototxt"
-    assert "source.2.name" not in stated
-    assert set(metadata_of(classifier().to_onnx())) == {"protogen.version"}
-
-
-def test_the_same_input_gives_the_same_bytes(files: Path) -> None:
-    for name in ("a.onnx", "b.onnx"):
-        net = protogen.load(files / "net.prototxt", files / "net.caffemodel")
-        net.to_onnx(files / name, preprocess=Preprocess(1.0))
-    assert (files / "a.onnx").read_bytes() == (files / "b.onnx").read_bytes()
-
-
-def test_metadata_names_layers_whose_weights_came_from_fillers() -> None:
-    net = protogen.loads(SSD)
-    assert metadata_of(net.to_onnx(postprocess=False))["weights.filled"] == "conv,loc,conf"
-    net.weights["loc"] = [np.ones((8, 8, 1, 1)), np.zeros(8)]
-    assert metadata_of(net.to_onnx())["weights.filled"] == "conv,conf"
-    assert net.to_onnx().SerializeToString() == net.to_onnx().SerializeToString()
-    assert "weights.filled" not in metadata_of(net.fill().to_onnx())
 
 
 # ---- clean graphs

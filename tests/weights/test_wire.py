@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protogen.errors import WeightsError
-from protogen.weights import binaryproto, caffemodel, read_weights, wire
+from protogen.weights import caffemodel, read_weights, wire
 from protogen.weights.wire import encode_header, encode_varint
 from tests.bounds import bounded
 from tests.oracle import LEGACY
@@ -164,15 +164,3 @@ def test_unpacked_values_that_alternate_take_linear_time() -> None:
     pair = b"\x2d\x00\x00\x80\x3f" * 3 + b"\x35\x00\x00\x80\x3f"
     with bounded(32):
         attempt(net(shape(3) + pair * 20_000))
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.binary(max_size=120))
-def test_binaryproto_of_random_bytes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    path = tmp_path_factory.getbasetemp() / "random.binaryproto"
-    path.write_bytes(content)
-    try:
-        values = binaryproto.read(path)
-    except WeightsError:
-        return
-    assert values.nbytes <= 2 * len(content)

@@ -73,3 +73,14 @@ def check_every_form(net: protogen.Net, below: int | None = None, batch: int | N
     if batch is not None:
         other = values_for(net, batch, below)
         assert_same(by_onnx(net, other, dynamic_batch=True), by_torch(net, other))
+
+
+FILLED = 'weight_filler { type: "gaussian" std: 1 } bias_filler { type: "constant" value: 0.5 }'
+
+
+def convolution(
+    param: str, type: str = "Convolution", shape: tuple[int, ...] = (2, 4, 9, 8), bottoms: str = 'bottom: "a" top: "y"'
+):
+    """A net of one convolution of four outputs, with further fields in `param`."""
+    text = f'type: "{type}" {bottoms} convolution_param {{ num_output: 4 {FILLED} {param} }}'
+    return net_of(text, *[shape] * bottoms.count("bottom"))

@@ -10,7 +10,7 @@ import pytest
 
 import protogen
 from protogen import ConversionError, NetBuilder
-from tests.layers.forms import net_of, values_for
+from tests.layers.nets import net_of, values_for
 from tests.running import assert_same, by_onnx, by_torch, run_model, session, shape_of
 
 SIZES = [(32, 32), (33, 47), (64, 64), (50, 70), (71, 38), (96, 35), (45, 128)]
@@ -298,3 +298,16 @@ def test_a_net_without_images() -> None:
     b.fc(b.input("data", (1, 4)), 3)
     with pytest.raises(ConversionError, match="no input has height and width"):
         b.build().to_onnx(dynamic_size=True)
+
+
+def test_layers_behind_a_filter_state_no_number_of_rows() -> None:
+    net = protogen.loads(
+        'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 4 dim: 6 dim: 6 } } }'
+        'layer { name: "keep" type: "Input" top: "keep" input_param { shape { dim: 2 } } }'
+        'layer { name: "filter" type: "Filter" bottom: "x" bottom: "keep" top: "kept" }'
+        'layer { name: "exp" type: "Exp" bottom: "kept" top: "exp" exp_param { scale: 0.5 } }'
+        'layer { name: "relu" type: "ReLU" bottom: "exp" top: "relu" }'
+    )
+    (output,) = net.to_onnx().graph.output
+    assert not output.type.tensor_type.shape.dim[0].HasField("dim_value")
+    assert protogen.verify(net, inputs={"keep": [1, 0]}).ok

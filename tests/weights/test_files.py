@@ -6,13 +6,11 @@ import pickle
 import zipfile
 from pathlib import Path
 
-import numpy
 import pytest
 
 from protogen.errors import WeightsError
-from protogen.weights import binaryproto, caffemodel, read_weights
+from protogen.weights import read_weights
 from tests.commands import fresh_python
-from tests.oracle import LEGACY
 
 
 def zip_file(path: Path) -> None:
@@ -71,32 +69,6 @@ def test_endings_that_are_not_weights(tmp_path: Path, name: str, message: str) -
     path.write_bytes(b"\x08\x01\x10\x03")
     with pytest.raises(WeightsError, match=message):
         read_weights(path)
-
-
-def test_content_decides_not_the_name(tmp_path: Path) -> None:
-    pytest.importorskip("h5py")
-    path = tmp_path / "net.caffemodel"
-    path.write_bytes((LEGACY / "v0.caffemodel.h5").read_bytes())
-    assert {layer.name for layer in read_weights(path)} >= {"conv1", "fc"}
-
-
-def test_binaryproto_mean(tmp_path: Path, messages) -> None:
-    values = numpy.arange(3 * 4 * 5, dtype=numpy.float32)
-    path = tmp_path / "mean.binaryproto"
-    path.write_bytes(messages.Blob(num=1, channels=3, height=4, width=5, data=values).SerializeToString())
-    numpy.testing.assert_array_equal(binaryproto.read(path), values.reshape(1, 3, 4, 5))
-
-
-def test_a_caffemodel_is_no_mean() -> None:
-    with pytest.raises(WeightsError, match=r"read as a \.binaryproto mean"):
-        binaryproto.read(LEGACY / "v0.caffemodel")
-
-
-def test_a_mean_is_no_caffemodel(tmp_path: Path, messages) -> None:
-    path = tmp_path / "net.caffemodel"
-    path.write_bytes(messages.Blob(num=1, channels=1, height=1, width=1, data=[1]).SerializeToString())
-    with pytest.raises(WeightsError):
-        caffemodel.read(path)
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
