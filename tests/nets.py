@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from protogen import NetBuilder
+import protogen
+from protogen import NetBuilder, blocks
 
 
 def begun(shape: tuple[int, ...] = (2, 3, 16, 16)) -> NetBuilder:
@@ -56,3 +57,13 @@ layer { name: "detection_out" type: "DetectionOutput" bottom: "loc_flat" bottom:
         detection_output_param { num_classes: 3 code_type: CENTER_SIZE keep_top_k: 10
                                  nms_param { nms_threshold: 0.45 top_k: 20 } } }
 """
+
+
+def small_net() -> protogen.Net:
+    """A convolution with BatchNorm, a residual block that halves, two outputs, "map" and "prob"; no weights."""
+    b = NetBuilder("small")
+    x = b.conv_block(b.input("data", (2, 3, 12, 12)), 6, 3, name="one")
+    x = blocks.basic_block(b, x, 8, 2, name="two")
+    b.conv(x, 2, 1, name="map")
+    b.softmax(b.fc(b.global_pool(x, name="pool"), 5, name="fc"))
+    return b.build()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from protogen.errors import ProtogenError
+from protogen.files import replacing, write_text
 from protogen.weights import caffemodel, read_weights
 
 
@@ -33,3 +34,31 @@ def test_writing_keeps_links_and_modes(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert real.stat().st_mode & 0o777 == 0o640
     assert read_weights(real)[0].name == "a"
+
+
+def half_written(path: Path, error: Exception) -> None:
+    with replacing(path) as temporary:
+        Path(temporary).write_text("half")
+        raise error
+
+
+def test_an_error_on_the_way_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text("before")
+    with pytest.raises(KeyError, match="of the caller's own"):
+        half_written(path, KeyError("of the caller's own"))
+    with pytest.raises(ProtogenError, match=r"net\.prototxt: cannot write: No space left on device"):
+        half_written(path, OSError(28, "No space left on device"))
+    assert (path.read_text(), os.listdir(tmp_path)) == ("before", ["net.prototxt"])
+
+
+def test_the_longest_name_that_a_file_system_takes(tmp_path: Path) -> None:
+    """The temporary file beside it must not need a longer one."""
+    path = tmp_path / ("n" * 246 + ".prototxt")
+    write_text(path, "layer { }")
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_a_byte_that_was_no_text_is_written_as_it_was(tmp_path: Path) -> None:
+    write_text(tmp_path / "a", b"n\xe9\xff".decode("utf-8", "surrogateescape"))
+    assert (tmp_path / "a").read_bytes() == b"n\xe9\xff"

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
+import protogen
+from protogen.schema import message_type
 from tests.commands import ROOT, fresh_python
 
 DESC = ROOT / "proto" / "caffe.desc"
@@ -276,3 +278,24 @@ def test_importing_protogen_leaves_the_default_pool_alone() -> None:
             raise SystemExit("importing protogen put its schema into the default pool")
         """)
     )
+
+
+def test_types_at_run_time_are_those_of_the_compiled_schema(pool: Any) -> None:
+    """protogen reads `caffe.json`, protobuf `caffe.desc`: two compiled forms of one schema."""
+    for name in ("NetParameter", "LayerParameter", "ConvolutionParameter", "SolverParameter", "PoolingParameter"):
+        theirs = pool.FindMessageTypeByName(f"caffe.{name}").fields_by_name
+        ours = message_type(name).fields
+        assert set(ours) == set(theirs)
+        for key, field in ours.items():
+            assert (field.number, field.repeated) == (theirs[key].number, label_name(theirs[key]) == "repeated")
+            if not (field.repeated or field.kind == "message"):
+                value = theirs[key].default_value
+                assert field.default == (field.enum_name(value) if field.kind == "enum" else value), key
+
+
+def test_messages_for_protobuf_are_of_a_pool_of_our_own() -> None:
+    layer = protogen.schema.message_class("LayerParameter")(name="fc", type="InnerProduct")
+    assert layer.DESCRIPTOR.full_name == "caffe.LayerParameter"
+    assert protogen.schema.message_class("LayerParameter") is type(layer)
+    with pytest.raises(KeyError):
+        descriptor_pool.Default().FindMessageTypeByName("caffe.LayerParameter")

@@ -7,6 +7,7 @@ import torch
 
 import protogen
 from protogen import ConversionError, NetBuilder, ProtogenError
+from tests.layers.nets import net_of
 
 
 @pytest.mark.parametrize(
@@ -42,3 +43,29 @@ def test_layers_without_a_pytorch_form_are_all_named() -> None:
             b.build().to_onnx()
     finally:
         registry.unregister("Formless")
+
+
+ONE = 'bottom: "a" top: "y" '
+
+
+@pytest.mark.parametrize(
+    ("layer", "shapes", "message"),
+    [
+        ('type: "ReLU" top: "y"', [], "needs 1 bottom, has 0"),
+        ('type: "Concat" top: "y"', [], "needs at least 1 bottoms?, has 0"),
+        ('type: "Softmax" bottom: "a" top: "y" top: "z"', [(1, 2)], "needs 1 top, has 2"),
+        (ONE + 'type: "ReLU" propagate_down: true propagate_down: false', [(1, 2)], "2 values of propagate_down for 1"),
+        (ONE + 'type: "Tile" tile_param { tiles: 2147483647 }', [(1, 2)], "4,294,967,294 values, more than Caffe's"),
+        (ONE + 'type: "Softmax" softmax_param { axis: -3 }', [(1, 2)], r"axis -3 is out of range for 2 axes of shape \(1, 2\)"),
+    ],
+)  # fmt: skip
+def test_what_any_type_refuses_is_told_with_the_layer(layer: str, shapes: list[tuple[int, ...]], message: str) -> None:
+    with pytest.raises(protogen.LayerError, match=rf"layer 'op' .*{message}"):
+        net_of(layer, *shapes)
+
+
+def test_set_up_for_other_shapes_it_is_another_one() -> None:
+    op = net_of('type: "Pooling" bottom: "a" top: "y" pooling_param { kernel_size: 2 stride: 2 }', (1, 3, 8, 8)).ops[-1]
+    other = op.at([(2, 3, 6, 4)])
+    assert (op.tops, other.tops) == ([(1, 3, 4, 4)], [(2, 3, 3, 2)])
+    assert other.layer is op.layer
