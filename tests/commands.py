@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-import protogen
 from protogen.cli import main
 
-ROOT = Path(protogen.__file__).parents[1]
+ROOT = Path(__file__).parents[1]  # of the checkout
 Capture = pytest.CaptureFixture[str]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 import protogen
-from tests.running import Arrays, as_arrays, assert_same, by_onnx, by_torch, compile_whole, tensors_of
+from tests.running import Arrays, as_arrays, assert_same, by_onnx, by_torch, compile_whole, randomised, tensors_of
 
 OPSETS = (11, 13, 18, 21)
 
@@ -84,3 +84,11 @@ def convolution(
     """A net of one convolution of four outputs, with further fields in `param`."""
     text = f'type: "{type}" {bottoms} convolution_param {{ num_output: 4 {FILLED} {param} }}'
     return net_of(text, *[shape] * bottoms.count("bottom"))
+
+
+def behind_convolution(layer: str) -> protogen.Net:
+    """A net of a convolution and a layer on its output, "c", with random weights: what may fold into it."""
+    return randomised(protogen.loads(f"""
+        layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ dim: 2 dim: 2 dim: 4 dim: 4 }} }} }}
+        layer {{ name: "c" type: "Convolution" bottom: "x" top: "c" convolution_param {{ num_output: 3 kernel_size: 3 }} }}
+        layer {{ name: "op" bottom: "c" top: "y" {layer} }}"""))  # fmt: skip

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,6 @@ from tests.layers.nets import net_of
 from tests.layers.test_against_caffe import assert_caffes
 from tests.oracle import Case, case_ids, cases, families
 
-ROOT = Path(__file__).parents[2]
 USES = [use for use in field_uses() if use.type not in ("(any)", "Python")]
 WORDS = {"metric": "MeanIU", "source": "matrix.binaryproto"}
 # Values that a field's kind does not tell: a whole number that fits, a list of the right length.

@@ -9,7 +9,7 @@ import torch
 import protogen
 from protogen.errors import LayerError
 from tests.layers.alone import Alone
-from tests.layers.nets import check_every_form, gradient, inputs_of, over
+from tests.layers.nets import behind_convolution, check_every_form, gradient, inputs_of, over
 from tests.running import assert_same, by_onnx, by_torch, compile_whole, randomised
 
 SEGNET_LEARN = 'type: "BN" bn_param { scale_filler { value: 1 } shift_filler { value: 0 } }'
@@ -205,12 +205,7 @@ def test_a_frozen_bn_keeps_everything_in_training() -> None:
 
 @pytest.mark.parametrize("layer", ['type: "BN" bn_param { bn_mode: INFERENCE }', 'type: "BN" bn_param { eps: 0.1 }', NVIDIA])
 def test_bn_folds_into_the_convolution_before(layer: str) -> None:
-    text = f"""
-        layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ dim: 2 dim: 2 dim: 4 dim: 4 }} }} }}
-        layer {{ name: "c" type: "Convolution" bottom: "x" top: "c" convolution_param {{ num_output: 3 kernel_size: 3 }} }}
-        layer {{ name: "n" bottom: "c" top: "c" {layer} }}"""
-    net = protogen.loads(text)
-    randomised(net)
+    net = behind_convolution(layer)
     inputs = inputs_of(net)
     assert [node.op_type for node in net.to_onnx().graph.node] == ["Conv"]
     expected = by_torch(net, inputs)
@@ -219,12 +214,7 @@ def test_bn_folds_into_the_convolution_before(layer: str) -> None:
 
 
 def test_segnets_learning_bn_is_not_folded() -> None:
-    text = f"""
-        layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ dim: 2 dim: 2 dim: 4 dim: 4 }} }} }}
-        layer {{ name: "c" type: "Convolution" bottom: "x" top: "c" convolution_param {{ num_output: 3 kernel_size: 3 }} }}
-        layer {{ name: "n" bottom: "c" top: "n" {SEGNET_LEARN} }}"""
-    net = protogen.loads(text)
-    randomised(net)
+    net = behind_convolution(SEGNET_LEARN)
     inputs = inputs_of(net)
     assert_same(by_onnx(net, inputs), by_torch(net, inputs))
 

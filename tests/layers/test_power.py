@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-import protogen
 from protogen.errors import LayerError
-from tests.layers.nets import check_every_form, gradient, inputs_of, over
+from tests.layers.nets import behind_convolution, check_every_form, gradient, inputs_of, over
 from tests.running import assert_same, by_onnx, by_torch, randomised
 
 
@@ -65,12 +64,7 @@ def test_constants_beyond_float_do_not_crash() -> None:
 
 
 def test_a_linear_power_folds_into_the_convolution_before() -> None:
-    text = """
-        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 dim: 4 dim: 4 } } }
-        layer { name: "c" type: "Convolution" bottom: "x" top: "c" convolution_param { num_output: 3 kernel_size: 3 } }
-        layer { name: "p" type: "Power" bottom: "c" top: "p" power_param { scale: 0.5 shift: 2 } }"""
-    net = protogen.loads(text)
-    randomised(net)
+    net = behind_convolution('type: "Power" power_param { scale: 0.5 shift: 2 }')
     inputs = inputs_of(net)
     assert [node.op_type for node in net.to_onnx().graph.node] == ["Conv"]
     assert_same(by_onnx(net, inputs), by_torch(net, inputs))

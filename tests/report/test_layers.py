@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 
 import pytest
 import torch
 
 import protogen
 from protogen.report.layers import INPUT, SupportTable, support_table
+from tests.commands import ROOT
 from tests.layers.examples import example, oracle_nets
 from tests.running import run_model
 
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
 BEGIN, END = "<!-- layers:begin -->", "<!-- layers:end -->"
 
 

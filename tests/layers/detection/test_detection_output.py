@@ -14,6 +14,7 @@ from protogen.layers.detection.boxes import BLOCK, suppress
 from protogen.layers.detection.prior_box import PriorBox
 from protogen.verification import random_inputs
 from tests.layers.alone import Alone
+from tests.layers.detection.plain_multibox import iou
 from tests.layers.nets import net_of
 from tests.running import Arrays, by_onnx, by_torch, run_model, shape_of
 
@@ -69,13 +70,6 @@ def decoded(p: protogen.prototxt.message.Message, prior: np.ndarray, variance: n
     return np.concatenate([center - half, center + half])
 
 
-def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    side = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    if not (side > 0).all():
-        return 0.0
-    return float(side.prod() / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - side.prod()))
-
-
 def by_hand(network: protogen.Net, given: Arrays) -> np.ndarray:
     p = network.layers[-1].message.detection_output_param
     (prior, variance), images = given["c"][0].reshape(2, -1, 4), len(given["a"])
@@ -103,7 +97,7 @@ def by_hand(network: protogen.Net, given: Arrays) -> np.ndarray:
             kept: list[int] = []
             limit = p.nms_param.nms_threshold
             for i in order:
-                if all(overlap(boxes[i], boxes[k]) <= limit for k in kept):
+                if all(iou(boxes[i], boxes[k]) <= limit for k in kept):
                     kept.append(i)
                     limit *= p.nms_param.eta if p.nms_param.eta < 1 and limit > 0.5 else 1
             found += [(label, scores[i, label], boxes[i]) for i in kept]
@@ -303,7 +297,7 @@ def test_many_boxes_are_suppressed_as_one_by_one() -> None:
     for group in range(2):
         kept: list[int] = []
         for i in np.flatnonzero(valid[group]):
-            if all(overlap(boxes[group, i], boxes[group, k]) <= 0.3 for k in kept):
+            if all(iou(boxes[group, i], boxes[group, k]) <= 0.3 for k in kept):
                 kept.append(i)
         assert np.flatnonzero(keep[group]).tolist() == kept
 
