@@ -1,4 +1,4 @@
-"""Building blocks: the shapes they make, the names they give, and blocks of one's own."""
+"""Building blocks: the shapes they make, and the names they give."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Net and Layer: blobs, shapes, learnable blobs, cost, phases, and what is said when layers do not fit."""
+"""Net: inputs and outputs, learnable blobs, phases, weights, and layers by name."""
 
 from __future__ import annotations
 

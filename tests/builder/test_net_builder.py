@@ -1,4 +1,4 @@
-"""NetBuilder: each layer it makes, names it finds, the running blob, and what it refuses at the call."""
+"""NetBuilder: each layer it makes, its fields, and what it refuses at the call."""
 
 from __future__ import annotations
 

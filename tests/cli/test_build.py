@@ -1,4 +1,4 @@
-"""`protogen build` and `protogen models`: options derived from signatures, what they refuse, and what is listed."""
+"""`protogen build`: every model by its defaults, train/val nets with their solvers, and names that are none."""
 
 from __future__ import annotations
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import protogen
-from tests.commands import ROOT
+from tests.commands import ROOT, Run
 
 
-def test_peleenet_to_stdout_and_to_a_file(run, tmp_path: Path) -> None:
+def test_peleenet_to_stdout_and_to_a_file(run: Run, tmp_path: Path) -> None:
     printed = run("peleenet")
     assert (printed.code, printed.err) == (0, "")
     assert printed.out == protogen.models.peleenet().to_prototxt()
@@ -20,7 +20,7 @@ def test_peleenet_to_stdout_and_to_a_file(run, tmp_path: Path) -> None:
     assert path.read_text() == printed.out
 
 
-def test_peleenet_options(run) -> None:
+def test_peleenet_options(run: Run) -> None:
     result = run(
         "peleenet",
         "--size",
@@ -59,7 +59,7 @@ def test_peleenet_options(run) -> None:
     assert result.out == expected.to_prototxt()
 
 
-def test_peleenet_for_training_with_a_solver(run, tmp_path: Path) -> None:
+def test_peleenet_for_training_with_a_solver(run: Run, tmp_path: Path) -> None:
     net, solver = tmp_path / "train_val.prototxt", tmp_path / "solver.prototxt"
     assert run("peleenet", "--phase", "train", "-o", net, "--solver", solver).code == 0
     assert protogen.load(net, phase="TRAIN").outputs == ["loss"]
@@ -92,7 +92,7 @@ def test_peleenet_for_training_with_a_solver(run, tmp_path: Path) -> None:
     ],
 )
 def test_peleenet_with_bad_values(
-    run, arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     result = run("peleenet", "-o", "net.prototxt", *arguments)
@@ -103,7 +103,7 @@ def test_peleenet_with_bad_values(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_templates_of_ones_own(run, tmp_path: Path) -> None:
+def test_templates_of_ones_own(run: Run, tmp_path: Path) -> None:
     folder = ROOT / "templates" / "prototxt"
     own = tmp_path / "own"
     own.mkdir()

@@ -1,4 +1,4 @@
-"""The command line as people meet it: output, exit codes, one-line errors, pipes, and what it does not import."""
+"""The command line as a whole: help, one-line errors, pipes, and what it does not import."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pytest
 
 import protogen
 from tests.cli.nets import SMALL
-from tests.commands import exit_code, fresh_python, modules_after, process
+from tests.commands import Run, exit_code, fresh_python, modules_after, process
 
 
-def test_help_lists_the_commands_with_examples(run) -> None:
+def test_help_lists_the_commands_with_examples(run: Run) -> None:
     result = run("--help")
     assert result.code == 0
     for word in (
@@ -32,7 +32,7 @@ def test_help_lists_the_commands_with_examples(run) -> None:
 
 
 @pytest.mark.parametrize("command", ["build", "peleenet", "models", "summary", "convert", "verify", "completion"])
-def test_every_command_has_help(run, command: str) -> None:
+def test_every_command_has_help(run: Run, command: str) -> None:
     for flag in ("--help", "-h"):
         result = run(command, flag)
         assert result.code == 0
@@ -40,17 +40,17 @@ def test_every_command_has_help(run, command: str) -> None:
     assert result.out.count(f"protogen {command}") > 1, "help shows an example"
 
 
-def test_version(run) -> None:
+def test_version(run: Run) -> None:
     assert run("--version").out == f"protogen {protogen.__version__}\n"
 
 
-def test_without_arguments_help_is_shown(run) -> None:
+def test_without_arguments_help_is_shown(run: Run) -> None:
     result = run()
     assert "Usage: protogen" in result.out + result.err
 
 
 @pytest.mark.parametrize("command", ["summary", "convert", "verify"])
-def test_a_mistake_is_one_line_without_a_traceback(run, small: Path, tmp_path: Path, command: str) -> None:
+def test_a_mistake_is_one_line_without_a_traceback(run: Run, small: Path, tmp_path: Path, command: str) -> None:
     small.write_text(SMALL.replace('bottom: "data"', 'bottom: "dota"'))
     arguments = [command, small, *(["-o", tmp_path / "net.onnx"] if command == "convert" else [])]
     result = run(*arguments)
@@ -69,7 +69,7 @@ def test_debug_shows_the_traceback(small: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["missing.prototxt", "."])
-def test_files_that_cannot_be_read(run, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_cannot_be_read(run: Run, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = run("summary", path)
     assert result.code in (1, 2)
@@ -77,7 +77,7 @@ def test_files_that_cannot_be_read(run, path: str, tmp_path: Path, monkeypatch: 
     assert path in result.err
 
 
-def test_an_unknown_command(run) -> None:
+def test_an_unknown_command(run: Run) -> None:
     result = run("sumary", "x")
     assert result.code == 2
     assert "sumary" in result.err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.commands import completions
+from tests.commands import Run, completions
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ def test_completion(words: str, offered: str) -> None:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts(run, shell: str) -> None:
+def test_completion_scripts(run: Run, shell: str) -> None:
     result = run("completion", shell)
     assert result.code == 0
     assert "_PROTOGEN_COMPLETE" in result.out

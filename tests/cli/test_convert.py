@@ -10,11 +10,11 @@ import torch
 
 import protogen
 from tests.cli.nets import BROKEN, SMALL, TRAINED
-from tests.commands import exit_code
+from tests.commands import Run, exit_code
 from tests.running import assert_same, by_torch, run_model
 
 
-def test_convert_to_every_format(run, small: Path, tmp_path: Path) -> None:
+def test_convert_to_every_format(run: Run, small: Path, tmp_path: Path) -> None:
     import onnx
     import torch
 
@@ -32,7 +32,7 @@ def test_convert_to_every_format(run, small: Path, tmp_path: Path) -> None:
     assert protogen.load(tmp_path / "net.prototxt").definition == protogen.load(small).definition
 
 
-def test_convert_with_weights(run, small: Path, tmp_path: Path) -> None:
+def test_convert_with_weights(run: Run, small: Path, tmp_path: Path) -> None:
     net = protogen.load(small).fill(seed=4)
     net.save_caffemodel(tmp_path / "small.caffemodel")
     result = run("convert", small, tmp_path / "small.caffemodel", "-o", tmp_path / "net.onnx", "--dynamic-batch", "--opset", "13")
@@ -41,14 +41,14 @@ def test_convert_with_weights(run, small: Path, tmp_path: Path) -> None:
     assert_same([run_model(tmp_path / "net.onnx", x)["fc"]], by_torch(net, {"data": x}), 1e-4)
 
 
-def test_convert_pt2_with_an_open_batch(run, small: Path, tmp_path: Path) -> None:
+def test_convert_pt2_with_an_open_batch(run: Run, small: Path, tmp_path: Path) -> None:
     import torch
 
     assert run("convert", small, "-o", tmp_path / "net.pt2", "--dynamic-batch").code == 0
     assert torch.export.load(tmp_path / "net.pt2").module()(torch.zeros(5, 3, 8, 8)).shape == (5, 5)
 
 
-def test_a_batch_that_cannot_be_open(run, small: Path, tmp_path: Path) -> None:
+def test_a_batch_that_cannot_be_open(run: Run, small: Path, tmp_path: Path) -> None:
     small.write_text(
         SMALL + 'layer { name: "merge" type: "Reshape" bottom: "fc" top: "merge" reshape_param { shape { dim: 5 } } }'
     )
@@ -59,7 +59,7 @@ def test_a_batch_that_cannot_be_open(run, small: Path, tmp_path: Path) -> None:
         assert not (tmp_path / f"net.{ending}").exists()
 
 
-def test_fold_or_not(run, small: Path, tmp_path: Path) -> None:
+def test_fold_or_not(run: Run, small: Path, tmp_path: Path) -> None:
     import onnx
 
     for flag, kinds in (("--fold", {"Conv", "Relu", "Flatten", "Gemm"}), ("--no-fold", None)):
@@ -85,7 +85,7 @@ def test_fold_or_not(run, small: Path, tmp_path: Path) -> None:
     ],
 )
 def test_convert_with_bad_requests(
-    run, small: Path, arguments: list[str], code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, small: Path, arguments: list[str], code: int, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     result = run("convert", "small.prototxt", *arguments)
@@ -95,7 +95,7 @@ def test_convert_with_bad_requests(
     assert [path.name for path in tmp_path.iterdir()] == ["small.prototxt"]
 
 
-def test_what_stood_there_survives_a_failed_conversion(run, small: Path, tmp_path: Path) -> None:
+def test_what_stood_there_survives_a_failed_conversion(run: Run, small: Path, tmp_path: Path) -> None:
     small.write_text(BROKEN)
     target = tmp_path / "net.onnx"
     target.write_bytes(b"precious")

@@ -40,7 +40,7 @@ def test_models_for_machines(run: Run) -> None:
     assert (costs["lenet"], costs["peleenet"]) == ((431080, 2293000), (2802248, 507757568))
 
 
-def test_models(run) -> None:
+def test_models(run: Run) -> None:
     result = run("models")
     assert result.code == 0
     assert "\npeleenet " in f"\n{result.out}"

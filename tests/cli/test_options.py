@@ -8,10 +8,10 @@ import pytest
 
 import protogen
 from tests.cli.nets import SMALL, STAGED
-from tests.commands import exit_code
+from tests.commands import Run, exit_code
 
 
-def test_stages_and_levels(run, tmp_path: Path) -> None:
+def test_stages_and_levels(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "net.prototxt"
     path.write_text(STAGED)
     assert "15 parameters" in run("summary", path, "--stage", "val").out
@@ -28,18 +28,18 @@ def test_stages_and_levels(run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "value", ["data", "=1,2", "data=", "data=1,a", "data=1,-2", "data=0,3,8,8", "data=1,,2", "data=99999999999"]
 )
-def test_inputs_that_are_no_shapes(run, small: Path, value: str) -> None:
+def test_inputs_that_are_no_shapes(run: Run, small: Path, value: str) -> None:
     result = run("summary", small, "--input", value)
     assert result.code == 2
     assert "--input" in result.err
 
 
-def test_an_input_the_net_lacks(run, small: Path) -> None:
+def test_an_input_the_net_lacks(run: Run, small: Path) -> None:
     result = run("summary", small, "--input", "dat=1,3,8,8")
     assert (result.code, "did you mean 'data'" in result.err) == (1, True)
 
 
-def test_unknown_fields(run, small: Path) -> None:
+def test_unknown_fields(run: Run, small: Path) -> None:
     """A slip of a known name is refused; another framework's field is kept with a warning, unless --strict."""
     small.write_text(SMALL.replace("num_output: 5", "num_output: 5 bias_trem: false"))
     slip = run("summary", small)

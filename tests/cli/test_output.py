@@ -13,10 +13,10 @@ import pytest
 
 from protogen.cli.output import progress
 from protogen.progress import track
-from tests.commands import process
+from tests.commands import Run, process
 
 
-def test_devices_are_written_to_not_replaced(run, small: Path) -> None:
+def test_devices_are_written_to_not_replaced(run: Run, small: Path) -> None:
     for ending in ("onnx", "pt2", "pth", "prototxt"):
         assert run("convert", small, "-o", os.devnull, "--to", ending).code == 0
         assert Path(os.devnull).is_char_device()

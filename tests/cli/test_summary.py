@@ -7,9 +7,10 @@ from pathlib import Path
 
 import protogen
 from tests.cli.nets import SMALL
+from tests.commands import Run
 
 
-def test_summary_table(run, small: Path) -> None:
+def test_summary_table(run: Run, small: Path) -> None:
     result = run("summary", small)
     assert result.code == 0
     lines = result.out.splitlines()
@@ -19,7 +20,7 @@ def test_summary_table(run, small: Path) -> None:
     assert "\x1b" not in result.out, "no colours into a pipe"
 
 
-def test_summary_for_machines(run, small: Path) -> None:
+def test_summary_for_machines(run: Run, small: Path) -> None:
     found = json.loads(run("summary", small, "--json").out)
     assert (found["name"], found["phase"], found["inputs"], found["outputs"]) == ("small", "TEST", ["data"], ["fc"])
     assert (found["params"], found["macs"], found["complete"]) == (837, 4608, True)
@@ -27,7 +28,7 @@ def test_summary_for_machines(run, small: Path) -> None:
     assert found["rows"][1]["shapes"] == [[1, 4, 6, 6]]
 
 
-def test_summary_with_input_shape_and_phase(run, small: Path, tmp_path: Path) -> None:
+def test_summary_with_input_shape_and_phase(run: Run, small: Path, tmp_path: Path) -> None:
     assert "2x4x14x22" in run("summary", small, "--input", "data=2,3,16,24").out
     assert "2x4x14x22" in run("summary", small, "--input", "data=2x3x16x24").out
     path = tmp_path / "train.prototxt"
@@ -35,7 +36,7 @@ def test_summary_with_input_shape_and_phase(run, small: Path, tmp_path: Path) ->
     assert "SoftmaxWithLoss" in run("summary", path, "--phase", "train").out
 
 
-def test_summary_without_shapes(run, tmp_path: Path) -> None:
+def test_summary_without_shapes(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "net.prototxt"
     path.write_text('input: "x" layer { name: "r" type: "ReLU" bottom: "x" top: "y" }')
     result = run("summary", path)
@@ -44,7 +45,7 @@ def test_summary_without_shapes(run, tmp_path: Path) -> None:
     assert "not known" in result.out
 
 
-def test_names_cannot_drive_the_terminal(run, small: Path) -> None:
+def test_names_cannot_drive_the_terminal(run: Run, small: Path) -> None:
     small.write_text(SMALL.replace('"relu"', '"re\\033[31mlu [bold]x[/bold]"'))
     out = run("summary", small).out
     assert "\x1b" not in out

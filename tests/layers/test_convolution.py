@@ -1,4 +1,4 @@
-"""Convolutions beyond the reference cases: spellings of one setting, DeepLab's hole, Intel's fused ReLU, depthwise forms."""
+"""Convolutions beyond the reference cases: spellings of one setting, DeepLab's hole, depthwise forms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models by name: found with only their own file imported, registered from outside the package, refused when unknown."""
+"""Models by name: found with only their own file imported, registered from outside, refused when unknown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Older dialects, held against what Caffe's own upgrade makes of them."""
+"""Older dialects, held against what Caffe's own upgrade makes of them; fields for inputs, and solvers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One record per format: what it takes, what it writes, what it refuses."""
+"""One record per format: the weights it holds, and the endings that are known."""
 
 from __future__ import annotations
 

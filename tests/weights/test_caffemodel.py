@@ -1,3 +1,5 @@
+"""Caffemodels: every dialect and fork's form reads alike, views of the file, and what is written is what protobuf writes."""
+
 from __future__ import annotations
 
 import mmap

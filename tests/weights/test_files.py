@@ -1,3 +1,5 @@
+"""Files that are no weights are told apart by their content, and the name of what they are is said."""
+
 from __future__ import annotations
 
 import gzip

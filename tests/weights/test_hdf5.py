@@ -1,3 +1,5 @@
+"""HDF5 weights: Caffe's layout, views of the file, and files that lie or are damaged."""
+
 from __future__ import annotations
 
 import mmap

@@ -1,4 +1,4 @@
-"""Damaged and malicious files: always a WeightsError or a sound result, soon and in little memory."""
+"""Protobuf's wire format in damaged and malicious files: a WeightsError or a sound result, soon and in little memory."""
 
 from __future__ import annotations
 

@@ -10,9 +10,6 @@ from protogen.errors import ConversionError, LayerError
 from tests.layers.detection.plain_multibox import CLASSES, IMAGES, PRIORS, case, cross_entropy, layer, plain_loss
 from tests.running import compile_whole
 
-# ---- the plain recomputation
-
-
 VARIANTS = [
     ("", {}),
     ("code_type: CENTER_SIZE", {"code": "CENTER_SIZE"}),

@@ -1,4 +1,4 @@
-"""YOLO's losses against plain loops over cells, anchors and boxes, written from the description of the layers."""
+"""What YOLO's two losses share: the fork's own numbers, laws, grids, borders, and nets that learn."""
 
 from __future__ import annotations
 

@@ -246,6 +246,3 @@ def test_an_input_overwritten_in_place_is_an_output_of_another_name() -> None:
     model = net.to_onnx()
     assert [value.name for value in model.graph.input] == ["x"]
     assert [value.name for value in model.graph.output] == ["x_out"]
-
-
-# ---- what is computed while converting

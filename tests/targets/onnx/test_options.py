@@ -1,4 +1,4 @@
-"""Options of the ONNX model: no postprocessing, preprocessing inside, other names, metadata, float16 weights."""
+"""Options of the ONNX model: no postprocessing, preprocessing inside, other names, clean graphs, float16 weights."""
 
 from __future__ import annotations
 
@@ -193,9 +193,6 @@ def test_a_new_name_that_the_converter_would_have_used() -> None:
     model = net.to_onnx(rename={"data": "conv.weight", "prob": "preprocess/Sub"}, preprocess=Preprocess(1.0))
     assert names_of(model) == (["conv.weight"], ["preprocess/Sub"])
     assert run_model(model, image(2, 3, 10, 12))["preprocess/Sub"].shape == (2, 5)
-
-
-# ---- metadata
 
 
 # ---- clean graphs

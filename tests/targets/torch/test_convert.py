@@ -1,4 +1,4 @@
-"""The PyTorch module of a net: names, calls, training, folding, and what PyTorch's own tools make of it."""
+"""A net's PyTorch module as it is made: phases, seeds, folding, and PyTorch's compilers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import torch
 
 import protogen
 from protogen import ConversionError, NetBuilder
+from tests.running import compile_whole
 from tests.targets.torch.nets import assert_alike, image, small_net
-
-# ---- the module
 
 
 def test_phases_set_the_mode() -> None:
@@ -36,15 +35,6 @@ def test_weights_are_copied() -> None:
     np.testing.assert_array_equal(net.weights["fc"][0], before)
 
 
-# ---- learnable blobs as Caffe has them
-
-
-# ---- training
-
-
-# ---- folding
-
-
 def test_folded_equals_unfolded() -> None:
     net = small_net()
     folded = net.to_torch(fold=True)
@@ -57,24 +47,19 @@ def test_only_test_nets_fold() -> None:
         small_net("TRAIN").to_torch(fold=True)
 
 
-# ---- PyTorch's own tools
-
-
 @pytest.mark.parametrize("fold", [False, True], ids=["as it is", "folded"])
 def test_compile_without_graph_breaks(fold: bool) -> None:
-    torch.compiler.reset()
     net = small_net()
     module = net.to_torch(fold=fold)
-    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    compiled = compile_whole(module, "aot_eager")
     with torch.no_grad():
         assert_alike(compiled(image(net)), module(image(net)))
 
 
 def test_compile_for_training() -> None:
-    torch.compiler.reset()
     net = small_net("TRAIN")
     module, twin = net.to_torch(), net.to_torch()
-    for each, call in ((module, torch.compile(module, fullgraph=True, backend="aot_eager")), (twin, twin)):
+    for each, call in ((module, compile_whole(module, "aot_eager")), (twin, twin)):
         torch.manual_seed(1)
         sum(tensor.square().sum() for tensor in call(image(net))).backward()
         assert each.caffe_grads("one")[0] is not None
@@ -106,6 +91,3 @@ def test_inductor_compiles_it() -> None:
     module = net.to_torch()
     with torch.no_grad():
         torch.testing.assert_close(torch.compile(module, fullgraph=True)(image(net, 1)), module(image(net, 1)))
-
-
-# ---- names of layers are data

@@ -12,6 +12,7 @@ import torch
 
 import protogen
 from protogen import NetBuilder, ProtogenError
+from tests.running import compile_whole
 from tests.targets.torch.nets import assert_alike, image, small_net
 
 
@@ -231,9 +232,8 @@ def test_whole_modules_are_copied(how: str) -> None:
     with torch.no_grad():
         twin.caffe_params("fc")[1].add_(1)
     assert not torch.equal(twin(image(net))[1], module(image(net))[1]), "the copy runs its own weights"
-    torch.compiler.reset()
     with torch.no_grad():
-        assert_alike(torch.compile(twin, fullgraph=True, backend="eager")(image(net)), twin(image(net)))
+        assert_alike(compile_whole(twin)(image(net)), twin(image(net)))
 
 
 def test_dtypes() -> None:
