@@ -1,6 +1,6 @@
 """protogen: build, read, check and convert Caffe networks without Caffe.
 
-Everything public is here; each name is imported when it is first used, so that `import protogen` costs next to nothing.
+The public API is exported here; each name is imported on first use, which keeps `import protogen` cheap.
 """
 
 from __future__ import annotations

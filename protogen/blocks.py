@@ -1,4 +1,4 @@
-"""The usual building blocks, each made of builder calls; a block of one's own is written the same way (`@protogen.block`).
+"""Common building blocks, composed of builder calls; write your own the same way (`@protogen.block`).
 
 A block takes the builder, its bottom and its sizes, and returns its last blob. `name=` prefixes the names of its layers.
 """
@@ -25,7 +25,17 @@ __all__ = [
 
 
 def conv_block(b: NetBuilder, bottom: str, num_output: int, kernel_size: int = 3, **options: Any) -> str:
-    """`NetBuilder.conv_block` as a function, for code that passes blocks around: convolution, BatchNorm, Scale, ReLU.
+    """`NetBuilder.conv_block` as a function (convolution, BatchNorm, Scale, ReLU), for code that passes blocks around.
+
+    Args:
+        b: the builder.
+        bottom: (N, C, H, W).
+        num_output: output channels.
+        kernel_size: of the square kernel.
+        options: further arguments of `NetBuilder.conv_block`.
+
+    Returns:
+        The blob (N, num_output, H / stride, W / stride).
 
     >>> b = NetBuilder()
     >>> conv_block(b, b.input("data", (1, 3, 32, 32)), 16, 3, stride=2, name="conv1")
@@ -44,12 +54,12 @@ def stem(
     pool_first: bool = False,
     top_name: str = "stem",
 ) -> str:
-    """PeleeNet's stem: a strided 3x3, then a 1x1-3x3 branch beside a max pooling, joined by a 1x1 (Pelee, figure 2).
+    """`NetBuilder.conv_block` as a function: convolution, BatchNorm, Scale, ReLU. For code that passes blocks around.
 
     Args:
         b: the builder.
         x: the image (N, 3, H, W).
-        num_output: channels made.
+        num_output: output channels.
         pool_name: name of the pooling layer.
         pool_first: whether the pooling comes first in the concatenation.
         top_name: name of the last convolution.
@@ -77,13 +87,13 @@ def two_way_dense_layer(
 ) -> str:
     """PeleeNet's dense layer: a 1x1-3x3 branch and a 1x1-3x3-3x3 branch of growth_rate / 2 channels each, joined to x.
 
-    The 1x1 convolutions make growth_rate / 2 * bottleneck_width channels (Pelee, figure 1).
+    The 1x1 convolutions have growth_rate / 2 * bottleneck_width output channels (Pelee, figure 1).
 
     Args:
         b: the builder.
         x: (N, C, H, W).
         growth_rate: channels added.
-        bottleneck_width: of the 1x1 convolutions, in units of growth_rate / 2.
+        bottleneck_width: output channels of the 1x1 convolutions, in units of growth_rate / 2.
         branches: names of the five convolutions.
         concat: name of the concatenation; "." gives it the block's own name.
 
@@ -104,7 +114,19 @@ def two_way_dense_layer(
 def two_way_dense_block(
     b: NetBuilder, x: str, layers: int, growth_rate: int, bottleneck_width: int, *, stage: str = "stage", **options: Any
 ) -> str:
-    """`layers` two-way dense layers in a row, named `<stage>_1`, `<stage>_2`, ...: adds layers * growth_rate channels."""
+    """PeleeNet's dense block: `layers` two-way dense layers in sequence, named `<stage>_1`, `<stage>_2`, ...
+
+    Args:
+        b: the builder.
+        x: (N, C, H, W).
+        layers: how many.
+        growth_rate, bottleneck_width: of each layer.
+        stage: prefix of the layers' names.
+        options: further arguments of `two_way_dense_layer`.
+
+    Returns:
+        The blob (N, C + layers * growth_rate, H, W).
+    """
     for i in range(layers):
         x = two_way_dense_layer(b, x, growth_rate, bottleneck_width, name=f"{stage}_{i + 1}", **options)
     return x
@@ -114,13 +136,24 @@ def two_way_dense_block(
 def transition(
     b: NetBuilder, x: str, num_output: int | None = None, *, pool: str | None = "AVE", conv_name: str = "transition"
 ) -> str:
-    """A 1x1 conv block, and a 2x2 pooling of stride 2 unless `pool` is None; keeps the channels by default (as Pelee does)."""
+    """PeleeNet's transition: a 1x1 conv block, then 2x2 pooling of stride 2.
+
+    Args:
+        b: the builder.
+        x: (N, C, H, W).
+        num_output: output channels; by default C, as in Pelee.
+        pool: "AVE" or "MAX"; None for no pooling.
+        conv_name: name of the convolution; the pooling is `<conv_name>/pool`.
+
+    Returns:
+        The blob (N, num_output, H / 2, W / 2), or (N, num_output, H, W) without pooling.
+    """
     x = conv_block(b, x, num_output or b.channels(x), 1, name=conv_name)
     return b.pool(x, pool, 2, stride=2, name=f"{conv_name}/pool") if pool else x
 
 
 def _shortcut(b: NetBuilder, x: str, num_output: int, stride: int) -> str:
-    """x itself where it fits, else a 1x1 projection (ResNet's option B)."""
+    """Return x itself if its shape matches, else a 1x1 projection (ResNet's option B)."""
     if stride == 1 and b.channels(x) == num_output:
         return x
     return conv_block(b, x, num_output, 1, stride=stride, relu=False, name="shortcut")
@@ -128,7 +161,17 @@ def _shortcut(b: NetBuilder, x: str, num_output: int, stride: int) -> str:
 
 @block
 def basic_block(b: NetBuilder, x: str, num_output: int, stride: int = 1) -> str:
-    """ResNet's block of two 3x3 convolutions (He et al., CVPR 2016): (N, C, H, W) to (N, num_output, H / stride, W / stride)."""
+    """ResNet's block of two 3x3 convolutions (He et al., CVPR 2016).
+
+    Args:
+        b: the builder.
+        x: (N, C, H, W).
+        num_output: output channels.
+        stride: of the first convolution and of the shortcut.
+
+    Returns:
+        The blob (N, num_output, H / stride, W / stride).
+    """
     shortcut = _shortcut(b, x, num_output, stride)
     y = conv_block(b, x, num_output, 3, stride=stride, name="conv1")
     y = conv_block(b, y, num_output, 3, relu=False, name="conv2")
@@ -139,7 +182,19 @@ def basic_block(b: NetBuilder, x: str, num_output: int, stride: int = 1) -> str:
 def bottleneck(
     b: NetBuilder, x: str, num_output: int, stride: int = 1, *, width: int | None = None, group: int | None = None
 ) -> str:
-    """ResNet's 1x1-3x3-1x1 bottleneck, ResNeXt's with `group`; the inner width is num_output / 4 by default."""
+    """ResNet's 1x1-3x3-1x1 bottleneck, or ResNeXt's with `group`.
+
+    Args:
+        b: the builder.
+        x: (N, C, H, W).
+        num_output: output channels.
+        stride: of the 3x3 convolution and of the shortcut.
+        width: channels of the first two convolutions; num_output / 4 by default.
+        group: groups of the 3x3 convolution.
+
+    Returns:
+        The blob (N, num_output, H / stride, W / stride).
+    """
     width = width or num_output // 4
     shortcut = _shortcut(b, x, num_output, stride)
     y = conv_block(b, x, width, 1, name="conv1")
@@ -150,7 +205,18 @@ def bottleneck(
 
 @block
 def inverted_residual(b: NetBuilder, x: str, num_output: int, stride: int = 1, *, expansion: int = 6) -> str:
-    """MobileNet v2's block: 1x1 expansion, depthwise 3x3, linear 1x1, and a shortcut where the shape stays."""
+    """MobileNet v2's block: 1x1 expansion, depthwise 3x3, linear 1x1, and a shortcut if input and output have one shape.
+
+    Args:
+        b: the builder.
+        x: (N, C, H, W).
+        num_output: output channels.
+        stride: of the depthwise convolution.
+        expansion: channels of the depthwise convolution, in units of C.
+
+    Returns:
+        The blob (N, num_output, H / stride, W / stride).
+    """
     channels = b.channels(x)
     y = conv_block(b, x, channels * expansion, 1, name="expand") if expansion != 1 else x
     y = b.depthwise_conv(y, 3, stride=stride, pad=1, bias_term=False, name="dwise")
@@ -161,7 +227,17 @@ def inverted_residual(b: NetBuilder, x: str, num_output: int, stride: int = 1, *
 
 @block
 def fire(b: NetBuilder, x: str, squeeze: int, expand: int) -> str:
-    """SqueezeNet's fire module: 1x1 squeeze, then 1x1 and 3x3 expansions side by side: 2 * expand channels."""
+    """SqueezeNet's fire module: a 1x1 squeeze, then parallel 1x1 and 3x3 expansions.
+
+    Args:
+        b: the builder.
+        x: (N, C, H, W).
+        squeeze: output channels of the squeeze.
+        expand: output channels of each expansion.
+
+    Returns:
+        The blob (N, 2 * expand, H, W).
+    """
     x = b.relu(b.conv(x, squeeze, 1, name="squeeze1x1"))
     left = b.relu(b.conv(x, expand, 1, name="expand1x1"))
     right = b.relu(b.conv(x, expand, 3, pad=1, name="expand3x3"))
@@ -170,7 +246,16 @@ def fire(b: NetBuilder, x: str, squeeze: int, expand: int) -> str:
 
 @block
 def squeeze_excite(b: NetBuilder, x: str, reduction: int = 16) -> str:
-    """Squeeze-and-excitation: channels of x weighted by a gate from their global averages (Hu et al., CVPR 2018)."""
+    """Squeeze-and-excitation: scale the channels of x by a gate computed from their global averages (Hu et al., CVPR 2018).
+
+    Args:
+        b: the builder.
+        x: (N, C, H, W).
+        reduction: C over the channels of the gate's hidden layer.
+
+    Returns:
+        The blob (N, C, H, W).
+    """
     channels = b.channels(x)
     gate = b.global_pool(x, name="pool")
     gate = b.relu(b.conv(gate, max(1, channels // reduction), 1, name="reduce"))

@@ -1,4 +1,4 @@
-"""The one family of exceptions that protogen raises for a user's mistake, and how text from files is put into words."""
+"""Exceptions and warnings about a user's input, and helpers that quote text from files in their messages."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 
 def printable(text: str, encoding: str = "utf-8") -> str:
-    r"""Text that came from a file, fit to be shown: on one line, and without anything that drives a terminal.
+    r"""Make text from a file safe to print: on one line, and without control sequences for the terminal.
 
-    Letters of any script stay. Control characters (line breaks too), marks that turn the direction of writing, halves of
-    characters, and what `encoding` has no character for become escapes, as in a Python string.
+    Letters of any script stay. Control characters (including line breaks), bidirectional marks, lone surrogates and
+    characters that `encoding` lacks become escapes, as in a Python string.
 
     >>> print(printable("名前\x1b[31m\n\u202e"), printable("né", "ascii"))
     名前\x1b[31m\n\u202e n\xe9
@@ -19,25 +19,25 @@ def printable(text: str, encoding: str = "utf-8") -> str:
     return text if encoding == "utf-8" else text.encode(encoding, "backslashreplace").decode(encoding)
 
 
-class _Shown(Exception):  # noqa: N818 - of errors and warnings
-    """What people get to read: each argument is a line of it, and made `printable`, whatever names it quotes."""
+class _Printable(Exception):  # noqa: N818 - base of errors and warnings
+    """A message for people: each argument is one line, made `printable` because it may quote names from files."""
 
     def __init__(self, *lines: object) -> None:
         super().__init__(*(printable(str(line)) for line in lines))
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The text, line by line."""
+        """The lines of the message."""
         return self.args
 
     def __str__(self) -> str:
         return "\n".join(self.args)
 
 
-class ProtogenError(_Shown):
-    """Base of every error a user can cause: its text says where, what is wrong, and what to do.
+class ProtogenError(_Printable):
+    """Base class of the errors that a user can cause; the message says where, what is wrong, and what to do.
 
-    Text of several lines is given line by line, for a line break within one may come from a file: it is escaped.
+    Pass each line of a longer message as an argument: a line break within one may come from a file and is escaped.
 
     >>> try:
     ...     raise ParseError("unknown field 'kernal_size'", "net.prototxt", 7, 5)
@@ -48,7 +48,7 @@ class ProtogenError(_Shown):
 
 
 class ParseError(ProtogenError):
-    """Text that is not a prototxt, or that the schema does not allow; knows file, line and column (from 1)."""
+    """Text that is not a prototxt, or that the schema does not allow; has the file, line and column (from 1)."""
 
     def __init__(self, message: str, source: str = "<text>", line: int = 1, column: int = 1) -> None:
         self.message, self.source, self.line, self.column = message, source, line, column
@@ -59,31 +59,31 @@ class ParseError(ProtogenError):
 
 
 class NetError(ProtogenError):
-    """A net whose layers do not fit together: unknown bottoms, names used twice, missing input shapes."""
+    """A net whose layers do not fit together: unknown bottoms, duplicate names, missing input shapes."""
 
 
 class LayerError(NetError):
-    """A layer whose parameters or bottoms Caffe would refuse; the message starts with the layer's name."""
+    """A layer with parameters or bottoms that Caffe would reject; the message starts with the layer's name."""
 
 
 class ConversionError(ProtogenError):
-    """A net that is sound but has no form in the wanted target."""
+    """A valid net that the target format cannot express."""
 
 
 class WeightsError(ProtogenError):
-    """A weights file that is damaged, or weights that do not fit the net."""
+    """A damaged weights file, or weights that do not fit the net."""
 
 
 class MissingWeightsError(WeightsError, KeyError):
-    """A layer that a net lacks, or that has no weights; a KeyError too, so that a mapping's `get` gives its default."""
+    """A layer that the net lacks or that has no weights; also a KeyError, so that `Mapping.get` returns its default."""
 
 
-class ProtogenWarning(_Shown, UserWarning):
-    """Something odd in a file that was read anyway."""
+class ProtogenWarning(_Printable, UserWarning):
+    """Something questionable in input that protogen accepts anyway."""
 
 
 def install_hint(extra: str) -> str:
-    """How to install what one of the extras in pyproject.toml brings.
+    """Return the command that installs one of the extras in pyproject.toml.
 
     >>> install_hint("opencv")
     "pip install '.[opencv]' in a checkout of protogen"
@@ -92,7 +92,12 @@ def install_hint(extra: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The known name most like `name`, or None when nothing is near.
+    """Return the known name most similar to `name`, or None if none is close.
+
+    Args:
+        name: a name that may be misspelt.
+        known: the valid names.
+        cutoff: similarity required, from 0 to 1, as `difflib.get_close_matches` measures it.
 
     >>> nearest("Convolutoin", ["Concat", "Convolution"])
     'Convolution'
@@ -109,7 +114,7 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`"; did you mean 'X'?"` for the nearest known name, or nothing.
+    """Return `"; did you mean 'X'?"` for the nearest known name, or "" if none is close.
 
     >>> did_you_mean("kernal_size", ["kernel_size", "pad"])
     "; did you mean 'kernel_size'?"
@@ -119,7 +124,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def some(names: Sequence[str], limit: int = 5) -> str:
-    """The first few of a list of names, quoted, and how many more there are.
+    """Quote the first few names of a list, and say how many more there are.
 
     >>> some(["conv1", "conv2", "fc"], limit=2)
     "'conv1', 'conv2' and 1 more"
@@ -129,7 +134,7 @@ def some(names: Sequence[str], limit: int = 5) -> str:
 
 
 def excerpt(text: str, limit: int = 60) -> str:
-    """`repr` of text that was read, cut to `limit` characters, fit for one line of an error message.
+    """Return the `repr` of text from a file, cut to `limit` characters, for a one-line error message.
 
     >>> excerpt("a" * 100, 10)
     "'aaaaaaaaaa…'"

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Writing files atomically: a file appears complete or not at all."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Path = str | os.PathLike[str]
 
 @contextmanager
 def replacing(path: Path) -> Iterator[str]:
-    """Give a temporary path beside `path` to write to, and rename it into place when the block ends well.
+    """Yield a temporary path beside `path` to write to, and rename it into place if the block succeeds.
 
-    After an error the temporary file is gone and whatever was at `path` is untouched. A device or pipe
-    (`/dev/null`) is written to directly: there is nothing to replace.
+    After an error the temporary file is removed and `path` is untouched. A device or pipe (`/dev/null`) is written
+    directly: there is nothing to replace.
 
     Raises:
         ProtogenError: `path` is a directory, or writing failed (no such folder, no permission, disk full).
@@ -24,18 +24,18 @@ def replacing(path: Path) -> Iterator[str]:
     try:
         target = os.path.realpath(path)
     except ValueError as error:
-        raise ProtogenError(f"{os.fspath(path)!r}: not the name of a file: {error}") from error
+        raise ProtogenError(f"{os.fspath(path)!r}: not a valid file name: {error}") from error
     if os.path.isdir(target):
-        raise ProtogenError(f"{os.fspath(path)}: is a directory: give the name of a file to write")
+        raise ProtogenError(f"{os.fspath(path)}: is a directory; give the name of a file to write")
     folder, name = os.path.split(target)
     in_place = os.path.exists(target) and not os.path.isfile(target)
-    # Long names are cut so that the suffix never exceeds the file system's limit of 255 bytes.
+    # Long names are cut so that the temporary name stays within the file system's limit of 255 bytes.
     temporary = target if in_place else os.path.join(folder, f".{name[:40]}.{os.urandom(6).hex()}.tmp")
     try:
         yield temporary
         if not in_place:
             if os.path.exists(target):
-                import shutil  # slow to import, and seldom needed
+                import shutil  # slow to import and rarely needed
 
                 shutil.copymode(target, temporary)
             os.replace(temporary, target)
@@ -48,16 +48,24 @@ def replacing(path: Path) -> Iterator[str]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write text in UTF-8, in one step."""
+    """Write text to a file as UTF-8, atomically.
+
+    Raises:
+        ProtogenError: as `replacing`.
+    """
     write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write bytes, in one step."""
+    """Write bytes to a file, atomically.
+
+    Raises:
+        ProtogenError: as `replacing`.
+    """
     with replacing(path) as temporary, open(temporary, "wb") as file:
         file.write(data)
 
 
 def reason(error: Exception) -> str:
-    """What an exception says, without its number and path."""
+    """Return the message of an exception, without error number and path."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

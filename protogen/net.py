@@ -1,9 +1,10 @@
-"""The net in the middle: layers in order, blob shapes, learnable blobs, weights; readers make it, converters read it."""
+"""`Net`, the model that readers build and converters read: layers in order, blob shapes, learnable blobs, weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,6 @@ from .errors import NetError, ProtogenError, did_you_mean
 from .files import write_text
 from .graph.analysis import Analysis, analyse
 from .layers.base import LayerType, Shape
-from .layers.registry import class_for, unknown_type_hint
 from .prototxt.layer import Layer
 from .prototxt.message import Message
 from .prototxt.phase import State, active
@@ -25,32 +25,30 @@ if TYPE_CHECKING:
     from .graph.store import WeightStore
     from .report.summary import Summary
 
-MAX_LISTED = 20  # layers named in one error message
-
 
 class Net:
-    """An ordered list of layers in one phase, with everything that follows from it.
+    """A Caffe net in one phase: its active layers in order, and everything that follows from them.
 
     Args:
-        definition: the NetParameter, in today's dialect (`load` and `loads` bring older ones up to it).
+        definition: the NetParameter, in today's dialect (`load` and `loads` upgrade older ones).
         phase: "TEST" or "TRAIN": which layers are active, and how they behave.
-        level, stages: the rest of Caffe's NetState, for `include`/`exclude` rules. As in Caffe, stages that the definition's own
-            `state` names count too, while its phase and level do not.
-        inputs: shapes of inputs by blob name, in place of those the definition gives, or where it gives none.
-        source: name of the file in error messages.
-        strict: False converts layers as if the fields that protogen does not compute were not there (with a warning); otherwise
+        level, stages: the rest of Caffe's NetState, for `include`/`exclude` rules. As in Caffe, the stages in the definition's
+            own `state` count too, but its phase and level do not.
+        inputs: input shapes by blob name; they override or supply those of the definition.
+        source: file name for error messages.
+        strict: False converts layers as if fields that protogen does not compute were absent (with a warning); otherwise
             converting refuses such layers.
         groups: names of builder blocks by layer name.
-        blob_counts: how many learnable blobs the weights to come have, by layer name: it tells forms of a type apart (see
-            `LayerType.readings`).
-        analysis: what `analyse` made of the same layers, if the caller has it already.
-        crop: where a Crop layer without `crop_param` begins. "aligned": where its bottoms' pixels lie on each other, as in the
-            Caffe of HED and of the first FCNs, with a warning where that is not at 0 or nowhere; "bvlc": at 0, as in BVLC's.
-        like: a net of the same definition; warnings that it gave are not repeated.
+        blob_counts: number of learnable blobs by layer name, from the weights that will be loaded; it selects among the
+            readings of a type (see `LayerType.readings`).
+        analysis: the result of `analyse` for the same layers, if the caller already has it.
+        crop: offset of a Crop layer without `crop_param`. "aligned": where the pixels of its bottoms coincide, as in the
+            Caffe of HED and of the first FCNs, with a warning if that is not 0 or undefined; "bvlc": 0, as in BVLC Caffe.
+        like: a net of the same definition, whose warnings are not repeated.
 
     Raises:
-        NetError: unknown bottoms, a name used twice, a blob made twice, an unknown input.
-        LayerError: a layer's parameters or bottoms are such that Caffe would refuse them.
+        NetError: unknown bottoms, a duplicate name, a blob produced twice, an unknown input.
+        LayerError: Caffe would reject a layer's parameters or bottoms.
 
     >>> import protogen
     >>> net = protogen.loads('''
@@ -91,18 +89,18 @@ class Net:
         self._check_inputs()
 
     def _layers_by_state(self) -> tuple[list[Layer], dict[str, Message]]:
-        """Layers that take part in the net's state, and those that do not, by their tops."""
-        taking_part: list[Layer] = []
+        """Split the layers into those active in the net's state, and the inactive ones, by their tops."""
+        layers: list[Layer] = []
         inactive: dict[str, Message] = {}
         for message in self.definition.layer:
             if active(message, self.state):
                 name = message.get("name", "")
-                taking_part.append(Layer(message, self._groups.get(name, ""), self.source, self._blob_counts.get(name)))
+                layers.append(Layer(message, self._groups.get(name, ""), self.source, self._blob_counts.get(name)))
             else:
                 inactive.update(dict.fromkeys(message.get("top", []), message))
-        return taking_part, inactive
+        return layers, inactive
 
-    # ---- what it is
+    # ---- properties
 
     @property
     def name(self) -> str:
@@ -116,47 +114,51 @@ class Net:
 
     @property
     def crop(self) -> str:
-        """ "aligned" or "bvlc": where a Crop layer without `crop_param` begins."""
+        """ "aligned" or "bvlc": the offset of Crop layers without `crop_param`."""
         return self.analysis.crop
 
     @property
     def inputs(self) -> list[str]:
-        """Blobs that are fed from outside, in file order: tops of Input and data layers, and DummyData's random ones."""
-        return [top for op in self.analysis.sources for top in op.fed_tops]
+        """Blobs fed from outside, in file order: tops of Input and data layers, and random tops of DummyData."""
+        return self.analysis.inputs
 
     @property
     def outputs(self) -> list[str]:
-        """Blobs that no layer reads, in the order they are made (Caffe lists the same ones alphabetically).
+        """Blobs that no layer reads, in the order they are computed (Caffe lists the same ones alphabetically).
 
-        Where a net has none of these, what its Silence layers read.
+        If there are none, the blobs that Silence layers read.
         """
         return list(self.analysis.outputs)
 
     @property
     def computed(self) -> list[str]:
-        """Blobs whose values layers make: all but the inputs, and those inputs that a layer overwrites in place."""
+        """Blobs that layers compute: all but the inputs, plus the inputs that a layer overwrites in place."""
         fed = {top: op.layer for op in self.analysis.sources for top in op.fed_tops}
         return [blob for blob, maker in self.analysis.makers.items() if fed.get(blob) is not maker]
 
-    @property
+    @cached_property
     def shapes(self) -> dict[str, Shape]:
-        """Shape of every blob; layers that work in place share one.
+        """Shape of every blob by name; an in-place layer and its bottom share one entry.
 
         Raises:
-            NetError: a shape cannot be known: an input's is not given, or a layer type is unknown.
+            NetError: a shape cannot be inferred: an input has none, or a layer type is unknown.
         """
         self.require_shapes()
         return {blob: shape for blob, shape in self.analysis.shapes.items() if shape is not None}
 
-    @property
+    @cached_property
     def param_shapes(self) -> dict[str, list[Shape]]:
-        """Shapes of the learnable blobs in Caffe's order, for each layer that has any."""
+        """Shapes of the learnable blobs of each layer that has any, in Caffe's order.
+
+        Raises:
+            NetError: as `shapes`.
+        """
         self.require_shapes()
         return {op.layer.name: [blob.shape for blob in op.blobs] for op in self.ops if op.blobs}
 
-    @property
+    @cached_property
     def ops(self) -> list[LayerType]:
-        """The layers set up for their shapes, in order.
+        """The layers, set up for their shapes, in order.
 
         Raises:
             NetError: as `shapes`.
@@ -171,7 +173,7 @@ class Net:
 
     @property
     def param_count(self) -> int:
-        """Number of trained values: learnable blobs without statistics, shared ones counted once."""
+        """Number of trained values: all learnable blobs but statistics, shared ones counted once."""
         shared = self.shared_blobs
         return sum(
             blob.count
@@ -182,33 +184,24 @@ class Net:
 
     @property
     def unknown_layers(self) -> list[Layer]:
-        """Layers whose types nothing defines."""
-        return [layer for layer, op in zip(self.layers, self.analysis.ops) if op is None and class_for(layer) is None]
+        """Layers of types that are not registered."""
+        return self.analysis.unknown_layers
 
     @property
     def unknown_types(self) -> list[str]:
-        """Layer types in use that nothing defines; a Python layer's with its class, "Python (module.Class)"."""
-        return sorted({layer.full_type for layer in self.unknown_layers})
+        """Types of those layers; a Python layer's includes its class, "Python (module.Class)"."""
+        return self.analysis.unknown_types
 
     @property
     def shared_blobs(self) -> dict[tuple[str, int], tuple[str, int]]:
-        """(layer, index) of each blob that another layer owns, through `param { name }`, with its owner."""
-        owners: dict[str, tuple[str, int]] = {}
-        shared: dict[tuple[str, int], tuple[str, int]] = {}
-        for op in self.analysis.ops:
-            if op is None:
-                continue
-            for i, spec in enumerate(op.layer.message.param[: len(op.blobs)]):
-                key = (op.layer.name, i)
-                if spec.name and owners.setdefault(spec.name, key) != key:
-                    shared[key] = owners[spec.name]
-        return shared
+        """Blobs shared through `param { name }`: (layer, index) of each, and of the blob of the owner that it refers to."""
+        return self.analysis.shared_blobs
 
     def layer(self, name: str) -> Layer:
-        """The layer called `name`.
+        """Return the layer called `name`.
 
         Raises:
-            NetError: there is none; the message offers the nearest name.
+            NetError: no such layer; the message suggests the nearest name.
         """
         for layer in self.layers:
             if layer.name == name:
@@ -216,16 +209,16 @@ class Net:
         raise NetError(f"no layer {name!r}{did_you_mean(name, [layer.name for layer in self.layers])}")
 
     def at(self, phase: str | None = None, inputs: Mapping[str, Sequence[int]] | None = None, weights: bool = True) -> Net:
-        """The same definition and weights in another phase, or with other input shapes.
+        """Return a net of the same definition and weights in another phase, or with other input shapes.
 
         Args:
             phase: "TEST" or "TRAIN"; by default the net's own.
             inputs: shapes by blob name, such as {"data": (8, 3, 320, 320)}; those of other inputs stay.
-            weights: take the weights along; without, the net has none yet but those that its definition holds.
+            weights: take the weights along; otherwise the new net only has those in its definition.
 
         Raises:
-            NetError, LayerError: as for a new net; a layer may not work with these shapes.
-            WeightsError: the weights do not fit these shapes (an InnerProduct after a larger image, say).
+            NetError, LayerError: as for a new net; the shapes may not suit a layer.
+            WeightsError: the weights do not fit the new shapes (an InnerProduct after a larger image, say).
         """
         twin = Net(
             self.definition, phase=phase or self.phase, level=self.state.level, stages=self.state.stages,
@@ -239,25 +232,12 @@ class Net:
         return twin
 
     def require_shapes(self) -> None:
-        """Raise a `NetError` that names what is missing unless every blob's shape is known."""
-        if self.analysis.complete:
-            return
-        unknown = self.unknown_layers
-        if unknown:
-            lines = [
-                f"{layer.label}: unknown layer type {layer.full_type!r}{unknown_type_hint(layer.full_type)}"
-                for layer in unknown[:MAX_LISTED]
-            ]
-            if len(unknown) > MAX_LISTED:
-                lines.append(f"{len(unknown) - MAX_LISTED} more layers of the types {', '.join(self.unknown_types)}")
-            lines[-1] += ' (to define a type, see protogen.register and "A layer type of your own" in the README)'
-            raise NetError(*lines)
-        missing = [top for top in self.inputs if self.analysis.shapes[top] is None]
-        example = ", ".join(f"{name!r}: (1, 3, 224, 224)" for name in missing[:1])
-        raise NetError(
-            f"{self.source + ': ' if self.source else ''}the shape of input {', '.join(map(repr, missing))} is not in the "
-            f"file; give it: inputs={{{example}}} or --input {missing[0] if missing else 'data'}=1,3,224,224"
-        )
+        """Check that the shape of every blob is known.
+
+        Raises:
+            NetError: names what is missing.
+        """
+        self.analysis.require_shapes(self.source)
 
     def _check_inputs(self) -> None:
         for name in self._input_shapes:
@@ -269,9 +249,9 @@ class Net:
 
     @property
     def weights(self) -> WeightStore:
-        """Learnable blobs as float32 arrays, `{layer: [array, ...]}`; set by layer name, checked against `param_shapes`.
+        """Learnable blobs as float32 arrays, `{layer: [array, ...]}`; values set are checked against `param_shapes`.
 
-        To begin with, those that the definition itself holds: the `blobs` of its layers.
+        Initially those in the definition: the `blobs` of its layers.
         """
         if self._weights is None:
             from .graph.store import WeightStore
@@ -285,10 +265,10 @@ class Net:
         for layer, blobs in values.items():
             self.weights[layer] = list(blobs)
 
-    # ---- forms
+    # ---- conversion
 
     def graph(self, seed: int = 0) -> Graph:
-        """The net as the graph that passes and targets work on.
+        """Return the net as the graph that passes and targets work on.
 
         Args:
             seed: for Caffe's fillers, which fill blobs the net has no weights for.
@@ -305,7 +285,7 @@ class Net:
         )  # fmt: skip
 
     def folded(self, seed: int = 0) -> Net:
-        """The inference form: BatchNorm, Scale and Bias folded into the layer before, Dropout and the like gone.
+        """Return the inference form: BatchNorm, Scale and Bias folded into the preceding layer, Dropout and the like removed.
 
         Args:
             seed: as for `graph`.
@@ -318,9 +298,9 @@ class Net:
         return self.with_graph(folded(self.graph(seed)))
 
     def with_graph(self, graph: Graph) -> Net:
-        """A net of the layers and weights of a graph that passes made from this net's.
+        """Return a net with the layers and weights of a graph that passes derived from this net's graph.
 
-        Its outputs are the blobs that no layer reads, as ever: an output of the graph that another layer reads, too, is none.
+        Its outputs are the blobs that no layer reads: an output of the graph that a layer also reads is not among them.
         """
         from .targets.caffe.definition import blob_names, definition_of
 
@@ -335,17 +315,20 @@ class Net:
         return twin
 
     def to_prototxt(self, templates: str | Path | None = None) -> str:
-        """The definition as prototxt, both phases included; Input layers have the shapes given by `inputs`.
+        """Return the definition as prototxt, with the layers of both phases; Input layers get the shapes set by `inputs`.
 
-        Crop layers without `crop_param` get one where the rules for them differ (see `crop`), so that every Caffe, and any
-        rule, gives the numbers of this net.
+        Crop layers without `crop_param` get one where the rules for their offset differ (see `crop`), so that every version
+        of Caffe computes the numbers of this net.
 
-        Weights that the definition holds (the `blobs` of its layers) are written as they were read. Once a layer's weights are
-        others, from a file or set by hand, its `blobs` are left out: weights belong into a caffemodel beside the text, which must
-        not say otherwise. A folded net's text has none.
+        Weights in the definition (the `blobs` of its layers) are written as they were read. If a layer's weights have changed
+        since, from a file or by assignment, its `blobs` are omitted: the new weights belong in a caffemodel, which the text must
+        not contradict. A folded net's text has no `blobs`.
 
         Args:
-            templates: a folder whose templates go before the built-in ones of `templates/prototxt/`.
+            templates: a folder whose templates take precedence over the built-in ones of `templates/prototxt/`.
+
+        Raises:
+            ProtogenError: the folder is missing, or one of its templates fails.
         """
         from .graph.placed import has_placed_layers, with_placed_fields
         from .prototxt.inputs import with_input_shapes, with_layers
@@ -362,25 +345,25 @@ class Net:
         return write(definition, templates)
 
     def save_prototxt(self, path: str | Path, templates: str | Path | None = None) -> None:
-        """Write `to_prototxt(templates)` to a file, in one step."""
+        """Write `to_prototxt(templates)` to a file, atomically."""
         write_text(path, self.to_prototxt(templates))
 
     def _phases(self) -> Iterator[Analysis]:
-        """Of the net's phase and, where there are layers that do not take part in it, of the other one, if it has one."""
+        """Yield the analysis of the net's phase and, if some layers are inactive in it, that of the other phase if valid."""
         yield self.analysis
         if len(self.layers) < len(self.definition.layer):
-            with suppress(ProtogenError):  # a definition for one phase alone
+            with suppress(ProtogenError):  # the definition is for one phase only
                 yield self.at("TEST" if self.phase == "TRAIN" else "TRAIN", weights=False).analysis
 
     def to_torch(self, fold: bool = False, seed: int = 0) -> torch.nn.Module:
-        """The net as a `torch.nn.Module`, in eval mode for TEST and train mode for TRAIN.
+        """Return the net as a `torch.nn.Module`, in eval mode for TEST and train mode for TRAIN.
 
         Args:
-            fold: the inference form: BatchNorm and Scale folded into convolutions, Dropout gone.
+            fold: convert the inference form: BatchNorm and Scale folded into convolutions, Dropout removed.
             seed: for Caffe's fillers, which fill blobs the net has no weights for.
 
         Raises:
-            ProtogenError: unknown shapes, or layers without a PyTorch form (all of them named).
+            ProtogenError: unknown shapes, or layers without a PyTorch form (all are named).
         """
         from .targets.torch.convert import to_torch
 
@@ -392,19 +375,19 @@ class Net:
         return to_torch(graph)
 
     def to_onnx(self, path: str | Path | None = None, **options: Any) -> onnx.ModelProto:
-        """The net as an ONNX model with standard ops, written to `path` if one is given.
+        """Return the net as an ONNX model of standard ops, and write it to `path` if one is given.
 
         Args:
-            path: file to write; replaced in one step.
+            path: the file to write, atomically.
             options: `opset=17`, `dynamic_batch=False`, `dynamic_size=False`, `fold=True`, `postprocess=True`, `preprocess=None`,
                 `rename={}`, `fp16=False`, `external_data=False`, `seed=0`: see `protogen.targets.onnx.options.OnnxOptions`.
 
         Returns:
-            The model. If its weights went to a file apart, or `path` is given and they exceed 256 MB, big initializers only
-            refer to what was written (external data), so that they are not in memory twice: `onnx.load(path)` reads them.
+            The model. If its weights were written to a separate file, or to `path` and exceed 256 MB, its large initializers
+            refer to the written data (external data) instead of holding a second copy; `onnx.load(path)` reads them.
 
         Raises:
-            ProtogenError: unknown shapes, layers without an ONNX form (all of them named), or options that do not fit the net.
+            ProtogenError: unknown shapes, layers without an ONNX form (all are named), or options that do not suit the net.
         """
         from .targets.onnx.emit import to_onnx
         from .targets.onnx.options import OnnxOptions
@@ -413,10 +396,10 @@ class Net:
         return to_onnx(self.graph(settings.seed), path, settings)
 
     def save_caffemodel(self, path: str | Path) -> None:
-        """Write the weights with layer names, types and blob shapes: a .caffemodel, or HDF5 if `path` ends in .h5.
+        """Write the weights with layer names, types and blob shapes as a .caffemodel, or as HDF5 if `path` ends in .h5.
 
         Raises:
-            WeightsError: some layer has no weights yet, or they exceed 2 GB, which only .caffemodel.h5 holds.
+            WeightsError: a layer has no weights yet, or they exceed the 2 GB limit of .caffemodel (HDF5 has none).
         """
         from .targets.caffe.files import write_weights
 
@@ -424,34 +407,34 @@ class Net:
         write_weights(self.graph(), path, hdf5=str(path).lower().endswith(".h5"))
 
     def save(self, path: str | Path, ending: str | None = None, **options: Any) -> None:
-        """Write the net in the format that the ending of `path` names, as `protogen convert` does.
+        """Write the net in the format named by the ending of `path`, as `protogen convert` does.
 
         Args:
-            path: the file; replaced in one step.
-            ending: ".onnx", ".pt2", ".pth", ".prototxt", ".caffemodel" or ".h5", whatever `path` ends in.
+            path: the file to write, atomically.
+            ending: ".onnx", ".pt2", ".pth", ".prototxt", ".caffemodel" or ".h5"; overrides the ending of `path`.
             options: those of the format, such as `fold=True`: see `protogen.targets.formats.FORMATS`.
 
         Raises:
-            ConversionError: no such format or option, or the net has no form in it.
-            WeightsError: for a caffemodel, if some layers have weights and others none.
+            ConversionError: no such format or option, or the format cannot express the net.
+            WeightsError: a caffemodel of a net in which some layers have weights and others none.
         """
         from .targets.formats import format_of
 
-        chosen = format_of(path, ending)
-        settings = chosen.settings(options)
-        if chosen.is_definition and not settings.fold:
+        target = format_of(path, ending)
+        settings = target.settings(options)
+        if target.is_definition and not settings.fold:
             self.save_prototxt(path)
         else:
-            chosen.write(self.graph(settings.seed), Path(path), settings)
+            target.write(self.graph(settings.seed), Path(path), settings)
 
     def fill(self, seed: int = 0) -> Net:
-        """Give every learnable blob without weights the values of its filler. Returns self."""
+        """Fill every learnable blob that has no weights with the values of its filler; return self."""
         filled = self.weights.filled(seed)
         self.weights.update({layer: filled[layer] for layer in self.weights.missing})
         return self
 
     def summary(self) -> Summary:
-        """Layers with shapes, parameters and multiply-accumulates; `print` shows the table."""
+        """Return the layers with shapes, parameters and multiply-accumulates; `print` shows them as a table."""
         from .report.summary import summarise
 
         return summarise(self)

@@ -1,4 +1,4 @@
-"""How long work tells that it goes on: loops report, the command line shows (API users see nothing)."""
+"""Progress reporting: long loops report their steps, the command line displays them; API users see nothing."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
-Report = Callable[[str, int, int], None]  # what is done, steps done, steps in all
+Report = Callable[[str, int, int], None]  # label, steps done, total steps (0 if unknown)
 _T = TypeVar("_T")
 _report: ContextVar[Report | None] = ContextVar("protogen_progress", default=None)
 
 
 def track(label: str, items: Iterable[_T]) -> Iterator[_T]:
-    """Iterate over `items` and report each step to whoever listens.
+    """Iterate over `items`, reporting each step to the current listener, if any.
 
     >>> seen = []
     >>> with listening(lambda label, done, total: seen.append((label, done, total))):
@@ -37,7 +37,7 @@ def track(label: str, items: Iterable[_T]) -> Iterator[_T]:
 
 @contextmanager
 def listening(report: Report) -> Iterator[None]:
-    """Send reports of `track` to a function while the block runs."""
+    """Send the reports of `track` to `report` while the block runs."""
     token = _report.set(report)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Files to `Net`: the first of the doors that users come through."""
+"""`load` and `loads`: prototxt and weights to a `Net`."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ def load(
     strict: bool | None = None,
     crop: str = "aligned",
 ) -> Net:
-    """Read a net from a prototxt file ("-": standard input), and its weights if a file of them is given.
+    """Read a net from a prototxt file ("-": standard input), with the weights of a second file if one is given.
 
     Args:
         path: the prototxt, in any dialect and encoding.
         weights: a `.caffemodel`, a `.caffemodel.h5`, or a state dict (`.pth`, `.safetensors`) of the net's PyTorch form. Layers
-            that it lacks keep the weights that the prototxt itself may hold, in `blobs`. Where one type name stands for layers of
-            several forks (Normalize, BN), its number of blobs tells which is meant.
+            missing from it keep the weights of the prototxt itself (`blobs`), if any. Where forks use one type name for
+            different layers (Normalize, BN), the number of blobs in this file determines which is meant.
         phase: "TEST" or "TRAIN"; with `level` and `stages`, selects layers by their include/exclude rules.
-        inputs: shapes of inputs by blob name: {"data": (1, 3, 224, 224)}.
-        strict: refuse fields the schema lacks (True), or warn of them and keep them (False). By default those inside a layer are
-            kept, except what looks like a misspelt field. Converting refuses layers with fields that would change their numbers
-            and that protogen does not compute, known to the schema or not; only False converts as if these were not there.
-        crop: where a Crop layer without `crop_param` begins: "aligned" on its bottoms' pixels, or "bvlc" at 0; see `Net`.
+        inputs: input shapes by blob name, such as {"data": (1, 3, 224, 224)}.
+        level, stages: the rest of Caffe's NetState; see `Net`.
+        strict: True rejects fields that the schema lacks; False keeps them, with a warning. By default those inside a layer are
+            kept, unless they look misspelt. Converting refuses layers with a field, in the schema or not, that affects their
+            numbers and that protogen does not compute; only False converts them as if the field were absent.
+        crop: offset of a Crop layer without `crop_param`: "aligned" with the pixels of its bottoms, or "bvlc", 0; see `Net`.
 
     Raises:
         ParseError: the text is not a prototxt; the message has file:line:column.
@@ -55,7 +56,15 @@ def loads(
     source: str = "<text>",
     crop: str = "aligned",
 ) -> Net:
-    """Read a net from a string; arguments and errors as for `load`, `source` names the text in messages.
+    """Read a net from a string.
+
+    Args:
+        text: the prototxt, in any dialect.
+        weights, phase, inputs, level, stages, strict, crop: as for `load`.
+        source: name of the text in messages.
+
+    Raises:
+        ProtogenError: as for `load`.
 
     >>> net = loads('layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }')
     >>> net.shapes
@@ -75,5 +84,5 @@ def loads(
     if content is not None:
         net.weights.load(content)
     elif net.analysis.complete and any("blobs" in layer.message for layer in net.layers):
-        _ = net.weights  # they are checked here
+        _ = net.weights  # checks the blobs
     return net

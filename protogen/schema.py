@@ -1,8 +1,8 @@
 """Caffe's schema at run time: which fields a message has, their types and defaults.
 
-The truth is `proto/caffe.proto`. protogen itself reads its compiled table, `proto/caffe.json`. For exchange with protobuf,
-`message_class` loads the other compiled form, `proto/caffe.desc`, into a descriptor pool of protogen's own: never
-protobuf's default one, so that other `caffe_pb2` modules can live in the same process.
+The source is `proto/caffe.proto`. protogen itself reads the table compiled from it, `proto/caffe.json`. For exchange with
+protobuf, `message_class` loads the other compiled form, `proto/caffe.desc`, into a private descriptor pool, so that other
+`caffe_pb2` modules can live in the same process.
 """
 
 from __future__ import annotations
@@ -11,9 +11,13 @@ import json
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import ProtogenError
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor_pool import DescriptorPool
+    from google.protobuf.message import Message as ProtobufMessage
 
 _RANGES = {
     "int32": (-(2**31), 2**31 - 1),
@@ -25,7 +29,7 @@ PACKAGE = "caffe"
 
 
 def resource(*parts: str) -> Path:
-    """Path of a file of `templates/` or `proto/`: beside the package's modules when installed, at the top of a checkout."""
+    """Return the path of a file in `templates/` or `proto/`: inside the installed package, or at the top of a checkout."""
     package = Path(__file__).parent
     installed = package.joinpath(*parts)
     return installed if installed.exists() else package.parent.joinpath(*parts)
@@ -39,8 +43,8 @@ class Field:
         kind: protobuf's name of the scalar type, "enum" or "message".
         repeated: whether it holds a list.
         default: the value when unset: the schema's default, `()` if repeated, None for a message.
-        range: smallest and largest value of an integer.
-        values: numbers of an enum's values by name.
+        range: smallest and largest value of an integer field, None for other kinds.
+        values: an enum's values, number by name.
     """
 
     __slots__ = ("_type", "_type_name", "default", "kind", "name", "number", "range", "repeated", "values")
@@ -61,19 +65,19 @@ class Field:
         return self._type
 
     def enum_name(self, number: int) -> str | None:
-        """Name of an enum's value, None if the enum has no such number."""
+        """Return the name of an enum value, or None if the enum has no such number."""
         return next((name for name, value in self.values.items() if value == number), None)
 
 
 class _Order(dict[str, int]):
-    """Numbers of fields by name; names the schema lacks come after all others."""
+    """Field numbers by name; names that the schema lacks sort after all others."""
 
     def __missing__(self, name: str) -> int:
         return 1 << 30
 
 
 class MessageType:
-    """One message of the schema: `name` without the package, `fields` by name, `order` the fields' numbers."""
+    """One message of the schema: its `name` without the package, its `fields` by name, and their numbers as `order`."""
 
     __slots__ = ("fields", "name", "order")
 
@@ -84,7 +88,7 @@ class MessageType:
         self.read()
 
     def read(self) -> None:
-        """Take the fields from the schema's table, anew if it has changed."""
+        """Read the fields from the schema's table, again after a change."""
         entries = _tables()["messages"][self.name]
         self.fields = {key: Field(key, *entry) for key, entry in entries.items()}
         self.order = _Order((key, field.number) for key, field in self.fields.items())
@@ -104,7 +108,10 @@ def _tables() -> dict[str, Any]:
 
 @cache
 def message_type(name: str) -> MessageType:
-    """The type called `name`, such as "ConvolutionParameter"; KeyError if the schema has none.
+    """Return the message type called `name`, such as "ConvolutionParameter".
+
+    Raises:
+        KeyError: the schema has no such message.
 
     >>> message_type("PoolingParameter").fields["pool"].default
     'MAX'
@@ -112,20 +119,20 @@ def message_type(name: str) -> MessageType:
     return MessageType(name)
 
 
-_OWN_FIELDS = 1 << 20  # field numbers that no fork uses, for the order of writing; text goes by names
+_OWN_FIELDS = 1 << 20  # above the field numbers of all forks; only the order of writing depends on them, text has names
 _KINDS = {bool: "bool", int: "int64", float: "float", str: "string"}
 
 
 def declare(name: str, fields: Mapping[str, Any]) -> None:
-    """Give LayerParameter a field `name`, a message of these fields; declared once more, the new fields count.
+    """Add to LayerParameter a field `name`, a message of these fields; declaring it again replaces its fields.
 
     Args:
-        name: the field, `my_param`.
-        fields: for each field its default (`1.0`), its type (`int`), or a list of a type if it is repeated (`[float]`);
-            types are bool, int, float and str.
+        name: the field, such as "my_param".
+        fields: for each field its default (`1.0`), its type (`int`), or a one-element list of a type if it is repeated
+            (`[float]`); the types are bool, int, float and str.
 
     Raises:
-        ProtogenError: a field of that name belongs to Caffe's schema, or a default has no such type.
+        ProtogenError: Caffe's schema has a field of that name, or a default is of another type.
     """
     messages = _tables()["messages"]
     entry = messages["LayerParameter"].get(name)
@@ -138,19 +145,19 @@ def declare(name: str, fields: Mapping[str, Any]) -> None:
 
 
 def _declared(name: str, number: int, value: Any) -> list[Any]:
-    """A field's entry in the schema's table, from its default, type or list of a type."""
+    """Build a field's entry of the schema's table from its default, its type or a list of a type."""
     repeated = isinstance(value, (list, tuple)) and len(value) == 1
     kind = value[0] if repeated else value
     default = kind() if isinstance(kind, type) and kind in _KINDS else kind
     if type(default) not in _KINDS:
-        known = "a default or a type (bool, int, float, str), or a list of one type"
-        raise ProtogenError(f"field {name!r}: give {known}, not {value!r}")
+        forms = "a default or a type (bool, int, float, str), or a list of one type"
+        raise ProtogenError(f"field {name!r}: give {forms}, not {value!r}")
     return [number, _KINDS[type(default)], repeated, default, None]
 
 
 @lru_cache(maxsize=1)
-def pool() -> Any:
-    """protogen's own `google.protobuf.descriptor_pool.DescriptorPool` holding `caffe.proto`."""
+def pool() -> DescriptorPool:
+    """Return a private `google.protobuf.descriptor_pool.DescriptorPool` that holds `caffe.proto`."""
     from google.protobuf.descriptor_pool import DescriptorPool
 
     private = DescriptorPool()
@@ -159,8 +166,8 @@ def pool() -> Any:
 
 
 @cache
-def message_class(name: str) -> Any:
-    """The protobuf class of a message, for exchange with other protobuf code.
+def message_class(name: str) -> type[ProtobufMessage]:
+    """Return the protobuf class of a message, for exchange with other protobuf code.
 
     >>> message_class("NetParameter")(name="n").name
     'n'

@@ -1,6 +1,6 @@
-"""What train/val nets share: data layers of both phases, losses, learning rates of blobs, and the solver's settings.
+"""Parts of train/val nets: data layers of both phases, losses, learning rates of blobs, and the solver's settings.
 
-A model's file calls these for its `phase="TRAIN"`; so can any net of one's own:
+Models use these for `phase="TRAIN"`; so can your own nets:
 
 >>> import protogen
 >>> b = protogen.NetBuilder("Own", phase="TRAIN", defaults=with_train_defaults())
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from .builder import NetBuilder
 
 PHASES = ("TEST", "TRAIN")
-IMAGENET_MEAN = (103.94, 116.78, 123.68)  # in blue, green, red
-IMAGENET_SCALE = 0.017  # about 1 / the standard deviation of ImageNet's values
+IMAGENET_MEAN = (103.94, 116.78, 123.68)  # blue, green, red
+IMAGENET_SCALE = 0.017  # about 1 / standard deviation of ImageNet's pixel values
 TRAIN_BATCH, VAL_BATCH = 64, 32
 TOP_1_AND_5: Mapping[str, int | None] = {"accuracy/top1": 1, "accuracy/top5": 5}
 
 _WEIGHT, _BIAS, _NO_DECAY = {"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0}, {"lr_mult": 1, "decay_mult": 0}
-# As is usual in Caffe: biases learn twice as fast, and neither biases nor Scale decay.
+# Caffe's convention: biases learn twice as fast; biases and Scale have no weight decay.
 TRAIN_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "Convolution": {"param": [_WEIGHT]},
     "InnerProduct": {"param": [_WEIGHT, _BIAS]},
     "Scale": {"param": [_NO_DECAY, _NO_DECAY]},
 }
-# What each policy reads (caffe/solvers/sgd_solver.cpp, GetLearningRate). Caffe takes 0 for what is left out, in silence.
+# Settings each policy reads (caffe/solvers/sgd_solver.cpp, GetLearningRate). Caffe silently takes 0 for a missing one.
 POLICIES: Mapping[str, Sequence[str]] = {
     "fixed": (),
     "step": ("gamma", "stepsize"),
@@ -48,10 +48,10 @@ POLICIES: Mapping[str, Sequence[str]] = {
 
 
 def is_train(phase: str) -> bool:
-    """Whether a model's `phase` asks for a train/val net.
+    """Return whether a model's `phase` is that of a train/val net.
 
     Raises:
-        NetError: it is neither TRAIN nor TEST.
+        NetError: `phase` is neither TRAIN nor TEST.
     """
     if phase not in PHASES:
         raise NetError(f"phase must be TRAIN or TEST, not {phase!r}")
@@ -59,7 +59,7 @@ def is_train(phase: str) -> bool:
 
 
 def with_train_defaults(defaults: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Mapping[str, Any]]:
-    """A builder's defaults with those of `TRAIN_DEFAULTS` over them, type by type."""
+    """Merge `TRAIN_DEFAULTS` into a builder's defaults, type by type; `TRAIN_DEFAULTS` take precedence."""
     own = defaults or {}
     return {kind: {**own.get(kind, {}), **TRAIN_DEFAULTS.get(kind, {})} for kind in {**own, **TRAIN_DEFAULTS}}
 
@@ -79,19 +79,19 @@ def data_layers(
     val_batch: int = VAL_BATCH,
     backend: str = "LMDB",
 ) -> str:
-    """A Data layer for each phase, with the tops `data` and `label`; (x - mean) * scale is ImageNet's usual one by default.
+    """Add a Data layer for each phase, with tops `data` and `label`; values become (x - mean) * scale, by default ImageNet's.
 
-    Both crop, so that the blob's shape is known without the data: in TRAIN at random, in TEST in the middle.
+    Both layers crop, so that the blob's shape is known without the data: randomly in TRAIN, the centre in TEST.
 
     Args:
         b: the builder.
-        size: of the crop, in pixels, or (height, width), which must be equal.
+        size: of the crop in pixels; if (height, width), both must be equal.
         name: of both layers.
         channels: 3, or 1 for grey images.
-        mean: what is taken off: a value per channel, one for all, or none.
-        scale: what the difference is multiplied with.
-        mirror: whether half of the images of TRAIN are mirrored.
-        train, val: paths of the data bases.
+        mean: subtracted from the image: one value per channel, one for all channels, or none.
+        scale: factor for the difference.
+        mirror: mirror images at random in TRAIN.
+        train, val: paths of the databases.
         train_batch, val_batch: images per pass.
         backend: "LMDB" or "LEVELDB".
 
@@ -99,7 +99,7 @@ def data_layers(
         The images (batch, channels, size, size).
 
     Raises:
-        NetError: a crop that is no square, or means that do not fit the channels.
+        NetError: a crop that is not square, or means that do not match the channels.
     """
     height, width = (size, size) if isinstance(size, int) else size
     if height != width:
@@ -116,7 +116,7 @@ def data_layers(
             "scale": scale if scale != 1 else None,
             "mirror": phase == "TRAIN" if mirror else None,
             "crop_size": height,
-            # A single value would be read as grey images.
+            # Caffe takes a single value to mean grey images.
             "mean_value": list(mean) * channels if len(mean) == 1 else list(mean),
             "force_gray": True if channels == 1 else None,
         }
@@ -129,14 +129,14 @@ def data_layers(
 
 
 def losses(b: NetBuilder, scores: str, label: str = "label", *, accuracies: Mapping[str, int | None] = TOP_1_AND_5) -> str:
-    """SoftmaxWithLoss named "loss", and Accuracy layers for the phase TEST; returns the loss.
+    """Add a SoftmaxWithLoss named "loss", and Accuracy layers for phase TEST; return the loss blob.
 
     Args:
         b: the builder.
         scores: (N, classes), before any Softmax.
-        label: (N,), the right classes.
-        accuracies: names of Accuracy layers and how many best scores count (None: Caffe's default, 1); those of more than there
-            are classes are left out.
+        label: (N,), the correct classes.
+        accuracies: top_k of each Accuracy layer by name (None: Caffe's default, 1); layers whose top_k exceeds the number of
+            classes are omitted.
     """
     loss = b.softmax_loss(scores, label, name="loss")
     for name, top_k in accuracies.items():
@@ -146,7 +146,7 @@ def losses(b: NetBuilder, scores: str, label: str = "label", *, accuracies: Mapp
 
 
 def passes(images: int, batch: int) -> int:
-    """Iterations of `batch` images that show each of `images` at least once.
+    """Return the number of iterations with `batch` images each that cover all `images`.
 
     >>> passes(50000, 32)
     1563
@@ -174,28 +174,28 @@ def solver(
     solver_mode: str = "GPU",
     **fields: Any,
 ) -> Message:
-    """A SolverParameter: SGD with momentum, and a schedule whose settings are checked against its policy.
+    """Return a SolverParameter: SGD with momentum, and a learning rate schedule whose settings are checked against its policy.
 
     Args:
         net: path of the train/val prototxt.
-        base_lr: the learning rate, lr, at the start.
-        max_iter: iterations of the training.
-        test_iter: iterations of one validation.
+        base_lr: the initial learning rate, lr below.
+        max_iter: training iterations.
+        test_iter: iterations per validation.
         test_interval: iterations between validations.
-        snapshot_prefix: path snapshots begin with.
-        lr_policy: lr after n iterations: "fixed"; "step", lr * gamma ^ floor(n / stepsize); "exp", lr * gamma ^ n; "inv",
-            lr * (1 + gamma * n) ^ -power; "multistep", lr * gamma for each of stepvalue that is passed; "poly",
+        snapshot_prefix: path prefix of the snapshots.
+        lr_policy: lr at iteration n: "fixed"; "step", lr * gamma ^ floor(n / stepsize); "exp", lr * gamma ^ n; "inv",
+            lr * (1 + gamma * n) ^ -power; "multistep", lr * gamma for each stepvalue passed; "poly",
             lr * (1 - n / max_iter) ^ power; "sigmoid", lr / (1 + e ^ (-gamma * (n - stepsize))).
-        gamma, power, stepsize, stepvalue: the policy's.
-        momentum: share of the last step that goes into the next.
-        weight_decay: L2, times each blob's decay_mult.
-        snapshot: iterations between snapshots; by default as between validations.
-        display: iterations between lines of the log.
+        gamma, power, stepsize, stepvalue: settings of the policy.
+        momentum: fraction of the last update added to the next.
+        weight_decay: factor of the L2 penalty, times each blob's decay_mult.
+        snapshot: iterations between snapshots; by default test_interval.
+        display: iterations between log lines.
         solver_mode: "GPU" or "CPU".
         fields: further fields of SolverParameter.
 
     Raises:
-        ProtogenError: an unknown policy, one that lacks a setting or has one it does not read, a number that cannot be.
+        ProtogenError: an unknown policy, a setting that the policy lacks or does not read, or a number out of range.
 
     >>> step = solver("net.prototxt", base_lr=0.1, max_iter=90, test_iter=5, test_interval=30, snapshot_prefix="net",
     ...               lr_policy="step", gamma=0.1, stepsize=30)
@@ -228,4 +228,4 @@ def _check_schedule(policy: str, settings: Mapping[str, Any]) -> None:
         if name == "stepsize" and value < 1:
             raise ProtogenError(f"stepsize must be positive, not {value}")
         if name == "gamma" and value < 0:
-            raise ProtogenError(f"gamma must not be negative, as {value} is")
+            raise ProtogenError(f"gamma must not be negative, but is {value}")

@@ -1,4 +1,4 @@
-"""The same input through several backends, compared blob by blob."""
+"""Run a net through several backends and compare them blob by blob."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from .net import Net
     from .targets.onnx.options import Preprocess
 
-NUDGE = 1e-6  # of each input value: about what rounding in the first layers amounts to
-# Of the largest value of a blob. A half-precision run rounds every intermediate result to 11 (or 8) bits.
+NUDGE = 1e-6  # relative change of each input value, about the rounding error of the first layers
+# Relative to the largest value of a blob. Half precision rounds every intermediate result to 11 (or 8) bits.
 TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 8e-2}
 
 
@@ -33,11 +33,11 @@ class Row:
     """One blob of one comparison.
 
     Attributes:
-        comparison: what is compared with what ("onnxruntime / torch").
-        blob, shape: the blob, with the reference's shape.
-        max_abs: largest difference.
-        max_rel: the same, over the reference's largest value.
-        ok: whether it is within the tolerance.
+        comparison: the run and its reference ("onnxruntime / torch").
+        blob, shape: the blob's name, and its shape in the reference.
+        max_abs: largest absolute difference.
+        max_rel: `max_abs` over the reference's largest value.
+        ok: whether `max_rel` is within the tolerance.
     """
 
     comparison: str
@@ -50,16 +50,17 @@ class Row:
 
 @dataclass
 class Report:
-    """What `verify` found: `rows`, `ok`, and `first_difference`, the first blob that differs; `print` shows a table.
+    """Result of `verify`: `rows`, `ok`, and `first_difference`, the first blob that differs; `print` shows a table.
 
     Attributes:
         tolerance: largest error allowed, relative to a blob's largest value.
-        outputs: the net's outputs; without postprocessing, what is left of it has others.
+        outputs: outputs of the net, or of the part before its postprocessing if that is cut off.
         rows: one for each blob of each comparison.
-        left_out: blobs that are not compared: with weights or values in half precision, detections change places.
-        rounding: of the first blob that differs, how far the reference is from PyTorch in float64, with the inputs as they are
-            or changed by a millionth, relative to its largest value. More than half the tolerance, and rounding decides what
-            the blob is (near ties of an ArgMax, a pooling mask, detections): it tells nothing about the conversion then.
+        left_out: blobs that are not compared, because half-precision weights or values reorder detections.
+        rounding: sensitivity of the first blob that differs: the largest error of the reference against PyTorch in float64,
+            with the inputs as they are and changed by a millionth, relative to the blob's largest value. Above half the
+            tolerance, rounding determines the blob (near ties of an ArgMax, a pooling mask, detections), and the difference
+            says nothing about the conversion.
     """
 
     tolerance: float
@@ -70,21 +71,21 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether every blob agrees (and there was something to compare)."""
+        """Whether every blob agrees, and there was at least one."""
         return bool(self.rows) and all(row.ok for row in self.rows)
 
     @property
     def first_difference(self) -> Row | None:
-        """The first blob, in the order they are made, that differs by more than the tolerance."""
+        """The first row that differs by more than the tolerance."""
         return next((row for row in self.rows if not row.ok), None)
 
     def worst(self, comparison: str) -> Row:
-        """The blob of a comparison with the largest relative error."""
+        """Return the row with the largest relative error in a comparison."""
         return max((row for row in self.rows if row.comparison == comparison), key=lambda row: row.max_rel)
 
     @property
     def comparisons(self) -> list[str]:
-        """Names of the comparisons made."""
+        """Names of the comparisons, in order."""
         return list(dict.fromkeys(row.comparison for row in self.rows))
 
     @property
@@ -94,11 +95,11 @@ class Report:
         if row is None:
             worst = max((row.max_rel for row in self.rows), default=0.0)
             left_out = ", ".join(map(printable, self.left_out))
-            note = f"; not compared, as half precision reorders rows: {left_out}" if left_out else ""
+            note = f"; not compared, because half precision reorders rows: {left_out}" if left_out else ""
             return f"all {len(self.rows)} comparisons agree within {self.tolerance:g} (largest relative error {worst:.2g}){note}"
         text = f"{row.comparison}: blob {row.blob!r} {row.shape} is the first that differs: relative error {row.max_rel:.2g}"
         if self.rounding > self.tolerance / 2:
-            text += f" (rounding decides this blob: with inputs changed by a millionth it differs by {self.rounding:.2g})"
+            text += f" (rounding decides this blob: changing the inputs by a millionth changes it by {self.rounding:.2g})"
         return text
 
     def __str__(self) -> str:
@@ -126,23 +127,23 @@ def verify(
     """Run a net through several backends and compare every blob with the first backend's.
 
     Args:
-        net: a net in phase TEST; blobs without weights get random values, as `with_random_weights` draws them.
+        net: the net; learnable blobs without weights get random values, see `with_random_weights`.
         backends: names from `protogen.backends.BACKENDS`; the first is the reference.
-        device: where "torch" runs: "cpu", "cuda", "cuda:1". TF32 is off.
-        tolerance: largest error allowed, relative to a blob's largest value; by default that of `dtype`, or of float16 for a
-            model with weights stored so.
-        dtype: "float32", or "float16" / "bfloat16": then PyTorch in that type is compared with PyTorch in float32.
-        inputs: values by input name; standard normal ones of `seed` for the rest. With `preprocess`, the image is that which
-            the model takes.
+        device: device of the "torch" backend: "cpu", "cuda", "cuda:1". TF32 is off.
+        tolerance: largest error allowed, relative to a blob's largest value; by default that of `TOLERANCES` for `dtype`, or
+            for float16 if the model stores its weights so.
+        dtype: "float32"; with "float16" or "bfloat16", PyTorch in that type is compared with PyTorch in float32 instead.
+        inputs: values by input name; other inputs are random, see `random_inputs`. With `preprocess`, the image is the model's
+            input, before preprocessing.
         seed: for inputs and fillers.
         opset: of the ONNX model.
-        folded: whether the folded forms are compared too, output by output.
-        options: more of `Net.to_onnx`'s, for the ONNX model: `dynamic_batch`, `dynamic_size`, `preprocess`, `rename`, `fp16`,
-            `postprocess`, `external_data`. What is left open is tried with a larger batch, or size, than the net's.
+        folded: also compare the outputs of the folded forms.
+        options: further options of `Net.to_onnx`: `dynamic_batch`, `dynamic_size`, `preprocess`, `rename`, `fp16`,
+            `postprocess`, `external_data`. A model with a dynamic batch or size also runs at a larger one than the net's.
 
     Raises:
-        ProtogenError: an unknown backend or input, a missing package, a device that is not there, a net without layers to run,
-            or options that do not fit it.
+        ProtogenError: an unknown backend or input, a missing package, an unavailable device, a net without layers to run, or
+            options that do not suit it.
 
     >>> import protogen
     >>> report = verify(protogen.models.peleenet(size=32, classes=10))
@@ -154,7 +155,7 @@ def verify(
     half = "float16" if onnx.fp16 else dtype
     graph = _as_modelled(with_random_weights(net.graph(seed), seed), onnx.postprocess)
     report = Report(TOLERANCES[half] if tolerance is None else tolerance, _shown(graph))
-    report.left_out = _picked(graph) if half != "float32" else []
+    report.left_out = _data_dependent(graph) if half != "float32" else []
     setting = Setting(device=device, onnx=onnx)
     feed = random_inputs(graph, seed, inputs or {}, setting.preprocess)
     trials = [_Trial(f"torch {dtype}", "torch", graph, graph, feed, replace(setting, dtype=dtype))]
@@ -178,30 +179,30 @@ def verify(
 
 
 def _as_modelled(graph: Graph, postprocess: bool) -> Graph:
-    """The graph without what would give its ONNX model other rows: detection layers, if they are cut off there, and layers that
-    sample regions to train with."""
+    """Return the part of the graph that its ONNX model computes: without postprocessing if that is cut off, and without
+    training measures behind layers that sample regions."""
     if not postprocess:
         graph = without_postprocess(graph)
     return without_measures(graph) if any(node.op.passes_first for node in graph.nodes) else graph
 
 
 def _shown(graph: Graph) -> list[str]:
-    """The graph's outputs, and the predictions that are outputs of its model, where there are no losses."""
-    read = [value for value in measures(graph)[1] if value not in graph.inputs]
-    return list(dict.fromkeys(value.name for value in (*graph.outputs, *read)))
+    """Return the names of the graph's outputs and of the predictions that its ONNX model outputs in place of losses."""
+    predictions = [value for value in measures(graph)[1] if value not in graph.inputs]
+    return list(dict.fromkeys(value.name for value in (*graph.outputs, *predictions)))
 
 
-def _picked(graph: Graph) -> list[str]:
-    """Blobs whose rows the data pick (detections, proposals), and all that follows from them."""
-    picked: set[Value] = set()
+def _data_dependent(graph: Graph) -> list[str]:
+    """Return the blobs with data-dependent rows (detections, proposals), and those computed from them."""
+    dependent: set[Value] = set()
     for node in graph.nodes:
-        if node.op.dynamic_rows is not None or not picked.isdisjoint(node.inputs):
-            picked.update(node.outputs)
-    return [value.name for value in graph.blobs if value in picked]
+        if node.op.dynamic_rows is not None or not dependent.isdisjoint(node.inputs):
+            dependent.update(node.outputs)
+    return [value.name for value in graph.blobs if value in dependent]
 
 
 def _rounding(blob: str, trial: _Trial, reference: Blobs, device: str) -> float:
-    """How far a blob of the reference is from that in float64, as it is and with inputs nudged by about a rounding."""
+    """Return the largest relative error of a blob against float64, with the inputs as they are and nudged."""
     import numpy as np
 
     setting = replace(trial.setting, device=device, outputs_only=False, dtype="float64")
@@ -217,15 +218,15 @@ def _rounding(blob: str, trial: _Trial, reference: Blobs, device: str) -> float:
 
 @dataclass(frozen=True)
 class _Trial:
-    """One run whose blobs are compared with the first backend's on the same values.
+    """One run to compare with the first backend's on the same inputs.
 
     Attributes:
-        name: what it is called in the report.
-        backend: which one runs.
-        graph: what it runs.
-        of: what the first backend runs: the same graph, before it was folded.
-        feed: the values fed.
-        setting: how it runs.
+        name: its name in the report.
+        backend: name of the backend.
+        graph: the graph it runs.
+        of: the graph the first backend runs: the same, before folding.
+        feed: input values by blob.
+        setting: of the backend.
     """
 
     name: str
@@ -237,7 +238,7 @@ class _Trial:
 
 
 def _trials(graph: Graph, inference: Graph | None, feed: Blobs, backends: Sequence[str], setting: Setting) -> Iterator[_Trial]:
-    """The other backends, then all of them on the folded graph, if there is one."""
+    """Yield trials of the other backends, then of all backends on the folded graph, if there is one."""
     for name in backends[1:]:
         yield _Trial(name, name, graph, graph, feed, setting)
     if inference is not None:
@@ -246,7 +247,7 @@ def _trials(graph: Graph, inference: Graph | None, feed: Blobs, backends: Sequen
 
 
 def _larger_trials(graph: Graph, inference: Graph | None, backends: Sequence[str], setting: Setting) -> Iterator[_Trial]:
-    """Models with an open batch or size, at larger ones than they were made with."""
+    """Yield trials of models with a dynamic batch or size, at larger ones than they were converted with."""
     from .targets.onnx.shapes import enlarged, growth
 
     batch = setting.onnx.dynamic_batch
@@ -260,8 +261,8 @@ def _larger_trials(graph: Graph, inference: Graph | None, backends: Sequence[str
     shown = "x".join(map(str, feed[larger.inputs[0].name].shape))
     for name in backends:
         if name in OF_ONNX:
-            wanted = replace(setting, outputs_only=inference is not None, made_at=inference or graph)
-            yield _Trial(f"{name} at {shown}", name, larger, larger, feed, wanted)
+            at_larger = replace(setting, outputs_only=inference is not None, made_at=inference or graph)
+            yield _Trial(f"{name} at {shown}", name, larger, larger, feed, at_larger)
 
 
 def _check_request(net: Net, backends: Sequence[str], dtype: str) -> None:
@@ -273,11 +274,19 @@ def _check_request(net: Net, backends: Sequence[str], dtype: str) -> None:
     if not backends:
         raise ProtogenError(f"no backends given (known: {', '.join(BACKENDS)})")
     if set(net.shapes) <= set(net.inputs):
-        raise ProtogenError("there is nothing to verify: this net only has inputs")
+        raise ProtogenError("nothing to verify: this net has only inputs")
 
 
 def compare(comparison: str, blobs: Blobs, reference: Blobs, tolerance: float, graph: Graph) -> list[Row]:
-    """Compare the blobs that both sides have, inputs excepted, in the order of the reference."""
+    """Compare the blobs that both sides have, except inputs, in the order of the reference.
+
+    Args:
+        comparison: its name, for the rows.
+        blobs: values by blob.
+        reference: expected values by blob.
+        tolerance: largest relative error allowed.
+        graph: the graph that computes them.
+    """
     fed = {value.name for value in graph.blobs if value in graph.inputs}
     return [
         _row(comparison, blob, blobs[blob], reference[blob], tolerance) for blob in reference if blob in blobs and blob not in fed
@@ -292,7 +301,7 @@ def _row(comparison: str, blob: str, actual: np.ndarray, expected: np.ndarray, t
         return Row(comparison, blob, shape, float("inf"), float("inf"), False)
     if not expected.size:
         return Row(comparison, blob, shape, 0.0, 0.0, True)
-    same = actual == expected  # equal infinities have no difference
+    same = actual == expected  # inf - inf is NaN, but equal infinities agree
     with np.errstate(invalid="ignore"):
         difference = np.where(same, 0.0, np.abs(actual.astype(np.float64) - expected.astype(np.float64)))
     max_abs = float(np.max(difference))
@@ -302,26 +311,30 @@ def _row(comparison: str, blob: str, actual: np.ndarray, expected: np.ndarray, t
     return Row(comparison, blob, shape, max_abs, max_rel, bool(max_rel <= tolerance))
 
 
-def random_inputs(graph: Graph, seed: int, given: Mapping[str, np.ndarray], preprocess: Preprocess | None = None) -> Blobs:
-    """A value for every input: the one given, what `LayerType.example` has (labels, boxes), else standard normal ones.
+def random_inputs(graph: Graph, seed: int, fixed: Mapping[str, np.ndarray], preprocess: Preprocess | None = None) -> Blobs:
+    """Return a value for every input: that of `fixed`, an example of `LayerType.example` (labels, boxes), or normal noise.
 
-    With `preprocess`, the image is one that becomes such values.
+    Args:
+        graph: the graph.
+        seed: of the random values.
+        fixed: values by input name.
+        preprocess: if set, the image is one that preprocessing maps to such values.
 
     Raises:
-        ProtogenError: a value is given for no input, or has another shape than the input.
+        ProtogenError: a value in `fixed` has no input, another shape than its input, or is not made of finite real numbers.
     """
     import numpy as np
 
     shapes = {value.name: value.shape for value in graph.inputs}
     image = preprocess.image_of(graph.inputs).name if preprocess else None
-    for name, value in given.items():
+    for name, value in fixed.items():
         if name not in shapes:
             raise ProtogenError(f"no input {name!r}{did_you_mean(name, shapes)} (inputs: {', '.join(shapes)})")
         shape = preprocess.shape_of(shapes[name]) if preprocess and name == image else shapes[name]
         if tuple(np.shape(value)) != shape:
-            raise ProtogenError(f"input {name!r} has the shape {shape}, the value given {tuple(np.shape(value))}")
+            raise ProtogenError(f"input {name!r} has shape {shape}, but its value has shape {tuple(np.shape(value))}")
         if np.asarray(value).dtype.kind not in "biuf" or not np.isfinite(value).all():
-            raise ProtogenError(f"input {name!r}: the value given must be finite real numbers")
+            raise ProtogenError(f"input {name!r}: the values must be finite real numbers")
     rng = np.random.default_rng(seed)
     examples = _examples(graph, rng)
     feed: Blobs = {}
@@ -329,12 +342,12 @@ def random_inputs(graph: Graph, seed: int, given: Mapping[str, np.ndarray], prep
         drawn = examples[name] if name in examples else rng.standard_normal(shapes[name])
         if preprocess and name == image:
             drawn = preprocess.undo(drawn)
-        feed[name] = np.asarray(given.get(name, drawn), dtype=np.float32)
+        feed[name] = np.asarray(fixed.get(name, drawn), dtype=np.float32)
     return feed
 
 
 def _examples(graph: Graph, rng: np.random.Generator) -> Blobs:
-    """Values for inputs that layers read as something else than images: labels, boxes, sizes."""
+    """Return values for inputs that layers do not read as images: labels, boxes, sizes."""
     examples: Blobs = {}
     for node in graph.nodes:
         for i, value in enumerate(node.inputs):
@@ -345,17 +358,17 @@ def _examples(graph: Graph, rng: np.random.Generator) -> Blobs:
 
 
 def with_random_weights(graph: Graph, seed: int = 0) -> Graph:
-    """A graph whose layers without weights get random ones: their fillers' values, but no blob is one constant.
+    """Return the graph with random weights for layers that have none: those of their fillers, but no blob constant.
 
-    Most deploy files name no fillers. Caffe's default, 0, would make every blob 0, and any two backends agree on that.
-    So kernels of zeros become normal values of variance 1 / fan-in, as "xavier" has it (residual sums of deep nets stay in
-    range), and vectors of one value (biases, scales, BatchNorm's statistics) get normal noise of 0.05 added.
+    Most deploy files name no fillers. Caffe's default, 0, would make every blob 0, on which any two backends agree. So
+    kernels of zeros become normal noise of variance 1 / fan-in, as in "xavier" (residual sums of deep nets stay in range),
+    and constant vectors (biases, scales, BatchNorm's statistics) get normal noise of deviation 0.05 added.
     """
     import zlib
 
     import numpy as np
 
-    others: dict[Weight, Weight] = {}
+    replaced: dict[Weight, Weight] = {}
     for node in graph.nodes:
         if not any(weight.drawn for weight in node.weights):
             continue
@@ -367,6 +380,6 @@ def with_random_weights(graph: Graph, seed: int = 0) -> Graph:
                 values = deviation * rng.standard_normal(values.shape, dtype=np.float32)
             elif values.ndim < 2 and (values == values.flat[0]).all():
                 values = values + np.float32(0.05) * rng.standard_normal(values.shape, dtype=np.float32)
-            others[weight] = replace(weight, values=values)
-    nodes = [replace(node, weights=[others.get(weight, weight) for weight in node.weights]) for node in graph.nodes]
+            replaced[weight] = replace(weight, values=values)
+    nodes = [replace(node, weights=[replaced.get(weight, weight) for weight in node.weights]) for node in graph.nodes]
     return replace(graph, nodes=nodes)

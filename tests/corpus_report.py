@@ -132,7 +132,7 @@ def examine(path: str, opencv: bool = False) -> Row:
     except protogen.ProtogenError as error:
         if path.endswith((".caffemodel", ".h5")):
             row.kind = "weights"
-        elif "a placeholder?" in str(error):
+        elif "if it is a placeholder" in str(error):
             row.kind = "template"
         else:
             row.short("read", "no", error)

@@ -142,7 +142,7 @@ def test_one_backend_is_compared_with_its_folded_form() -> None:
         ({"inputs": {"dat": np.zeros((2, 3, 12, 12))}}, "no input 'dat'; did you mean 'data'"),
         (
             {"inputs": {"data": np.zeros((1, 3, 12, 12))}},
-            r"input 'data' has the shape \(2, 3, 12, 12\), the value given \(1, 3, 12, 12\)",
+            r"input 'data' has shape \(2, 3, 12, 12\), but its value has shape \(1, 3, 12, 12\)",
         ),
         ({"opset": 3}, "opset 3 is not supported"),
     ],
@@ -300,7 +300,7 @@ def test_given_images_are_those_that_the_model_takes() -> None:
     image = np.random.default_rng(0).integers(0, 256, (2, 12, 12, 3)).astype(np.float32)
     report = verify(net, inputs={"data": image}, preprocess=BGR)
     assert report.ok, report.verdict
-    with pytest.raises(ProtogenError, match=r"input 'data' has the shape \(2, 12, 12, 3\), the value given \(2, 3, 12, 12\)"):
+    with pytest.raises(ProtogenError, match=r"input 'data' has shape \(2, 12, 12, 3\), but its value has shape \(2, 3, 12, 12\)"):
         verify(net, inputs={"data": image.transpose(0, 3, 1, 2)}, preprocess=BGR)
 
 
@@ -329,13 +329,13 @@ def test_detections_are_left_out_in_half_precision() -> None:
         assert report.ok, report.verdict
         assert report.left_out == ["detection_out", "more"]
         assert not {"detection_out", "more"} & {row.blob for row in report.rows}
-        assert "not compared, as half precision reorders rows: detection_out, more" in report.verdict
+        assert "not compared, because half precision reorders rows: detection_out, more" in report.verdict
     assert "detection_out" in {row.blob for row in verify(net).rows}
 
 
 @pytest.mark.parametrize("bad", [np.full((2, 3, 12, 12), np.nan), np.full((2, 3, 12, 12), "a")])
 def test_inputs_that_are_no_numbers(bad: np.ndarray) -> None:
-    with pytest.raises(ProtogenError, match="input 'data': the value given must be finite real numbers"):
+    with pytest.raises(ProtogenError, match="input 'data': the values must be finite real numbers"):
         verify(small_net(), inputs={"data": bad})
 
 

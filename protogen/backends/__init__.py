@@ -1,4 +1,4 @@
-"""Engines that run a net, by name; each is a function of the graph, the values fed, and a `Setting`, and returns blobs."""
+"""Engines that run a net, by name: functions of a graph, its input values and a `Setting` that return blobs."""
 
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ BACKENDS: dict[str, Callable[[Graph, Blobs, Setting], Blobs]] = {
     "opencv": run_opencv,
 }
 OF_ONNX = ("onnxruntime", "opencv")
-"""Those that run the net's ONNX model."""
+"""Backends that run the net's ONNX model."""

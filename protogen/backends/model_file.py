@@ -1,4 +1,4 @@
-"""The ONNX model of a net as a file that an engine reads, for as long as it runs."""
+"""Temporary ONNX files for the engines that run them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class ModelFile:
     """A model on disk.
 
     Attributes:
-        path: where it is.
-        feed: values by the model's own input names.
+        path: of the file.
+        feed: input values by the model's input names.
         outputs: the model's output names.
-        blobs: the blobs they stand for, one each: an output may have been renamed, and an input that a layer overwrites in
-            place has an output of its own.
+        blobs: the blob of each output: outputs may have been renamed, and an input that a layer overwrites in place has a
+            separate output.
     """
 
     path: str
@@ -36,10 +36,15 @@ class ModelFile:
 
 @contextmanager
 def model_file(graph: Graph, feed: Blobs, setting: Setting) -> Iterator[ModelFile]:
-    """Write the model that `setting` asks for, every blob an output unless only the outputs are wanted; it is gone afterwards.
+    """Write the graph's ONNX model to a temporary file while the block runs; every blob is an output unless `outputs_only`.
+
+    Args:
+        graph: the graph.
+        feed: input values by blob.
+        setting: its `onnx`, `outputs_only` and `made_at` apply.
 
     Raises:
-        ConversionError: the net has no such ONNX form.
+        ConversionError: the net cannot be converted with these options.
     """
     from ..targets.onnx.emit import emit
 
@@ -60,5 +65,5 @@ def model_file(graph: Graph, feed: Blobs, setting: Setting) -> Iterator[ModelFil
 
 
 def onnx_blobs(graph: onnx.GraphProto) -> list[str]:
-    """The blobs behind a model's outputs: an input that is overwritten in place is an output of another name."""
+    """Return the blob of each output: a blob that overwrites an input in place is an output of another name."""
     return [value.doc_string or value.name for value in graph.output]

@@ -1,4 +1,4 @@
-"""OpenCV's dnn module as a backend of `protogen.verify`, in a process of its own: a model that it crashes on is told as such."""
+"""OpenCV's dnn module as a backend of `protogen.verify`, in a child process, so that a crash becomes an error."""
 
 from __future__ import annotations
 
@@ -22,18 +22,23 @@ if TYPE_CHECKING:
     from .setting import Blobs, Setting
 
 MADE_FOR = 5
-"""OpenCV's major version that the ONNX forms are chosen for; version 4 runs most nets without detection layers."""
-# Python would look for modules in the working folder first: among a stranger's files, perhaps a cv2.py.
+"""Major version of OpenCV that the ONNX forms are designed for; version 4 runs most nets without detection layers."""
+# Without this, Python would import modules from the working folder, which may hold a stranger's cv2.py.
 _PROGRAM = "import sys; sys.path[:] = filter(None, sys.path); from protogen.backends.opencv import _child; _child()"
-_REFUSED = 3  # exit code of the child when OpenCV said no
+_REFUSED = 3  # exit code of the child if OpenCV raised an error
 
 
 def run_opencv(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
-    """Every blob by OpenCV, or the outputs only, on the CPU.
+    """Compute every blob, or only the outputs, with OpenCV on the CPU.
+
+    Args:
+        graph: the graph.
+        feed: input values by blob.
+        setting: its `onnx`, `outputs_only` and `made_at` apply.
 
     Raises:
-        ProtogenError: OpenCV is missing, or it refuses the model or crashes (with OpenCV's own message).
-        ConversionError: the net has no such ONNX form.
+        ProtogenError: OpenCV is not installed, or it rejects the model or crashes (with OpenCV's message).
+        ConversionError: the net cannot be converted with these options.
     """
     with model_file(graph, feed, setting) as model:
         values = run_model(model.path, model.feed, model.outputs)
@@ -42,16 +47,16 @@ def run_opencv(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
 
 
 def run_model(path: str, feed: Blobs, outputs: list[str], seconds: float | None = None) -> list[np.ndarray]:
-    """Values of the outputs of an ONNX file, as a user of OpenCV gets them.
+    """Run an ONNX file with OpenCV as a user would, and return the values of its outputs.
 
     Args:
         path: the file.
         feed: values by input name.
-        outputs: their names.
-        seconds: how long OpenCV may take, None for as long as it likes.
+        outputs: names of the outputs.
+        seconds: time limit, None for none.
 
     Raises:
-        ProtogenError: OpenCV is missing, cannot read or run the file, crashes, or takes too long.
+        ProtogenError: OpenCV is not installed, cannot read or run the file, crashes, or takes too long.
     """
     import numpy as np
 
@@ -73,18 +78,18 @@ def _run_child(request: str, seconds: float | None) -> None:
     command = [sys.executable, "-c", _PROGRAM]
     pipes: dict[str, Any] = {"capture_output": True, "encoding": "utf-8", "errors": "backslashreplace"}
     try:
-        done = subprocess.run(command, input=request, timeout=seconds, env=environment, **pipes)
+        process = subprocess.run(command, input=request, timeout=seconds, env=environment, **pipes)
     except subprocess.TimeoutExpired:
         raise ProtogenError(f"OpenCV did not run this net's ONNX form within {seconds:g} s") from None
-    if done.returncode == _REFUSED:
-        raise ProtogenError(" ".join(done.stdout.split()))
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [""]
-        raise ProtogenError(f"OpenCV crashed on this net's ONNX form (exit code {done.returncode}) {lines[-1]}".rstrip())
+    if process.returncode == _REFUSED:
+        raise ProtogenError(" ".join(process.stdout.split()))
+    if process.returncode:
+        lines = process.stderr.strip().splitlines() or [""]
+        raise ProtogenError(f"OpenCV crashed on this net's ONNX form (exit code {process.returncode}) {lines[-1]}".rstrip())
 
 
 def _child() -> None:
-    """What the other process does: the request comes on stdin; values go to a file, OpenCV's refusal to stdout."""
+    """Run in the child process: read the request from stdin; write values to a file, or OpenCV's error to stdout."""
     import cv2
     import numpy as np
 
@@ -109,5 +114,5 @@ def _refusal(version: str, error: Exception) -> str:
 
 
 def _shaped(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """OpenCV 4 shows vectors and scalars as matrices."""
+    """Return a value in its blob's shape: OpenCV 4 returns vectors and scalars as matrices."""
     return value.reshape(shape) if value.ndim != len(shape) and value.size == math.prod(shape) else value

@@ -1,4 +1,4 @@
-"""How a backend should run a graph."""
+"""Settings of a backend's run."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Setting:
-    """What every backend takes besides the graph and the values fed; each uses the fields that apply to it.
+    """Settings common to all backends; each uses those that apply to it.
 
     Attributes:
-        outputs_only: the graph's outputs are wanted, not every blob; engines may then merge layers.
+        outputs_only: compute only the graph's outputs, not every blob; engines may then merge layers.
         device: where PyTorch runs: "cpu", "cuda", "cuda:1". The others run on the CPU.
-        dtype: what PyTorch computes in: "float64", "float32", "float16" or "bfloat16".
-        onnx: options of the ONNX model. The graph is emitted as it is: fold it before.
-        made_at: the same graph at other input shapes, from which the ONNX model is made in place of the graph itself: only a
-            model with an open batch or size then runs.
+        dtype: PyTorch's data type: "float64", "float32", "float16" or "bfloat16".
+        onnx: options of the ONNX model, except `fold`: the graph is emitted as it is.
+        made_at: the same graph at other input shapes, to convert to ONNX in place of the graph itself; the model must then have
+            a dynamic batch or size.
     """
 
     outputs_only: bool = False
@@ -37,6 +37,5 @@ class Setting:
 
     @property
     def preprocess(self) -> Preprocess | None:
-        """What the model does to its image. Values fed are those that the model takes: a backend of the net alone does the
-        same before it."""
+        """The preprocessing inside the ONNX model. Input values precede it, so a backend that runs the bare net applies it."""
         return self.onnx.preprocess

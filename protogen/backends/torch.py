@@ -12,10 +12,15 @@ if TYPE_CHECKING:
 
 
 def run_torch(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
-    """Every blob by PyTorch, or the outputs only, computed in `setting.dtype` (float32 without TF32), as float32.
+    """Compute every blob, or only the outputs, with PyTorch in `setting.dtype` (float32 without TF32); return float32.
+
+    Args:
+        graph: the graph.
+        feed: input values by blob.
+        setting: its `device`, `dtype`, `outputs_only` and `preprocess` apply.
 
     Raises:
-        ProtogenError: an unknown device, or one that is not there.
+        ProtogenError: an unknown or unavailable device.
     """
     import torch
 
@@ -24,9 +29,9 @@ def run_torch(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
     try:
         place = torch.device(setting.device)
     except RuntimeError as error:
-        raise ProtogenError(f"unknown device {setting.device!r}; name one as 'cpu', 'cuda' or 'cuda:1'") from error
+        raise ProtogenError(f"unknown device {setting.device!r}; use 'cpu', 'cuda' or 'cuda:1'") from error
     if place.type == "cuda" and not torch.cuda.is_available():
-        raise ProtogenError("device 'cuda' was asked for, but PyTorch sees no CUDA device here")
+        raise ProtogenError(f"device {setting.device!r} is not available: PyTorch finds no CUDA device")
     if setting.preprocess is not None:
         image = setting.preprocess.image_of(graph.inputs).name
         feed = {**feed, image: setting.preprocess.apply(feed[image])}
@@ -35,12 +40,12 @@ def run_torch(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
     tensors = [torch.tensor(feed[value.name]).to(device=place, dtype=kind) for value in graph.inputs]
     with torch.no_grad(), _exact_float32():
         blobs = module.blobs(*tensors)
-    wanted = module.output_names if setting.outputs_only else blobs
-    return {name: blobs[name].float().cpu().numpy() for name in wanted}
+    names = module.output_names if setting.outputs_only else blobs
+    return {name: blobs[name].float().cpu().numpy() for name in names}
 
 
 class _exact_float32:  # noqa: N801  # a context manager, used like a function
-    """CUDA without TF32, which keeps only 10 bits of the inputs' mantissas; the settings before are put back."""
+    """Disable TF32 on CUDA, which keeps only 10 bits of the inputs' mantissas, while the block runs."""
 
     def __enter__(self) -> None:
         import torch

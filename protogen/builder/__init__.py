@@ -1,6 +1,7 @@
-"""Compose a net layer by layer; every call checks its layer and returns the blob it makes.
+"""Compose a net layer by layer; every call checks its layer and returns its top.
 
-Methods take the bottom first; left out, it is the running `last` blob. Blobs are their names, so branches read naturally:
+Methods take the bottom as the first argument; by default it is the builder's `last` blob. Blobs are represented by their
+names, so branches read naturally:
 
 >>> b = NetBuilder("Two branches")
 >>> x = b.input("data", (1, 3, 32, 32))

@@ -1,4 +1,4 @@
-"""What every call of a builder goes through: names, scopes and groups, and the net so far."""
+"""`Composer`, the base of `NetBuilder`: layers of any type, names, scopes and groups, and the net so far."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..prototxt.phase import State, active
 
 @dataclass(frozen=True)
 class _Call:
-    """What equal calls of `layer` share, most of a deep net: parameters are checked, and layers set up, once.
+    """State shared by calls of `layer` with equal arguments, the bulk of a deep net: its parameters are checked and set up once.
 
     Attributes:
         parameters: a LayerParameter with the fields of the call, to be copied.
@@ -31,7 +31,7 @@ class _Call:
 
 
 class Composer:
-    """Takes layers in the order of the calls, names them, and checks each; see `NetBuilder`."""
+    """Names, checks and collects layers in the order of the calls; see `NetBuilder`."""
 
     def __init__(self, name: str = "", *, phase: str = "TEST", defaults: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self.name = name
@@ -48,24 +48,24 @@ class Composer:
         self._opened: set[str] = set()
         self._last: str | None = None
 
-    # ---- what stands so far
+    # ---- the net so far
 
     @property
     def last(self) -> str:
-        """The blob made last.
+        """The first top of the latest layer that has any.
 
         Raises:
-            NetError: there is none yet.
+            NetError: there is no blob yet.
         """
         if self._last is None:
-            raise NetError("there is no blob yet: begin with input()")
+            raise NetError("there is no blob yet; start with input()")
         return self._last
 
     def shape(self, blob: str) -> Shape:
-        """Shape of a blob, (N, C, H, W) for images.
+        """Return the shape of a blob, (N, C, H, W) for images.
 
         Raises:
-            NetError: no such blob, or its shape is unknown (it comes from a layer type nobody defined).
+            NetError: no such blob, or its shape is unknown because a layer type is not registered.
         """
         if blob not in self._analysis.shapes:
             raise NetError(f"no blob {blob!r} yet{did_you_mean(blob, self._analysis.shapes)}")
@@ -75,18 +75,22 @@ class Composer:
         return shape
 
     def has_blob(self, name: str) -> bool:
-        """Whether there is a blob of this name."""
+        """Return whether there is a blob of this name."""
         return name in self._analysis.shapes
 
     def channels(self, blob: str) -> int:
-        """Size of axis 1 of a blob."""
+        """Return the size of axis 1 of a blob.
+
+        Raises:
+            NetError: as `shape`.
+        """
         return self.shape(blob)[1]
 
     def build(self) -> Net:
-        """The net of all layers so far; the builder can go on afterwards.
+        """Return the net of all layers so far; you may continue to add layers afterwards.
 
         Raises:
-            NetError, LayerError: layers of the other phase do not fit together (those of this one are checked already).
+            NetError, LayerError: layers of the other phase do not fit together (those of this phase are already checked).
         """
         definition = Message.of("NetParameter", name=self.name or None)
         definition.store("layer", list(self._messages))
@@ -100,14 +104,14 @@ class Composer:
 
     @contextmanager
     def scope(self, name: str, *, prefix: bool = True, group: bool = True) -> Iterator[str]:
-        """Within the block, names get the prefix `name/` and layers belong to the group `name`; scopes nest.
+        """Prefix names with `name/` and put layers in the group `name` while the block runs; scopes nest.
 
-        In a scope, the name "." stands for the scope's own name.
+        Within a scope, the name "." stands for the scope's own name.
 
         Args:
             name: of the scope.
-            prefix: whether names get it in front.
-            group: whether summaries show the layers as a group.
+            prefix: prefix names with it.
+            group: show the layers as a group in summaries.
 
         >>> from protogen import NetBuilder
         >>> b = NetBuilder()
@@ -130,18 +134,18 @@ class Composer:
                 self._scopes.pop()
 
     def qualified(self, name: str) -> str:
-        """A name with the prefixes of the open scopes; "." is the innermost scope's own name."""
+        """Return a name with the prefixes of the open scopes; "." is the innermost scope's own name."""
         return "/".join(self._scopes if name == "." and self._scopes else [*self._scopes, name])
 
     def unused(self, base: str) -> str:
-        """`base1`, `base2`, ...: the first that no layer or blob of this scope has."""
+        """Return the first of `base1`, `base2`, ... that no layer or blob of this scope has."""
         number = 1
         while self._is_taken(self.qualified(f"{base}{number}")):
             number += 1
         return f"{base}{number}"
 
     def unused_scope(self, base: str) -> str:
-        """`base1`, `base2`, ...: the first name no scope was opened with here."""
+        """Return the first of `base1`, `base2`, ... that no scope was opened with here."""
         number = 1
         while self.qualified(f"{base}{number}") in self._opened:
             number += 1
@@ -151,7 +155,7 @@ class Composer:
         return name in self._names or name in self._inactive or name in self._analysis.shapes
 
     def _beside(self, blob: str, suffix: str) -> str:
-        """`blob/suffix` for a layer that continues a blob, with a number if that is taken; not to be prefixed again."""
+        """Return `blob/suffix`, numbered if taken, as the full name of a layer that continues a blob."""
         name, number = f"{blob}/{suffix}", 1
         while self._is_taken(name):
             number += 1
@@ -185,21 +189,21 @@ class Composer:
         """Append a layer of any type.
 
         Args:
-            type: Caffe's type name; a type that nothing defines is taken as it is.
+            type: Caffe's type name; a type that is not registered is kept as it is.
             bottoms: blobs it reads, in order.
-            name: its name in this scope; by default one made of the type.
-            top: its top's name, or a sequence of them (or of none); by default its name.
-            in_place: write the first bottom instead.
-            absolute: names are used as given, without the scope's prefix.
+            name: its name in this scope; by default the type with a number.
+            top: name of its top, or a sequence of names, which may be empty; by default the layer's name.
+            in_place: write to the first bottom instead.
+            absolute: use the names as they are, without the scope's prefix.
             fields: fields of its own parameters (`num_output=32`), or of LayerParameter (`param=[...]`, `include={...}`,
-                `convolution_param={...}`). A dict stands for a message; None leaves a field out.
+                `convolution_param={...}`). A dict stands for a message; None omits a field.
 
         Returns:
             The top's name, or a tuple of names if there are several or none.
 
         Raises:
-            NetError: unknown bottom, or a name used before.
-            LayerError: parameters or shapes do not fit; the message begins with the layer's name.
+            NetError: an unknown bottom or field, or a duplicate name.
+            LayerError: parameters or shapes that Caffe would reject; the message starts with the layer's name.
         """
         if name is None:
             name = self.unused(type.lower())
@@ -219,7 +223,7 @@ class Composer:
         return tops[0] if len(tops) == 1 else tuple(tops)
 
     def _call(self, type: str, name: str, fields: Mapping[str, Any]) -> _Call:
-        """What a call of `layer` with these fields shares with those before it."""
+        """Return the state shared by all calls of `layer` with these fields."""
         key = (type, _frozen(fields))
         if key not in self._calls:
             parameters = Message.of("LayerParameter")
@@ -234,7 +238,7 @@ class Composer:
         message = layer.message
         if ("include" not in message and "exclude" not in message) or active(message, self._state):
             if layer.name in self._names:
-                raise NetError(f"{layer.label}: there is a layer of this name already; give it another one")
+                raise NetError(f"{layer.label}: a layer of this name already exists; choose another name")
             self._analysis.add(layer, known=call.set_up)
             self._names.add(layer.name)
         else:
@@ -252,21 +256,21 @@ class Composer:
         return names if absolute else [self.qualified(each) for each in names]
 
     def _set_fields(self, message: Message, type: str, fields: Mapping[str, Any]) -> None:
-        """Sort fields into LayerParameter's own and those of the type's parameters, over the type's defaults."""
+        """Set fields of LayerParameter and of the type's own parameters; the type's defaults come first."""
         own = message.descriptor.fields if message.descriptor else {}
-        stated = {**self.defaults.get(type, {}), **{key: value for key, value in fields.items() if value is not None}}
-        definition = layer_type(type)
-        param_name = definition.param_name if definition else None
-        inner = {key: value for key, value in stated.items() if key not in own}
-        message.update({key: value for key, value in stated.items() if key in own})
+        values = {**self.defaults.get(type, {}), **{key: value for key, value in fields.items() if value is not None}}
+        layer_class = layer_type(type)
+        param_name = layer_class.param_name if layer_class else None
+        inner = {key: value for key, value in values.items() if key not in own}
+        message.update({key: value for key, value in values.items() if key in own})
         if not inner:
             return
-        if definition is None and not all(isinstance(value, Mapping) for value in inner.values()):
+        if layer_class is None and not all(isinstance(value, Mapping) for value in inner.values()):
             raise ProtogenError(f"unknown layer type{did_you_mean(type, layer_types())} "
-                                "(fields of an unknown type are given as messages: my_param={...})")  # fmt: skip
+                                "(pass fields of an unknown type as messages: my_param={...})")  # fmt: skip
         if param_name is None:
             for key, value in inner.items():
-                message.store(key, [Message(None).update(value)]) if definition is None else message.set(key, value)
+                message.store(key, [Message(None).update(value)]) if layer_class is None else message.set(key, value)
             return
         if param_name in message:
             getattr(message, param_name).update(inner)
@@ -275,7 +279,7 @@ class Composer:
 
 
 def _frozen(value: Any) -> Any:
-    """A value of a field as a key that is equal for equal values of equal types."""
+    """Return a hashable key for a field's value; keys are equal for equal values of equal types."""
     if isinstance(value, Message):
         return Message, _frozen(dict(value.fields()))
     if isinstance(value, Mapping):

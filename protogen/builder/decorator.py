@@ -1,4 +1,4 @@
-"""`@block`: a function of a builder as a building block."""
+"""`@block`, which turns a function of a builder into a building block."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def block(function: None = None, *, prefix: bool) -> Callable[[Callable[..., R]]
 def block(
     function: Callable[..., R] | None = None, *, prefix: bool = True
 ) -> Callable[..., R] | Callable[[Callable[..., R]], Callable[..., R]]:
-    """Make a function `f(builder, bottom, ...)` a block: it nests, gets a name prefix, and is a group in summaries.
+    """Turn a function `f(builder, bottom, ...)` into a block, which prefixes names, is a group in summaries and can nest.
 
-    The block is called with the builder, the bottom (left out: the builder's last blob), its own arguments, and `name=`,
-    which becomes the prefix of the names inside; by default it is the function's name with a number.
+    Call the block with the builder, the bottom (by default the builder's last blob), the function's other arguments, and
+    `name=`, the prefix of the names inside; by default it is the function's name with a number.
 
     Args:
-        function: the function; its result is the block's.
-        prefix: whether names inside get the block's name in front.
+        function: the function; the block returns its result.
+        prefix: prefix names inside with the block's name.
 
     >>> from protogen import NetBuilder, block
     >>> @block

@@ -1,4 +1,4 @@
-"""`NetBuilder`: the usual layers, each a method."""
+"""`NetBuilder`, with a method for each common layer type."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .composer import Composer
 _POOLINGS = {"MAX", "AVE", "STOCHASTIC", "max", "ave", "stochastic"}
 _F = TypeVar("_F", bound=Callable[..., Any])
 Filler = Mapping[str, Any] | Message | None
-Window = int | tuple[int, int]  # of a side, or (height, width)
+Window = int | tuple[int, int]  # one side for both, or (height, width)
 
 
 def _bottom_first(method: _F) -> _F:
-    """Let a method be called without its leading bottom: `b.conv(32, 3)` or `b.pool("MAX", 3)` continues from `b.last`."""
+    """Make a method's leading bottom optional: `b.conv(32, 3)` and `b.pool("MAX", 3)` continue from `b.last`."""
 
     @functools.wraps(method)
     def call(self: NetBuilder, *args: Any, **kwargs: Any) -> Any:
@@ -29,20 +29,20 @@ def _bottom_first(method: _F) -> _F:
 
 
 class NetBuilder(Composer):
-    """Builds a net in the order of the calls.
+    """Builds a net layer by layer, in the order of the calls.
 
     Args:
         name: the net's name.
-        phase: the phase that shapes are checked in; layers whose rules exclude it are recorded all the same.
-        defaults: fields a layer of a type gets unless its call gives them, by type:
+        phase: the phase in which layers are checked; layers excluded from it are kept for the other phase.
+        defaults: default fields by layer type, which a call can override:
             `{"BatchNorm": {"eps": 1e-3}, "Convolution": {"param": [{"lr_mult": 1}]}}`.
 
     Attributes:
-        last: the blob made last, the default bottom of the next layer.
+        last: the latest blob, the default bottom of the next layer.
     """
 
     def input(self, name: str = "data", shape: Sequence[int] = (1, 3, 224, 224)) -> str:
-        """A network input of a shape, (N, C, H, W) for images."""
+        """Add an input with a fixed shape, (N, C, H, W) for images."""
         return self.layer("Input", name=name, shape={"dim": list(shape)})
 
     @_bottom_first
@@ -63,7 +63,23 @@ class NetBuilder(Composer):
         type: str = "Convolution",
         **fields: Any,
     ) -> str:
-        """Convolution; pairs are (height, width). Fields left None are left to Caffe's defaults (stride 1, pad 0, with bias)."""
+        """Add a Convolution; arguments that are None take Caffe's defaults.
+
+        Args:
+            bottom: (N, C, H, W).
+            num_output: output channels.
+            kernel_size, stride, pad: in pixels, one number or (height, width); stride 1 and pad 0 by default.
+            group: groups of channels; 1 by default.
+            dilation: step between kernel elements in pixels; 1 by default.
+            bias_term: whether there is a bias; True by default.
+            weight_filler, bias_filler: a filler's type, or its fields.
+            name: of the layer and its top; by default "conv" with a number.
+            type: a layer type with the fields of Convolution.
+            fields: further fields, as for `layer`.
+
+        Returns:
+            The blob (N, num_output, (H + 2 pad - dilation * (kernel - 1) - 1) / stride + 1, likewise W), rounded down.
+        """
         return self.layer(
             type,
             bottom,
@@ -80,14 +96,31 @@ class NetBuilder(Composer):
 
     @_bottom_first
     def depthwise_conv(self, bottom: str, kernel_size: Window = 3, *, multiplier: int = 1, **options: Any) -> str:
-        """A convolution with one group per channel; it makes `multiplier` channels of each."""
+        """Add a Convolution with one group per channel.
+
+        Args:
+            bottom: (N, C, H, W).
+            kernel_size: in pixels, one number or (height, width).
+            multiplier: output channels per input channel.
+            options: further arguments of `conv`.
+        """
         channels = self.channels(bottom)
         name = options.pop("name", None) or self.unused("dwconv")
         return self.conv(bottom, channels * multiplier, kernel_size, group=channels, name=name, **options)
 
     @_bottom_first
     def deconv(self, bottom: str, num_output: int, kernel_size: Window = 4, **options: Any) -> str:
-        """Deconvolution, the transposed convolution; options as for `conv`."""
+        """Add a Deconvolution (transposed convolution).
+
+        Args:
+            bottom: (N, C, H, W).
+            num_output: output channels.
+            kernel_size: in pixels, one number or (height, width).
+            options: further arguments of `conv`.
+
+        Returns:
+            The blob (N, num_output, stride * (H - 1) + kernel - 2 pad, likewise W) without dilation.
+        """
         return self.conv(bottom, num_output, kernel_size, type="Deconvolution", **options)
 
     @_bottom_first
@@ -102,17 +135,18 @@ class NetBuilder(Composer):
         name: str | None = None,
         **fields: Any,
     ) -> str:
-        """BatchNorm, and Scale with a bias behind it; by default in place, named after the blob (`conv1/bn`, `conv1/scale`).
+        """Add a BatchNorm and a Scale with bias; by default in place, named after the blob (`conv1/bn`, `conv1/scale`).
 
         Args:
             bottom: blob to normalise per channel.
             eps: added to the variance (Caffe's default: 1e-5).
-            moving_average_fraction: share of the old statistics kept at each training step (0.999).
-            scale: whether a Scale layer follows.
-            in_place: write `bottom`; otherwise the top is the BatchNorm's name.
-            name: of the BatchNorm layer; the Scale is named beside its blob.
+            moving_average_fraction: fraction of the old statistics kept at each training step (Caffe's default: 0.999).
+            scale: add the Scale layer.
+            in_place: write to `bottom`; otherwise the top has the BatchNorm's name.
+            name: of the BatchNorm layer; the Scale is named after the blob.
+            fields: further fields of the BatchNorm, as for `layer`.
         """
-        # Caffe must not train the three statistics blobs.
+        # The three statistics blobs must not be trained.
         fields.setdefault("param", [{"lr_mult": 0, "decay_mult": 0}] * 3)
         top = self._continue(
             "BatchNorm", bottom, "bn", name, in_place, eps=eps, moving_average_fraction=moving_average_fraction, **fields
@@ -128,34 +162,41 @@ class NetBuilder(Composer):
     def _continue(
         self, type: str, bottom: str, suffix: str, name: str | None, in_place: bool, beside: str | None = None, **fields: Any
     ) -> str:
-        """A layer that goes on from a blob, by default in place and named after it."""
+        """Add a layer that continues a blob, named after it (or after `beside`) unless it has a name."""
         absolute = name is None
         name = self._beside(beside or bottom, suffix) if name is None else name
         return self.layer(type, bottom, name=name, in_place=in_place, absolute=absolute, **fields)
 
     @_bottom_first
     def relu(self, bottom: str, *, negative_slope: float | None = None, in_place: bool = True, name: str | None = None) -> str:
-        """max(x, 0), by default in place."""
+        """Add a ReLU: max(x, 0), by default in place.
+
+        Args:
+            bottom: any blob.
+            negative_slope: factor for x < 0; 0 by default.
+            in_place: write to `bottom`.
+            name: of the layer; by default `<bottom>/relu`.
+        """
         return self._continue("ReLU", bottom, "relu", name, in_place, negative_slope=negative_slope)
 
     @_bottom_first
     def relu6(self, bottom: str, *, in_place: bool = True, name: str | None = None) -> str:
-        """min(max(x, 0), 6), a layer of MobileNet forks."""
+        """Add a ReLU6, a layer of MobileNet forks: min(max(x, 0), 6); arguments as for `relu`."""
         return self._continue("ReLU6", bottom, "relu6", name, in_place)
 
     @_bottom_first
     def prelu(self, bottom: str, *, channel_shared: bool | None = None, in_place: bool = True, name: str | None = None) -> str:
-        """ReLU with a learned slope per channel."""
+        """Add a PReLU: a ReLU with a learned slope per channel, or one slope if `channel_shared`; else as `relu`."""
         return self._continue("PReLU", bottom, "prelu", name, in_place, channel_shared=channel_shared)
 
     @_bottom_first
     def sigmoid(self, bottom: str, *, in_place: bool = True, name: str | None = None) -> str:
-        """1 / (1 + exp(-x)), by default in place."""
+        """Add a Sigmoid: 1 / (1 + exp(-x)); arguments as for `relu`."""
         return self._continue("Sigmoid", bottom, "sigmoid", name, in_place)
 
     @_bottom_first
     def dropout(self, bottom: str, ratio: float = 0.5, *, in_place: bool = True, name: str | None = None) -> str:
-        """Dropout in training; nothing in TEST."""
+        """Add a Dropout, which drops the fraction `ratio` of values in training and does nothing in TEST; else as `relu`."""
         return self._continue("Dropout", bottom, "dropout", name, in_place, dropout_ratio=ratio)
 
     @_bottom_first
@@ -171,33 +212,57 @@ class NetBuilder(Composer):
         name: str | None = None,
         **fields: Any,
     ) -> str:
-        """MAX or AVE pooling of windows, or of the whole image with `global_pooling`.
+        """Add a Pooling.
 
-        The output is (in + 2 pad - kernel) / stride + 1, rounded up as Caffe does.
+        Args:
+            bottom: (N, C, H, W).
+            pool: "MAX", "AVE" or "STOCHASTIC".
+            kernel_size, stride, pad: of the window in pixels, one number or (height, width); stride 1 and pad 0 by default.
+            global_pooling: pool the whole image; the window's arguments are ignored.
+            name: of the layer and its top; by default "pool" with a number.
+            fields: further fields, as for `layer`.
+
+        Returns:
+            The blob (N, C, (H + 2 pad - kernel) / stride + 1, likewise W), rounded up as in Caffe.
         """
         sizes = {"global_pooling": True} if global_pooling else _windows(kernel_size, stride, pad)
         return self.layer("Pooling", bottom, name=name or self.unused("pool"), pool=pool.upper(), **sizes, **fields)
 
     @_bottom_first
     def global_pool(self, bottom: str, pool: str = "AVE", *, name: str | None = None) -> str:
-        """Pooling over the whole image: (N, C, H, W) to (N, C, 1, 1)."""
+        """Add a Pooling over the whole image: (N, C, H, W) to (N, C, 1, 1)."""
         return self.pool(bottom, pool, global_pooling=True, name=name or self.unused("global_pool"))
 
     def concat(self, *bottoms: str, axis: int = 1, name: str | None = None) -> str:
-        """Blobs joined along an axis (1: channels)."""
+        """Add a Concat of blobs along an axis (1: channels)."""
         return self.layer("Concat", *bottoms, name=name or self.unused("concat"), axis=axis)
 
     def eltwise(
         self, *bottoms: str, operation: str = "SUM", coeff: Sequence[float] | None = None, name: str | None = None
     ) -> str:
-        """Sum, product ("PROD") or maximum ("MAX") of blobs of one shape."""
+        """Add an Eltwise.
+
+        Args:
+            bottoms: two or more blobs of the same shape.
+            operation: "SUM", "PROD" or "MAX".
+            coeff: factor of each bottom in a sum; 1 by default.
+            name: of the layer and its top; by default "eltwise" with a number.
+        """
         return self.layer("Eltwise", *bottoms, name=name or self.unused("eltwise"), operation=operation.upper(), coeff=coeff)
 
     @_bottom_first
     def scale(
         self, bottom: str, factor: str | None = None, *, axis: int | None = None, name: str | None = None, **fields: Any
     ) -> str:
-        """Multiply by a learned factor per channel, or by the blob `factor` (squeeze-and-excitation: axis 0)."""
+        """Add a Scale: multiply by learned factors, one per channel by default, or by another blob.
+
+        Args:
+            bottom: (N, C, H, W).
+            factor: the blob to multiply by (with axis 0 for squeeze-and-excitation); None for learned factors.
+            axis: the first axis of `bottom` that the factors cover; 1 by default.
+            name: of the layer and its top; by default "scale" with a number.
+            fields: further fields, as for `layer`.
+        """
         bottoms = [bottom] if factor is None else [bottom, factor]
         return self.layer("Scale", *bottoms, name=name or self.unused("scale"), axis=axis, **fields)
 
@@ -213,7 +278,19 @@ class NetBuilder(Composer):
         name: str | None = None,
         **fields: Any,
     ) -> str:
-        """InnerProduct: all axes from 1 on, flattened, to `num_output` values."""
+        """Add an InnerProduct, a fully connected layer.
+
+        Args:
+            bottom: (N, ...); the axes from 1 on are flattened.
+            num_output: output values.
+            bias_term: whether there is a bias; True by default.
+            weight_filler, bias_filler: a filler's type, or its fields.
+            name: of the layer and its top; by default "fc" with a number.
+            fields: further fields, as for `layer`.
+
+        Returns:
+            The blob (N, num_output).
+        """
         return self.layer(
             "InnerProduct",
             bottom,
@@ -229,31 +306,47 @@ class NetBuilder(Composer):
     def lrn(
         self, bottom: str, local_size: int = 5, alpha: float = 1e-4, beta: float = 0.75, *, name: str | None = None, **fields: Any
     ) -> str:
-        """Local response normalization, with AlexNet's settings by default."""
+        """Add an LRN (local response normalization), with AlexNet's settings by default.
+
+        Args:
+            bottom: (N, C, H, W).
+            local_size: channels in each sum; odd.
+            alpha, beta: factor and exponent of x / (1 + alpha / local_size * sum(x^2)) ^ beta.
+            name: of the layer and its top; by default "norm" with a number.
+            fields: further fields, as for `layer`.
+        """
         return self.layer(
             "LRN", bottom, name=name or self.unused("norm"), local_size=local_size, alpha=alpha, beta=beta, **fields
         )
 
     @_bottom_first
     def flatten(self, bottom: str, *, axis: int | None = None, name: str | None = None) -> str:
-        """(N, C, H, W) to (N, C * H * W)."""
+        """Add a Flatten: (N, C, H, W) to (N, C * H * W)."""
         return self.layer("Flatten", bottom, name=name or self.unused("flatten"), axis=axis)
 
     @_bottom_first
     def softmax(self, bottom: str, *, axis: int | None = None, name: str | None = None) -> str:
-        """Class probabilities along an axis (1: channels)."""
+        """Add a Softmax along an axis (1 by default: channels), named "prob" if that name is free."""
         return self.layer(
             "Softmax", bottom, name=name or ("prob" if not self._is_taken(self.qualified("prob")) else None), axis=axis
         )
 
     def softmax_loss(self, bottom: str, label: str = "label", *, name: str | None = None, **fields: Any) -> str:
-        """SoftmaxWithLoss of scores and labels."""
+        """Add a SoftmaxWithLoss of the scores `bottom` (N, classes) and labels (N,)."""
         return self.layer("SoftmaxWithLoss", bottom, label, name=name or self.unused("loss"), **fields)
 
     def accuracy(
         self, bottom: str, label: str = "label", *, top_k: int | None = None, name: str | None = None, **fields: Any
     ) -> str:
-        """Share of items whose label is among the `top_k` best scores (1)."""
+        """Add an Accuracy: the fraction of items whose label is among the best scores.
+
+        Args:
+            bottom: scores (N, classes).
+            label: (N,).
+            top_k: how many of the best scores count; 1 by default.
+            name: of the layer and its top; by default "accuracy" with a number.
+            fields: further fields, as for `layer`.
+        """
         return self.layer("Accuracy", bottom, label, name=name or self.unused("accuracy"), top_k=top_k, **fields)
 
     @_bottom_first
@@ -269,17 +362,17 @@ class NetBuilder(Composer):
         name: str | None = None,
         **options: Any,
     ) -> str:
-        """Convolution without bias, then BatchNorm, Scale and ReLU in place: `name`, `name/bn`, `name/scale`, `name/relu`.
+        """Add a Convolution without bias, then BatchNorm, Scale and ReLU in place: `name`, `name/bn`, `name/scale`, `name/relu`.
 
         Args:
             bottom: (N, C, H, W).
-            num_output: channels made.
+            num_output: output channels.
             kernel_size: of the square kernel.
             stride: of the convolution.
             pad: by default half the kernel, which keeps the size at stride 1.
-            relu: whether a ReLU ends the block.
-            name: of the convolution and its blob.
-            options: further options of `conv`.
+            relu: add the ReLU.
+            name: of the convolution and its top.
+            options: further arguments of `conv`.
 
         Returns:
             The blob (N, num_output, H / stride, W / stride).
@@ -295,7 +388,7 @@ class NetBuilder(Composer):
 
 
 def _windows(kernel_size: Window | None, stride: Window | None, pad: Window | None) -> dict[str, Any]:
-    """Fields of a window that moves over an image: one number each, or one for height and one for width."""
+    """Return the fields of a sliding window; pairs are (height, width)."""
     fields: dict[str, Any] = {}
     for name, whole, value in (("kernel", "kernel_size", kernel_size), ("stride", "stride", stride), ("pad", "pad", pad)):
         if isinstance(value, tuple):
@@ -306,5 +399,5 @@ def _windows(kernel_size: Window | None, stride: Window | None, pad: Window | No
 
 
 def _filler(filler: Filler | str) -> Filler:
-    """A filler named by its type alone is that message."""
+    """Return a filler's fields; a string is its type."""
     return {"type": filler} if isinstance(filler, str) else filler

@@ -38,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and end the process: 0 done, 1 a file or net that is no good, 2 wrong use, 130 interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     sys.excepthook = _show_traceback
+    if "verify" not in arguments:
+        # numpy starts a BLAS thread per core when it is imported, and nothing but verify's engines multiplies matrices.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names may have characters that the terminal lacks
     warnings.showwarning = _show_warning  # type: ignore[assignment]

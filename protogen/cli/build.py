@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import NetError
-from .options import wrong_use
+from .options import usage_error
 from .output import write_text
 
 if TYPE_CHECKING:
@@ -54,11 +54,11 @@ def _command(name: str, called: str) -> click.Command:
 
 def _write(model: Model, /, *, output: str, templates: str | None, solver: str | None = None, **options: Any) -> None:
     if solver is not None and (options.get("phase") != "TRAIN" or output == "-"):
-        raise wrong_use("--solver goes with --phase train and a file for the net (-o FILE)")
+        raise usage_error("--solver goes with --phase train and a file for the net (-o FILE)")
     try:
         net = model.build(**options)
     except NetError as error:
-        raise wrong_use(str(error)) from error
+        raise usage_error(str(error)) from error
     write_text(output, net.to_prototxt(templates))
     if solver is not None and model.solver is not None:
         from ..prototxt.writer import write

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 from ..errors import ConversionError, some
 from ..targets.formats import FORMATS, Format, format_of
 from .onnx_options import OPTION_OF, onnx_options, onnx_settings
-from .options import DYNAMIC_BATCH, OPSET, SEED, Reading, reads_net, wrong_use
+from .options import DYNAMIC_BATCH, OPSET, SEED, ReadOptions, reads_net, usage_error
 from .output import progress, say, write_binary
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _KINDS = ", ".join(f"{ending} ({format.what})" for ending, format in FORMATS.ite
 @SEED
 def convert(
     prototxt: str, weights: str | None, output: str, ending: str | None, opset: int, dynamic_batch: bool,
-    fold: bool | None, seed: int, reading: Reading, **onnx_only: Any,
+    fold: bool | None, seed: int, reading: ReadOptions, **onnx_only: Any,
 ) -> None:  # fmt: skip
     """Convert PROTOTXT with the weights of WEIGHTS to ONNX, PyTorch or Caffe.
 
@@ -55,7 +55,7 @@ def convert(
     try:
         chosen = format_of(output, f".{ending}" if ending else None)
     except ConversionError as error:
-        raise wrong_use(f"{error}, or give --to") from error
+        raise usage_error(f"{error}, or give --to") from error
     _refuse_idle_options(chosen, output)
     values = {"opset": opset, "dynamic_batch": dynamic_batch, "seed": seed, **onnx_settings(**onnx_only)}
     options = {name: value for name, value in values.items() if name in chosen.option_names}
@@ -89,4 +89,4 @@ def _refuse_idle_options(chosen: Format, output: str) -> None:
             continue
         if option not in chosen.option_names or (option == "external_data" and output == "-"):
             endings = [format.ending for format in FORMATS.values() if option in format.option_names]
-            raise wrong_use(f"{param.opts[0]} goes with an {' or '.join(endings)} file")
+            raise usage_error(f"{param.opts[0]} goes with an {' or '.join(endings)} file")

@@ -7,7 +7,7 @@ import sys
 import click
 
 from ..errors import ProtogenError
-from .options import Reading, reads_net
+from .options import ReadOptions, reads_net
 from .output import say, say_json
 
 
@@ -23,7 +23,7 @@ class Trouble(click.ClickException):
 @click.option("--weights", nargs=2, metavar="A B", help="The nets' weights, to be compared too.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @reads_net()
-def diff(a: str, b: str, weights: tuple[str, str] | None, as_json: bool, reading: Reading) -> None:
+def diff(a: str, b: str, weights: tuple[str, str] | None, as_json: bool, reading: ReadOptions) -> None:
     """Compare the nets of prototxt A and B: layers added, gone and changed, wiring, weights.
 
     Ends with 0 if they are equal, 1 if they differ, 2 on errors, as diff does.

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from .options import Reading, reads_net, wrong_use
+from .options import ReadOptions, reads_net, usage_error
 from .output import progress, say
 
 
@@ -19,7 +19,7 @@ from .output import progress, say
 )  # fmt: skip
 @click.option("--weights-out", metavar="FILE", help="Another place for the new weights.")
 @reads_net(phase=False)
-def fold(prototxt: str, weights: str | None, output: str, weights_out: str | None, reading: Reading) -> None:
+def fold(prototxt: str, weights: str | None, output: str, weights_out: str | None, reading: ReadOptions) -> None:
     """Fold BatchNorm, Scale and Bias of PROTOTXT and WEIGHTS into the layers before them ("merge_bn").
 
     The new pair of files gives the same outputs in inference. Dropout and other layers that do nothing there go too. WEIGHTS may
@@ -33,16 +33,16 @@ def fold(prototxt: str, weights: str | None, output: str, weights_out: str | Non
     from ..targets.caffe.pair import pair_paths, save_pair
 
     if output == "-":
-        raise wrong_use("two files are written: give -o FILE, not standard output")
+        raise usage_error("two files are written: give -o FILE, not standard output")
     targets = pair_paths(output, weights_out)
     for target in targets:
         for given in filter(None, (prototxt, weights)):
             if os.path.isfile(target) and os.path.isfile(given) and os.path.samefile(target, given):
-                raise wrong_use(f"{target} would overwrite the input {given}: give another name to write to")
+                raise usage_error(f"{target} would overwrite the input {given}: give another name to write to")
     with progress():
         net = reading.load(prototxt, weights)
         if weights is None and net.weights.missing:
-            raise wrong_use(f"give WEIGHTS: {prototxt} does not hold all of them itself")
+            raise usage_error(f"give WEIGHTS: {prototxt} does not hold all of them itself")
         net.weights.require_complete()
         graph = folded(net.graph())
         save_pair(graph, *targets)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .options import wrong_use
+from .options import usage_error
 
 
 class PerChannel(click.ParamType):
@@ -81,7 +81,7 @@ def onnx_settings(
     for given in renames:
         old, equals, new = given.partition("=")
         if not (old and equals and new) or old in rename:
-            raise wrong_use(f"--rename takes OLD=NEW, once for each name, not {given!r}")
+            raise usage_error(f"--rename takes OLD=NEW, once for each name, not {given!r}")
         rename[old] = new
     preprocess = None
     if mean or scale or swap_rb or nhwc:

@@ -73,7 +73,7 @@ DYNAMIC_BATCH = click.option("--dynamic-batch", is_flag=True, help="Leave the ba
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadOptions:
     """How a command should read a prototxt: active layers, input shapes, what of unknown fields and of Crops without offsets."""
 
     phase: str = "test"
@@ -94,7 +94,7 @@ class Reading:
 
 
 def reads_net(phase: bool = True, inputs: Decorator = INPUT) -> Decorator:
-    """Decorator: the options of `Reading`, which the command gets as its parameter `reading`.
+    """Decorator: the options of `ReadOptions`, which the command gets as its parameter `reading`.
 
     Args:
         phase: whether --phase is among them; without it, it is TEST.
@@ -103,8 +103,8 @@ def reads_net(phase: bool = True, inputs: Decorator = INPUT) -> Decorator:
 
     def add(command: Callable[..., None]) -> Callable[..., None]:
         def collected(*args: Any, **given: Any) -> None:
-            names = {field.name for field in fields(Reading)}
-            reading = Reading(**{name: given.pop(name) for name in names & set(given)})
+            names = {field.name for field in fields(ReadOptions)}
+            reading = ReadOptions(**{name: given.pop(name) for name in names & set(given)})
             command(*args, reading=reading, **given)
 
         made: Callable[..., None] = wraps(command)(collected)
@@ -122,7 +122,7 @@ def pairs(inputs: Sequence[str]) -> list[tuple[str, str]]:
     for given in inputs:
         name, equals, text = given.partition("=")
         if not equals or not name:
-            raise wrong_use(f"--input takes NAME=N,C,H,W, not {given!r}")
+            raise usage_error(f"--input takes NAME=N,C,H,W, not {given!r}")
         found.append((name, text))
     return found
 
@@ -130,10 +130,10 @@ def pairs(inputs: Sequence[str]) -> list[tuple[str, str]]:
 def _shape(name: str, text: str) -> tuple[int, ...]:
     parts = text.replace("x", ",").split(",")
     if not all(part.strip().isdecimal() and len(part) < 12 and 0 < int(part) < 2**31 for part in parts):
-        raise wrong_use(f"--input {name}: {text!r} is not a shape such as 1,3,224,224")
+        raise usage_error(f"--input {name}: {text!r} is not a shape such as 1,3,224,224")
     return tuple(int(part) for part in parts)
 
 
-def wrong_use(message: str) -> click.UsageError:
+def usage_error(message: str) -> click.UsageError:
     """An error about the options given; ends the process with 2."""
     return click.UsageError(message, click.get_current_context())

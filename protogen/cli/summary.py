@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .options import Reading, reads_net
+from .options import ReadOptions, reads_net
 from .output import print_table, say, say_json
 
 
@@ -12,7 +12,7 @@ from .output import print_table, say, say_json
 @click.argument("prototxt")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
 @reads_net()
-def summary(prototxt: str, as_json: bool, reading: Reading) -> None:
+def summary(prototxt: str, as_json: bool, reading: ReadOptions) -> None:
     """Show the layers of PROTOTXT ("-": standard input) with output shapes, parameters and MACs.
 
     \b

@@ -11,7 +11,7 @@ import click
 
 from ..errors import ProtogenError
 from .onnx_options import onnx_options, onnx_settings
-from .options import DYNAMIC_BATCH, OPSET, SEED, Reading, pairs, reads_net, wrong_use
+from .options import DYNAMIC_BATCH, OPSET, SEED, ReadOptions, pairs, reads_net, usage_error
 from .output import print_table, progress, say
 
 INPUT = click.option(
@@ -44,7 +44,7 @@ INPUT = click.option(
 @SEED
 def verify(
     prototxt: str, weights: str | None, weights_option: str | None, extra: Sequence[str], device: str, dtype: str,
-    tolerance: float | None, show_all: bool, opset: int, dynamic_batch: bool, seed: int, reading: Reading, **onnx_only: Any,
+    tolerance: float | None, show_all: bool, opset: int, dynamic_batch: bool, seed: int, reading: ReadOptions, **onnx_only: Any,
 ) -> None:  # fmt: skip
     """Run PROTOTXT through PyTorch and ONNX Runtime, and compare every blob.
 
@@ -62,7 +62,7 @@ def verify(
     from ..verification import verify as run
 
     if weights and weights_option:
-        raise wrong_use("give WEIGHTS once")
+        raise usage_error("give WEIGHTS once")
     values = {name: path for name, path in pairs(reading.inputs) if path.endswith(".npy")}
     shapes = [f"{name}={text}" for name, text in pairs(reading.inputs) if name not in values]
     options = {"opset": opset, "dynamic_batch": dynamic_batch, **onnx_settings(**onnx_only)}

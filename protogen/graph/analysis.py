@@ -11,12 +11,13 @@ from typing import Any
 
 from ..errors import NetError, ProtogenWarning, did_you_mean
 from ..layers.base import LayerType, Shape
-from ..layers.registry import class_for
+from ..layers.registry import class_for, unknown_type_hint
 from ..plugins import LAYERS, load_entry_points
 from ..prototxt.layer import Layer
 from ..prototxt.message import Message
-from ..prototxt.phase import wanted
+from ..prototxt.phase import required_state
 
+MAX_LISTED = 20  # layers named in one error message
 CROP_RULES = ("aligned", "bvlc")  # where a Crop without crop_param begins: see `Net`
 
 
@@ -72,6 +73,47 @@ class Analysis:
         fed = {top for op in self.sources for top in op.fed_tops}
         return {blob for layer in self.layers if not layer.tops for blob in layer.bottoms} - read - fed
 
+    @property
+    def inputs(self) -> list[str]:
+        """Blobs that are fed from outside, in the order of the layers."""
+        return [top for op in self.sources for top in op.fed_tops]
+
+    @property
+    def unknown_layers(self) -> list[Layer]:
+        """Layers whose types nothing defines."""
+        return [layer for layer, op in zip(self.layers, self.ops) if op is None and class_for(layer) is None]
+
+    @property
+    def unknown_types(self) -> list[str]:
+        """Their types; a Python layer's with its class, "Python (module.Class)"."""
+        return sorted({layer.full_type for layer in self.unknown_layers})
+
+    @property
+    def shared_blobs(self) -> dict[tuple[str, int], tuple[str, int]]:
+        """(layer, index) of each blob that another layer owns, through `param { name }`, with its owner."""
+        owners: dict[str, tuple[str, int]] = {}
+        shared: dict[tuple[str, int], tuple[str, int]] = {}
+        for op in filter(None, self.ops):
+            for i, spec in enumerate(op.layer.message.param[: len(op.blobs)]):
+                key = (op.layer.name, i)
+                if spec.name and owners.setdefault(spec.name, key) != key:
+                    shared[key] = owners[spec.name]
+        return shared
+
+    def require_shapes(self, source: str = "") -> None:
+        """Raise a `NetError` that names what is missing unless every blob's shape is known; `source` is the file's name."""
+        if self.complete:
+            return
+        unknown = self.unknown_layers
+        if unknown:
+            raise NetError(*_unknown_types(unknown, self.unknown_types))
+        missing = [top for top in self.inputs if self.shapes[top] is None]
+        example = ", ".join(f"{name!r}: (1, 3, 224, 224)" for name in missing[:1])
+        raise NetError(
+            f"{source + ': ' if source else ''}the shape of input {', '.join(map(repr, missing))} is not in the "
+            f"file; give it: inputs={{{example}}} or --input {missing[0] if missing else 'data'}=1,3,224,224"
+        )
+
     def copy(self) -> Analysis:
         """A copy that further `add`s to either one leave the other alone."""
         twin = Analysis(self.phase, self.input_shapes, self._inactive, self.crop, set(self.warned))
@@ -96,13 +138,13 @@ class Analysis:
         """
         self._check_bottoms(layer, later or {})
         bottoms = [self.shapes[bottom] for bottom in layer.bottoms]
-        definition = class_for(layer)
-        if definition is not None and definition.is_loss and not layer.tops:
+        layer_class = class_for(layer)
+        if layer_class is not None and layer_class.is_loss and not layer.tops:
             layer.tops = [self._unused(layer.name or layer.type)]  # as Caffe: a loss makes its top itself
         self._check_tops(layer)
         op = None
-        if definition is not None and (None not in bottoms):
-            op = self._set_up(definition, layer, bottoms, known)
+        if layer_class is not None and None not in bottoms:
+            op = self._set_up(layer_class, layer, bottoms, known)
             if op.fed_tops:
                 self._feed(op)
             self._place(op)
@@ -121,14 +163,14 @@ class Analysis:
         return op
 
     def _set_up(
-        self, definition: type[LayerType], layer: Layer, bottoms: list[Any], known: dict[Any, LayerType] | None
+        self, layer_class: type[LayerType], layer: Layer, bottoms: list[Any], known: dict[Any, LayerType] | None
     ) -> LayerType:
         if known is None or not bottoms:  # a source's shapes are its own
-            return definition(layer, bottoms, self.phase)
+            return layer_class(layer, bottoms, self.phase)
         key = (*bottoms, len(layer.tops))
         if key in known:
             return known[key].for_layer(layer)
-        known[key] = definition(layer, bottoms, self.phase)
+        known[key] = layer_class(layer, bottoms, self.phase)
         return known[key]
 
     def _place(self, op: LayerType) -> None:
@@ -187,9 +229,21 @@ class Analysis:
                     "layers must come after the layers they read from (is this a cycle?)")  # fmt: skip
         if bottom in self._inactive:
             maker = self._inactive[bottom]
-            state = f"layer {maker.name!r} does in {wanted(maker)}"
+            state = f"layer {maker.name!r} does in {required_state(maker)}"
             return f"no layer before it makes its bottom {bottom!r} in phase {self.phase}; {state}"
         return f"no layer before it makes its bottom {bottom!r}{did_you_mean(bottom, self.shapes)}"
+
+
+def _unknown_types(layers: Sequence[Layer], types: Sequence[str]) -> list[str]:
+    """What an error says of layers that nothing defines."""
+    lines = [
+        f"{layer.label}: unknown layer type {layer.full_type!r}{unknown_type_hint(layer.full_type)}"
+        for layer in layers[:MAX_LISTED]
+    ]
+    if len(layers) > MAX_LISTED:
+        lines.append(f"{len(layers) - MAX_LISTED} more layers of the types {', '.join(types)}")
+    lines[-1] += ' (to define a type, see protogen.register and "A layer type of your own" in the README)'
+    return lines
 
 
 def analyse(

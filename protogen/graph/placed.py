@@ -48,8 +48,8 @@ def with_placed_fields(definition: Message, phases: Iterable[Analysis], source: 
 
 
 def _is_placed(message: Message) -> bool:
-    definition = layer_type(message.get("type", ""))
-    return definition is not None and definition.is_placed(message)
+    layer_class = layer_type(message.get("type", ""))
+    return layer_class is not None and layer_class.is_placed(message)
 
 
 def _fields(phases: Iterable[Analysis]) -> dict[int, list[Mapping[str, Any]]]:

@@ -18,7 +18,6 @@ from ..weights.blobs import LayerBlobs
 from ..weights.content import Content, read_content
 from ..weights.fillers import fill
 from .graph import Weight
-from .state_dict import match
 
 if TYPE_CHECKING:
     from ..layers.base import BlobSpec, LayerType, Shape
@@ -273,6 +272,8 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
         unused: list[str]
         self._check_readings(content.blob_counts(self._undecided), f"{source}: ")
         if content.state is not None:
+            from .state_dict import match
+
             entries, unused = match(content.state, self._ops, self._owner, source)
         else:
             entries = [entry for entry in content.layers if entry.name in self.shapes]

@@ -250,4 +250,4 @@ class Threshold(Elementwise):
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
         above = graph.add("Greater", bottoms[0], graph.scalar(self.param.threshold))
-        return graph.add("Cast", above, to=1)  # TensorProto.FLOAT
+        return graph.cast(above, "float32")

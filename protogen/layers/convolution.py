@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from .base import BlobSpec, LayerType, Shape, count
+from .base import BlobSpec, Shape, count
 from .fields import Fields
-from .fused_relu import FusedReLU
+from .linear import Linear
 from .registry import register
+from .windows import per_axis
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from .forms.onnx_graph import OnnxGraph
 
 
-class Convolutional(FusedReLU):
+class Convolutional(Linear):
     """What convolutions in any number of spatial dimensions have in common.
 
     Attributes:
@@ -57,9 +58,9 @@ class Convolutional(FusedReLU):
         self.check(len(spatial) > 0, f"its bottom {shape} has no spatial axes after the channels")
         self.channels = shape[self.channel_axis]
         self.read_channels()
-        self.kernel = self._per_axis("kernel", p.get("kernel_size", []), len(spatial))
-        self.stride = self._per_axis("stride", p.get("stride", []), len(spatial), 1)
-        self.pad = self._per_axis("pad", p.get("pad", []), len(spatial), 0)
+        self.kernel = per_axis(self, "kernel", len(spatial))
+        self.stride = per_axis(self, "stride", len(spatial), 1)
+        self.pad = per_axis(self, "pad", len(spatial), 0)
         self.dilation = self._dilation(len(spatial))
         for what, values in (("kernel size", self.kernel), ("stride", self.stride), ("dilation", self.dilation)):
             self.check(all(value > 0 for value in values), f"{what} must be positive, not {_text(values)}")
@@ -96,25 +97,10 @@ class Convolutional(FusedReLU):
     def _dilation(self, axes: int) -> tuple[int, ...]:
         """Dilation per spatial axis; DeepLab's first Caffe calls it `hole` (conv_layer.cpp: kernel + (kernel - 1) (hole - 1))."""
         p = self.param
-        dilation = p.get("dilation", [])
         if "hole" not in p and "hole_h" not in p and "hole_w" not in p:
-            return self._per_axis("dilation", dilation, axes, 1)
-        self.check(not dilation, "give either dilation or hole")
-        return self._per_axis("hole", [p.hole] if "hole" in p else [], axes, 1)
-
-    def _per_axis(self, what: str, given: Sequence[int], axes: int, default: int | None = None) -> tuple[int, ...]:
-        """A setting per spatial axis, from its repeated field or from the `_h`/`_w` pair."""
-        p = self.param
-        high, wide = f"{what}_h", f"{what}_w"
-        if what != "dilation" and (high in p or wide in p):
-            self.check(axes == 2, f"{high} and {wide} are for two spatial axes, not {axes}")
-            self.check(not given, f"give either {what} or {high} and {wide}")
-            return (int(getattr(p, high) or 0), int(getattr(p, wide) or 0))
-        if not given:
-            self.check(default is not None, "kernel_size (or kernel_h and kernel_w) is missing")
-            return (default or 0,) * axes
-        self.check(len(given) in (1, axes), f"{len(given)} values of {what} for {axes} spatial axes; give one, or one per axis")
-        return tuple(given) * axes if len(given) == 1 else tuple(given)
+            return per_axis(self, "dilation", axes, 1)
+        self.check("dilation" not in p, "give either dilation or hole")
+        return per_axis(self, "hole", axes, 1)
 
     # ---- PyTorch
 
@@ -189,25 +175,9 @@ class Convolutional(FusedReLU):
 
     # ---- folding
 
-    def _with_bias(self) -> LayerType:
-        """The same layer with a bias."""
-        blobs = [*self.blobs, BlobSpec("bias", (self.num_output,), self.param.bias_filler)]
-        return self.derived({"bias_term": True}, bias=True, blobs=blobs)
-
-    def absorb(
-        self, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray
-    ) -> tuple[LayerType, list[np.ndarray]] | None:
-        import numpy as np
-
-        if len(self.bottoms) > 1 or self.channel_axis != 1 or len(scale) != self.num_output or self.has_relu:
-            return None
-        bias = weights[1].astype(np.float64) if len(weights) > 1 else np.zeros(self.num_output)
-        factor = self._per_output(scale, weights[0])
-        merged = [(weights[0] * factor).astype(np.float32), (bias * scale + shift).astype(np.float32)]
-        return self if self.bias else self._with_bias(), merged
-
-    def _per_output(self, scale: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        return scale.reshape(-1, *(1,) * (weight.ndim - 1))
+    @property
+    def outputs_are_channels(self) -> bool:
+        return len(self.bottoms) == 1 and self.channel_axis == 1
 
 
 @register("Convolution", "DepthwiseConvolution")
@@ -247,11 +217,11 @@ class Deconvolution(Convolutional):
         self.check(made > 0, f"the padding of {self.pad[i]} leaves nothing of the output")
         return made
 
-    def _per_output(self, scale: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    def per_output(self, factors: np.ndarray, weight: np.ndarray) -> np.ndarray:
         import numpy as np
 
         # Input channels come in groups; output channel g * (out / group) + j belongs to group g.
-        per_group = scale.reshape(self.group, 1, -1)
+        per_group = factors.reshape(self.group, 1, -1)
         spread = np.broadcast_to(per_group, (self.group, self.channels // self.group, per_group.shape[2]))
         return spread.reshape(self.channels, -1, *(1,) * (weight.ndim - 2))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .base import LayerType, count
 from .fields import Fields
 from .registry import register
+from .windows import per_axis
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,8 +39,8 @@ class Im2col(LayerType):
         self.channel_axis = self.axis(self.param.axis)
         spatial = shape[self.channel_axis + 1 :]
         self.check(len(spatial) > 0, f"its bottom {shape} has no spatial axes after the channels")
-        self.kernel, self.stride = self._per_axis("kernel", len(spatial)), self._per_axis("stride", len(spatial), 1)
-        self.pad, self.dilation = self._per_axis("pad", len(spatial), 0), self._per_axis("dilation", len(spatial), 1)
+        self.kernel, self.stride = per_axis(self, "kernel", len(spatial)), per_axis(self, "stride", len(spatial), 1)
+        self.pad, self.dilation = per_axis(self, "pad", len(spatial), 0), per_axis(self, "dilation", len(spatial), 1)
         for what, values in (("kernel size", self.kernel), ("stride", self.stride), ("dilation", self.dilation)):
             self.check(min(values) > 0, f"{what} must be positive, not {min(values)}")
         for size, pad, extent in zip(spatial, self.pad, self._extents()):
@@ -47,20 +48,6 @@ class Im2col(LayerType):
             self.check(extent <= padded, f"the kernel covers {extent} pixels, its bottom has {padded} (padding included)")
         channels = shape[self.channel_axis] * count(self.kernel)
         self.tops = [(*shape[: self.channel_axis], channels, *self._out(spatial))]
-
-    def _per_axis(self, what: str, axes: int, default: int | None = None) -> list[int]:
-        """A setting per spatial axis, from its repeated field or from the `_h`/`_w` pair."""
-        p, high, wide = self.param, f"{what}_h", f"{what}_w"
-        field = "kernel_size" if what == "kernel" else what
-        given = list(p.get(field, []))
-        if high in p or wide in p:
-            self.check(axes == 2, f"{high} and {wide} are for two spatial axes, not {axes}")
-            self.check(not given, f"give either {field} or {high} and {wide}")
-            return [p.get(high, 0), p.get(wide, 0)]
-        self.check(bool(given) or default is not None, f"{field} is missing")
-        given = given or [default or 0]
-        self.check(len(given) in (1, axes), f"{len(given)} values of {field} for {axes} spatial axes; give one, or one per axis")
-        return given * axes if len(given) == 1 else given
 
     def _extents(self) -> list[int]:
         """Pixels between the first and the last of a window, both included, along each spatial axis."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .base import BlobSpec, LayerType, count
+from .base import BlobSpec, count
 from .fields import Fields
-from .fused_relu import FusedReLU
+from .linear import Linear
 from .registry import register
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @register("InnerProduct")
-class InnerProduct(FusedReLU):
+class InnerProduct(Linear):
     """y = W x + b over all axes from `axis` on, flattened: (N, C, H, W) to (N, num_output) for axis 1.
 
     Weights are (num_output, K), or (K, num_output) with `transpose`.
@@ -89,19 +89,9 @@ class InnerProduct(FusedReLU):
         unit = graph.add("Div", rows, graph.add("Sqrt", graph.add("Add", squares, graph.scalar(1e-6))))
         return graph.reshape(unit, (self.features, self.num_output)) if self.transpose else unit
 
-    def _with_bias(self) -> LayerType:
-        """The same layer with a bias."""
-        blobs = [*self.blobs, BlobSpec("bias", (self.num_output,), self.param.bias_filler)]
-        return self.derived({"bias_term": True}, bias=True, blobs=blobs)
+    @property
+    def outputs_are_channels(self) -> bool:
+        return self.first == 1 and not self.normalize
 
-    def absorb(
-        self, weights: list[np.ndarray], scale: np.ndarray, shift: np.ndarray
-    ) -> tuple[LayerType, list[np.ndarray]] | None:
-        import numpy as np
-
-        if self.first != 1 or len(scale) != self.num_output or self.normalize or self.has_relu:
-            return None
-        bias = weights[1].astype(np.float64) if len(weights) > 1 else np.zeros(self.num_output)  # maybe of an absorption before
-        factor = scale if self.transpose else scale[:, None]
-        merged = [(weights[0] * factor).astype(np.float32), (bias * scale + shift).astype(np.float32)]
-        return self if self.bias else self._with_bias(), merged
+    def per_output(self, factors: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return factors if self.transpose else factors[:, None]

@@ -221,8 +221,8 @@ class Pooling(LayerType):
             return self._onnx_average(graph, x)
         return self._onnx_stochastic(graph, x)
 
-    def _onnx_any_size(self, graph: OnnxGraph, x: str, outputs: int = 1) -> Any:
-        """The op's own ceil mode, where it has Caffe's windows for images of every size: no last window is ever dropped."""
+    def _any_size(self, graph: OnnxGraph) -> dict[str, Any]:
+        """Attributes of a pooling op that has Caffe's windows for images of every size, by its own ceil mode."""
         if not self.floor and any(pad > kernel - stride for pad, kernel, stride in zip(self.pad, self.kernel, self.stride)):
             raise graph.refuse(
                 f"with kernel {self.kernel}, stride {self.stride} and pad {self.pad}, which windows it has depends on the size; "
@@ -230,25 +230,27 @@ class Pooling(LayerType):
             )
         attributes: dict[str, Any] = {"kernel_shape": list(self.kernel), "strides": list(self.stride)}
         full = self.floor or self.stride == (1, 1)  # no window reaches beyond the padded image
-        if self.method == "AVE" and any(self.pad) and not self.include_pad:
-            return self._onnx_without_pad(graph, x, attributes, full)
-        if not full:
-            attributes["ceil_mode"] = 1
+        return attributes if full else {**attributes, "ceil_mode": 1}
+
+    def _onnx_any_size(self, graph: OnnxGraph, x: str) -> str:
+        """Pooling of images of any size."""
+        attributes = self._any_size(graph)
         if self.method == "MAX":
-            return graph.add("MaxPool", x, outputs=outputs, pads=[*self.pad, *self.pad], **attributes)
+            return graph.add("MaxPool", x, pads=[*self.pad, *self.pad], **attributes)
         if not any(self.pad):
             return graph.add("AveragePool", x, **attributes)
-        if full:
+        if not self.include_pad:
+            return self._onnx_without_pad(graph, x, attributes)
+        if "ceil_mode" not in attributes:
             return graph.add("AveragePool", x, pads=[*self.pad, *self.pad], count_include_pad=1, **attributes)
         # Opsets and runtimes disagree about padding that counts in windows that are cut: here it is part of the image.
         return graph.add("AveragePool", graph.pad(x, [0, 0, *self.pad], [0, 0, *self.pad]), **attributes)
 
-    def _onnx_without_pad(self, graph: OnnxGraph, x: str, attributes: dict[str, Any], full: bool) -> str:
+    def _onnx_without_pad(self, graph: OnnxGraph, x: str, attributes: dict[str, Any]) -> str:
         """The average over the pixels of each window, for images of any size: the sum's average by that of ones."""
-        ceil = {} if full else {"ceil_mode": 1}
         ones = graph.add("Add", graph.add("Mul", graph.slice(x, [0, 0], [1, 1], [0, 1]), graph.scalar(0.0)), graph.scalar(1.0))
         pads = [0, 0, *self.pad]
-        sums, pixels = (graph.add("AveragePool", graph.pad(value, pads, pads), **{**attributes, **ceil}) for value in (x, ones))
+        sums, pixels = (graph.add("AveragePool", graph.pad(value, pads, pads), **attributes) for value in (x, ones))
         return graph.add("Div", sums, pixels)
 
     def _onnx_windows(self, graph: OnnxGraph, x: str) -> tuple[str, dict[str, Any], list[int]]:
@@ -279,15 +281,15 @@ class Pooling(LayerType):
         """Maxima and their indices: ONNX counts these through the whole tensor, Caffe in each H * W plane."""
         if graph.dynamic_size:
             plane = graph.dim(x, 2, self.bottoms[0][2]) * graph.dim(x, 3, self.bottoms[0][3])
-            y, index = self._onnx_any_size(graph, x, outputs=2)
-            return [y, graph.add("Cast", graph.add("Mod", index, graph.constant(plane, "int64")), to=1)]
+            y, index = graph.add("MaxPool", x, outputs=2, pads=[*self.pad, *self.pad], **self._any_size(graph))
+            return [y, graph.cast(graph.add("Mod", index, graph.constant(plane, "int64")), "float32")]
         x, attributes, (height, width) = self._onnx_windows(graph, x)
         y, index = graph.add("MaxPool", x, outputs=2, **attributes)
         index = graph.add("Mod", index, _int(graph, height * width))
         if width != self.bottoms[0][3]:
             rows = graph.add("Mul", graph.add("Div", index, _int(graph, width)), _int(graph, self.bottoms[0][3]))
             index = graph.add("Add", rows, graph.add("Mod", index, _int(graph, width)))
-        mask = graph.add("Cast", index, to=1)  # 1: FLOAT
+        mask = graph.cast(index, "float32")
         return [self._onnx_missing(graph, y, LOWEST), self._onnx_missing(graph, mask, -1.0)]
 
     def _onnx_average(self, graph: OnnxGraph, x: str) -> str:

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from ..errors import LayerError
+from ..errors import LayerError, excerpt
 from .base import LayerType, count
 from .data import Source
 from .fields import Fields
@@ -42,12 +42,12 @@ def register_python(layer: str, *modules: str) -> Callable[[_C], _C]:
 
 
 def arguments(layer: Layer) -> dict[str, Any]:
-    """The named values in a Python layer's `param_str`: a dict as Python or YAML writes one; {} if it is none of these.
+    """The named values in a Python layer's `param_str`: a dict as Python or YAML writes one.
 
     Only literals are read: numbers, strings, lists, dicts, true and false.
 
     Raises:
-        LayerError: the text is longer than `MAX_PARAM_STR` characters: no layer's settings are.
+        LayerError: the text is something else, or longer than `MAX_PARAM_STR` characters.
 
     >>> from protogen.prototxt.layer import Layer
     >>> from protogen.prototxt.message import Message
@@ -68,6 +68,8 @@ def arguments(layer: Layer) -> dict[str, Any]:
         key, colon, value = line.partition(" #")[0].partition(":")
         if colon:
             values[key.strip().strip("'\"")] = _scalar(value.strip())
+        elif key.strip() and not key.lstrip().startswith("#"):
+            raise LayerError(f"{layer.label}: its param_str is no list of named values: {excerpt(key.strip())}")
     return values
 
 

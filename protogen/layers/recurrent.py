@@ -144,7 +144,7 @@ class Recurrent(LayerType):
 
         arrays = [self.onnx_gates(graph.initializers[name]) for name in blobs[:3]]
         arrays[1] = np.concatenate([arrays[1], np.zeros_like(arrays[1])])  # ONNX has a second bias, for the state
-        weight_x, bias, weight_h = (graph.initializer(f"{self.layer.name}/constant", array[None]) for array in arrays)
+        weight_x, bias, weight_h = (graph.own_array("constant", array[None]) for array in arrays)
         values = graph.add(
             type(self).__name__, self._features(graph, x), weight_x, weight_h, bias, "", *states,
             outputs=1 + len(self.states), hidden_size=self.size,

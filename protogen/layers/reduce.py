@@ -93,8 +93,8 @@ class ArgMax(LayerType):
         x = graph.reshape(bottoms[0], [0, -1]) if self.whole else bottoms[0]
         value, index = self._top(graph, x)
         if not self.whole:
-            return value if self.values else graph.add("Cast", index, to=1)  # 1: FLOAT
-        index = graph.add("Cast", index, to=1)
+            return value if self.values else graph.cast(index, "float32")
+        index = graph.cast(index, "float32")
         made = graph.add("Concat", index, value, axis=1) if self.values else index
         return graph.reshape(made, [0, *self.tops[0][1:]])
 

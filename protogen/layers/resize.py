@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .base import LayerType
-from .detection.boxes import constant_like
 from .fields import Fields
 from .registry import register
 
@@ -186,8 +185,8 @@ class Unpool(LayerType):
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
         (n, c, *size), x = self.bottoms[0], bottoms[0]
         height, width = self._size([graph.dim(x, axis, side) for axis, side in zip((2, 3), size)])
-        zeros = constant_like(graph, graph.ints(graph.dim(x, 0, n), c, height * width), 0.0)
-        index = graph.add("Cast", graph.reshape(bottoms[1], [0, 0, -1]), to=7)  # 7: INT64
+        zeros = graph.filled(graph.ints(graph.dim(x, 0, n), c, height * width), 0.0)
+        index = graph.cast(graph.reshape(bottoms[1], [0, 0, -1]), "int64")
         plane = graph.add("ScatterElements", zeros, index, graph.reshape(x, [0, 0, -1]), axis=2)
         return graph.reshape(plane, [0, 0, height, width])
 

@@ -7,7 +7,6 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from .base import LayerType, Shape, count
-from .detection.boxes import onnx_positions
 from .fields import Fields
 from .registry import register
 
@@ -350,7 +349,7 @@ class BatchReindex(LayerType):
         return x.index_select(0, index.long())
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
-        return graph.add("Gather", bottoms[0], graph.add("Cast", bottoms[1], to=7), axis=0)  # 7: INT64
+        return graph.add("Gather", bottoms[0], graph.cast(bottoms[1], "int64"), axis=0)
 
 
 @register("Filter")
@@ -382,7 +381,7 @@ class Filter(LayerType):
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> Sequence[str]:
         *values, selector = bottoms
-        chosen = onnx_positions(graph, selector)  # OpenCV has no Compress
+        chosen = graph.positions(selector)  # OpenCV has no Compress
         return [graph.add("Gather", x, chosen, axis=0) for x in values]
 
 

@@ -1,6 +1,6 @@
 """Published architectures, one file each: `protogen.models.peleenet(size=224)`; `models()` lists them.
 
-`protogen.models.NAME` is the function of that name in the file of that name, and `NAME_solver` the solver it declares.
+`protogen.models.NAME` is the function NAME of the module NAME, and `NAME_solver` the solver it declares.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["Model", "find", "lenet", "lenet_solver", "model", "models", "peleene
 
 
 class _Package(ModuleType):
-    """This package, in which a model's name means its function even after its file of the same name was imported."""
+    """This package, in which a model's name is its function, even after the module of the same name was imported."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, getattr(value, name, value) if isinstance(value, ModuleType) else value)
@@ -33,10 +33,10 @@ def __getattr__(name: str) -> Any:
     if not name.startswith("_"):
         stem = name.removesuffix("_solver")
         try:
-            listed = find(stem)
+            entry = find(stem)
         except NetError as error:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}: {error}") from None
-        value = listed.build if stem == name else listed.solver
+        value = entry.build if stem == name else entry.solver
         if value is not None:
             return value
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""LeNet, the reader of digits, as Caffe's MNIST example has it.
+"""LeNet, the digit classifier, as in Caffe's MNIST example.
 
 LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition, Proceedings of the IEEE 1998.
 """
@@ -15,19 +15,19 @@ from ..prototxt.message import Message
 from ..training import data_layers, is_train, losses, solver
 from .registry import model
 
-# Weights, then biases; the example states no decay_mult, so that everything decays alike.
+# Weights, then biases; the example sets no decay_mult, so all blobs decay alike.
 _PARAM = {"param": [{"lr_mult": 1}, {"lr_mult": 2}]}
-_FOLDER = "examples/mnist"  # where Caffe's own scripts put the data, seen from Caffe's folder
+_FOLDER = "examples/mnist"  # where Caffe's scripts put the data, relative to Caffe's root
 TRAIN_BATCH, VAL_BATCH = 64, 100
 
 
 def lenet_solver(net: str, *, snapshot_prefix: str = "lenet", iterations: int = 10000) -> Message:
-    """A SolverParameter to train a net of `lenet(phase="TRAIN")` as the example does: about 11 passes over MNIST.
+    """Return the example's SolverParameter for a net of `lenet(phase="TRAIN")`: about 11 epochs of MNIST.
 
     Args:
         net: path of the train/val prototxt.
-        snapshot_prefix: path snapshots begin with.
-        iterations: of the training, of 64 images each.
+        snapshot_prefix: path prefix of the snapshots.
+        iterations: training iterations of 64 images each.
     """
     return solver(
         net, base_lr=0.01, lr_policy="inv", gamma=1e-4, power=0.75, weight_decay=5e-4, max_iter=iterations,
@@ -48,20 +48,20 @@ def lenet(
     classes: int = 10,
     phase: Literal["TEST", "TRAIN"] = "TEST",
 ) -> Net:
-    """LeNet of Caffe's MNIST example: 431 thousand parameters and 2.3 M multiply-adds for a digit of 28 x 28 pixels.
+    """LeNet of Caffe's MNIST example, with 431 thousand parameters and 2.3 M multiply-adds at 28 x 28.
 
-    It has maximum pooling and one ReLU where the published LeNet-5 has trained subsampling and squashing functions.
+    It has max pooling and one ReLU, where the published LeNet-5 has trained subsampling and squashing functions.
 
     Args:
         size: height and width of the image in pixels; one number for a square.
-        batch: images per pass; in TRAIN the data layers have batches of their own.
+        batch: images per pass of a deploy net; the data layers of a train/val net have their own batch sizes.
         channels: channels of the image; a train/val net reads 1 (grey) or 3.
         classes: outputs of the classifier.
-        phase: "TEST" for a deploy net with an Input layer; "TRAIN" for a train/val net: data layers for both phases, which
-            read what Caffe's examples/mnist/create_mnist.sh makes, SoftmaxWithLoss, and Accuracy.
+        phase: "TEST" for a deploy net with an Input layer; "TRAIN" for a train/val net with data layers for both phases, which
+            read the output of Caffe's examples/mnist/create_mnist.sh, SoftmaxWithLoss, and Accuracy.
 
     Raises:
-        NetError: a value that no such net can have.
+        NetError: a value is out of range.
 
     >>> net = lenet(batch=1)
     >>> len(net.layers), net.param_count, net.macs

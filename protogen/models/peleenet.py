@@ -20,7 +20,7 @@ from .registry import model
 
 @dataclass(frozen=True)
 class Preset:
-    """What two published definitions of the same network do differently: names, pooling and layer settings."""
+    """Differences between two published definitions of the same network: names, pooling and layer settings."""
 
     name: str
     transition_pool: str
@@ -36,7 +36,7 @@ PRESETS = {
     "genpelee": Preset(
         name="PeleeNet", transition_pool="MAX", stem={}, dense={}, transition_suffix="", defaults={"BatchNorm": _BATCH_NORM}
     ),
-    # The authors' Caffe file, which their weights fit.
+    # The authors' Caffe definition, which their weights fit.
     "official": Preset(
         name="",
         transition_pool="AVE",
@@ -53,11 +53,11 @@ POOLS = ("MAX", "AVE")
 
 
 def peleenet_solver(net: str, *, snapshot_prefix: str = "peleenet", epochs: int = 120, images: int = 1281167) -> Message:
-    """A SolverParameter to train a net of `peleenet(phase="TRAIN")`: SGD with momentum and a learning rate that falls linearly.
+    """Return a SolverParameter for a net of `peleenet(phase="TRAIN")`: SGD with momentum and linear decay of the learning rate.
 
     Args:
         net: path of the train/val prototxt.
-        snapshot_prefix: path snapshots begin with.
+        snapshot_prefix: path prefix of the snapshots.
         epochs: passes over the training images.
         images: number of training images (ImageNet's by default).
     """
@@ -93,21 +93,21 @@ def peleenet(
 
     Args:
         size: height and width of the image in pixels; one number for a square.
-        batch: images per pass; in TRAIN the data layers have batches of their own.
+        batch: images per pass of a deploy net; the data layers of a train/val net have their own batch sizes.
         classes: outputs of the classifier.
-        growth_rate: channels each dense layer adds; half of them come from each of its two branches.
+        growth_rate: channels that each dense layer adds, half of them from each of its two branches.
         blocks: dense layers in each stage.
         bottleneck: width of the 1x1 convolutions of each stage, in units of growth_rate / 2.
-        stem_channels: channels the stem makes.
+        stem_channels: output channels of the stem.
         transition_pool: "MAX" or "AVE"; by default the preset's.
         name: name of the net; by default the preset's.
         preset: "genpelee" (names a1, b1, ...; MAX transition pooling) or "official" (the authors' file: names branch1a, ...;
             AVE transition pooling; their weights fit).
-        phase: "TEST" for a deploy net with an Input layer; "TRAIN" for a train/val net: data layers for both phases,
+        phase: "TEST" for a deploy net with an Input layer; "TRAIN" for a train/val net with data layers for both phases,
             SoftmaxWithLoss, Accuracy (top 1, top 5), lr_mult and decay_mult.
 
     Raises:
-        NetError: a value that no such net can have.
+        NetError: a value is out of range.
 
     >>> net = peleenet(size=224)
     >>> len(net.layers), net.param_count, net.macs
@@ -162,6 +162,6 @@ def _check(
         if value < 2 or value % 2:
             raise NetError(f"{what} must be positive and even (two branches share it), not {value}")
     if not blocks or len(blocks) != len(bottleneck):
-        raise NetError(f"blocks and bottleneck give one number per stage each: {len(blocks)} and {len(bottleneck)} do not match")
+        raise NetError(f"blocks and bottleneck need one number per stage: {len(blocks)} and {len(bottleneck)} do not match")
     if min(*blocks, *bottleneck) < 1:
-        raise NetError("numbers of blocks and bottleneck widths must be positive")
+        raise NetError("the numbers in blocks and bottleneck must be positive")

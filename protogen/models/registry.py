@@ -1,4 +1,4 @@
-"""Published architectures by name: one file of this package each, imported when its model is asked for."""
+"""Registry of published architectures; each is a module of this package, imported when its model is first needed."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Model:
 
     Attributes:
         name: as the command line calls it.
-        build: makes the net; its signature is the model's command line.
+        build: builds the net; its signature defines the model's command line.
         summary: first line of its docstring.
-        paper: where and when it was published.
+        paper: authors, title, venue and year.
         year: of the paper.
-        solver: makes the SolverParameter for the path of a train/val net; None if the model has none.
-        choices: the values that parameters of `build` can have, where their annotations do not say.
-        options: further names of options, by parameter.
+        solver: returns the SolverParameter for the path of a train/val net; None if the model has none.
+        choices: valid values of parameters of `build`, where the annotation does not list them.
+        options: alternative names of command line options, by parameter.
     """
 
     name: str
@@ -56,26 +56,26 @@ def model(
 ) -> Callable[[_F], _F]:
     """Register a function that builds a published architecture, under its own name.
 
-    `protogen build NAME` has an option for each of its parameters: type and default are the signature's, the help is that of the
-    docstring's `Args:`. A parameter `phase` says which net is made: "TEST", to deploy, or "TRAIN", a train/val net.
+    `protogen build NAME` has an option for each of its parameters, with type and default from the signature and help from the
+    docstring's `Args:`. A parameter `phase` selects the net: "TEST" for a deploy net, "TRAIN" for a train/val net.
 
     Args:
         paper: its authors, title and venue.
         year: of the paper.
-        solver: a function that makes the SolverParameter for the path of a train/val net, for `--solver`.
-        choices: the values that a parameter can have, by parameter; an annotation `Literal["a", "b"]` says so itself.
-        options: a second name of an option, by parameter: {"stem_channels": "stem"}.
+        solver: a function that returns the SolverParameter for the path of a train/val net, for `--solver`.
+        choices: valid values by parameter; not needed for annotations such as `Literal["a", "b"]`.
+        options: alternative option names by parameter: {"stem_channels": "stem"}.
 
     Raises:
-        ProtogenError: another file has registered the name.
+        ProtogenError: another module has registered the name.
     """
 
     def add(build: _F) -> _F:
         name, summary = build.__name__, next(iter((build.__doc__ or "").strip().splitlines()), "")
         other = _MODELS.get(name)
         if other is not None and other.build.__module__ != build.__module__:
-            raise ProtogenError(f"there is a model {name!r} already, in {other.build.__module__}; {build.__module__} must "
-                                "call its own differently")  # fmt: skip
+            raise ProtogenError(f"model {name!r} is already registered by {other.build.__module__}; "
+                                f"{build.__module__} must choose another name")  # fmt: skip
         _MODELS[name] = Model(name, build, summary, f"{paper} {year}", year, solver, choices or {}, options or {})
         return build
 
@@ -83,10 +83,10 @@ def model(
 
 
 def find(name: str) -> Model:
-    """The model of a name; only its own file is imported, unless the model is another's.
+    """Return the model called `name`; only its own module is imported, unless another package provides it.
 
     Raises:
-        NetError: there is none; the message offers the nearest name.
+        NetError: no such model; the message suggests the nearest name.
     """
     if name not in _MODELS and name.isidentifier() and not name.startswith("_"):
         _import(name)
@@ -97,7 +97,7 @@ def find(name: str) -> Model:
 
 
 def models() -> dict[str, Model]:
-    """All models by name, in alphabetical order: this package's, other packages', and those registered by hand."""
+    """Return all models by name, in alphabetical order: those of this package, of other packages, and registered by hand."""
     from pkgutil import iter_modules
 
     for module in iter_modules(import_module(_PACKAGE).__path__):
@@ -107,7 +107,7 @@ def models() -> dict[str, Model]:
 
 
 def _import(name: str) -> None:
-    """Import a file of this package, if there is one of that name."""
+    """Import a module of this package, if there is one of that name."""
     try:
         import_module(f"{_PACKAGE}.{name}")
     except ModuleNotFoundError as error:

@@ -1,1 +1,1 @@
-"""Prototxt text to and from messages: `parse`, the old dialects, phases, and the templates that write."""
+"""Prototxt text to messages and back: parser, upgrades of old dialects, phase rules, and the writer with its templates."""

@@ -1,4 +1,4 @@
-"""Messages to prototxt fields: quoting, shortest floats, two-space indent."""
+"""Formatting of messages as prototxt fields: quoting, shortest floats, two-space indent."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def quote(text: str) -> str:
-    r"""A string as prototxt: in double quotes; quotes, backslashes and control characters escaped.
+    r"""Quote a string for prototxt, escaping quotes, backslashes and control characters.
 
     >>> print(quote('a "b"\n'))
     "a \"b\"\n"
@@ -30,12 +30,12 @@ def _escape(character: str) -> str:
         return character
     try:
         return "".join(f"\\{byte:03o}" for byte in character.encode("utf-8", "surrogateescape"))
-    except UnicodeEncodeError:  # half a surrogate pair: no text in UTF-8 can hold it
+    except UnicodeEncodeError:  # a lone surrogate, which UTF-8 cannot encode
         return "\ufffd"
 
 
 def number(value: float, double: bool = False) -> str:
-    """The shortest text that reads back as the same float32 (or double).
+    """Return the shortest text that reads back as the same float32 (or double).
 
     >>> number(0.0010000000474974513), number(1.0), number(1e-5)
     ('0.001', '1', '1e-5')
@@ -57,18 +57,18 @@ def _fraction(value: float, double: bool) -> str:
 
 
 def _shortest(value: float) -> str:
-    wanted = to_float32(value)
+    exact = to_float32(value)
     candidates = (f"{value:.{digits}g}" for digits in range(1, 9))
-    return next((text for text in candidates if to_float32(float(text)) == wanted), f"{value:.9g}")
+    return next((text for text in candidates if to_float32(float(text)) == exact), f"{value:.9g}")
 
 
 def fields(message: Message, indent: int = 0, skip: Collection[str] = ()) -> str:
-    """The fields of a message as prototxt lines, each ended by a newline.
+    """Return the fields of a message as prototxt lines, each ending with a newline.
 
     Args:
         message: the message.
         indent: levels of indentation (two spaces each).
-        skip: names of fields to leave out.
+        skip: names of fields to omit.
 
     >>> print(fields(Message.of("PoolingParameter", pool="AVE", kernel_size=2)), end="")
     pool: AVE
@@ -83,9 +83,9 @@ def fields(message: Message, indent: int = 0, skip: Collection[str] = ()) -> str
 
 
 def _append_lines(lines: list[str], message: Message, pairs: Iterable[tuple[str, Any]], pad: str) -> None:
-    known = message.descriptor.fields if message.descriptor is not None else {}
+    schema = message.descriptor.fields if message.descriptor is not None else {}
     for name, value in pairs:
-        field = known.get(name)
+        field = schema.get(name)
         kind = field.kind if field is not None else ""
         for item in value if isinstance(value, list) else (value,):
             if isinstance(item, Message):
@@ -97,7 +97,7 @@ def _append_lines(lines: list[str], message: Message, pairs: Iterable[tuple[str,
 
 
 def scalar(value: Any, kind: str = "") -> str:
-    """One scalar as prototxt; `kind` is its field's, "" for an unknown field (where a `Word` stays bare)."""
+    """Return a scalar as prototxt; `kind` is its field's, "" for an unknown field (whose `Word`s stay bare)."""
     if value is True or value is False:
         return "true" if value else "false"
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Other input shapes in a definition, so that a reshaped net is written as such."""
+"""Replace the input shapes in a definition, so that a reshaped net is written with its shapes."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ if TYPE_CHECKING:
     from .layer import Layer
 
 
-_STATED = {"Input": "input_param", "DummyData": "dummy_data_param"}  # types that state their shapes, and where
-_SIDES = ("num", "channels", "height", "width")  # DummyData's old way
+_SHAPE_PARAMS = {"Input": "input_param", "DummyData": "dummy_data_param"}  # types with shapes in their parameters
+_SIDES = ("num", "channels", "height", "width")  # DummyData's old fields
 
 
 def with_input_shapes(definition: Message, layers: Sequence[Layer], shapes: Mapping[str, Sequence[int]]) -> Message:
-    """The definition with `shapes` in its Input and DummyData layers; itself if none is there.
+    """Return the definition with `shapes` in its Input and DummyData layers, or itself if it has none.
 
-    Shapes of data layers (Data, HDF5Data, ...) depend on their data: these layers stay as they are, and a warning says so.
+    The shapes of other data layers (Data, HDF5Data, ...) depend on their data; they stay unchanged, with a warning.
 
     Args:
-        definition: a NetParameter; not changed.
-        layers: those that are active.
+        definition: a NetParameter; not modified.
+        layers: its active layers.
         shapes: by name of the top.
     """
     sources = [layer for layer in layers if not layer.bottoms and any(top in shapes for top in layer.tops)]
-    changed = {id(layer.message): _reshaped(layer.message, shapes) for layer in sources if layer.type in _STATED}
-    unwritten = [layer for layer in sources if layer.type not in _STATED]
+    changed = {id(layer.message): _reshaped(layer.message, shapes) for layer in sources if layer.type in _SHAPE_PARAMS}
+    unwritten = [layer for layer in sources if layer.type not in _SHAPE_PARAMS]
     if unwritten:
         names = ", ".join(f"{layer.name!r} ({layer.type})" for layer in unwritten)
-        text = f"the shapes given are not written: the data of layer {names} decide; only layers of type Input state theirs"
+        text = f"input shapes are not written for layer {names}: its data determine them; only Input layers have shapes"
         warnings.warn(text, ProtogenWarning, stacklevel=3)
     return with_layers(definition, changed)
 
 
 def with_layers(definition: Message, changed: Mapping[int, Message]) -> Message:
-    """The definition with other messages for some of its layers (by `id`); itself if there are none."""
+    """Return the definition with the layers in `changed` (by `id`) replaced, or itself if `changed` is empty."""
     if not changed:
         return definition
     twin = definition.without("layer")
@@ -48,20 +48,20 @@ def with_layers(definition: Message, changed: Mapping[int, Message]) -> Message:
 
 def _reshaped(message: Message, shapes: Mapping[str, Sequence[int]]) -> Message:
     tops = message.top
-    known = _stated_shapes(message, len(tops))
-    wanted = [{"dim": list(shapes[top])} if top in shapes else shape for top, shape in zip(tops, known)]
+    old = _shapes_of(message, len(tops))
+    new = [{"dim": list(shapes[top])} if top in shapes else shape for top, shape in zip(tops, old)]
     twin = message.copy()
-    if all(shape is not None for shape in wanted):
-        param = getattr(twin, _STATED[message.type])
+    if all(shape is not None for shape in new):
+        param = getattr(twin, _SHAPE_PARAMS[message.type])
         for name in _SIDES:
             param.remove(name)
-        twin.set(_STATED[message.type], param.update({"shape": wanted}))
+        twin.set(_SHAPE_PARAMS[message.type], param.update({"shape": new}))
     return twin
 
 
-def _stated_shapes(message: Message, n: int) -> list[Any]:
-    """A shape for each of n tops, None where the file has none."""
-    param = getattr(message, _STATED[message.type])
+def _shapes_of(message: Message, n: int) -> list[Any]:
+    """Return the shape of each of n tops, None if the layer has none."""
+    param = getattr(message, _SHAPE_PARAMS[message.type])
     columns = [list(getattr(param, side)) * (n if len(getattr(param, side)) == 1 else 1) for side in _SIDES if side in param]
     if columns:
         return [{"dim": list(sides)} for sides in zip(*columns)]

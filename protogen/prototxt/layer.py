@@ -1,11 +1,11 @@
-"""One layer of a net, as the prototxt states it; what its type computes is in `protogen.layers`."""
+"""One layer of a net as defined in the prototxt; what its type computes is in `protogen.layers`."""
 
 from __future__ import annotations
 
 from ..errors import printable
 from .message import Message
 
-POOLING_METHODS = ("MAX", "AVE", "STOCHASTIC")  # BVLC's; a fork's others give other shapes
+POOLING_METHODS = ("MAX", "AVE", "STOCHASTIC")  # BVLC's; those that forks add have other output shapes
 
 
 class Layer:
@@ -15,10 +15,10 @@ class Layer:
         message: the layer's LayerParameter.
         name: its name, "" if it has none.
         type: Caffe's type name, such as "Convolution".
-        bottoms, tops: names of the blobs it reads and makes.
-        group: name of the builder block it came from ("stage1/layer2"), "" if none.
-        source: file the layer was read from, for error messages.
-        blob_count: how many learnable blobs it has by a weights file or, without one, by its own `blobs`; None if nothing tells.
+        bottoms, tops: names of the blobs it reads and writes.
+        group: name of the builder block it belongs to ("stage1/layer2"), "" if none.
+        source: file it was read from, for error messages.
+        blob_count: number of its learnable blobs in the weights file or, without one, in its own `blobs`; None if unknown.
     """
 
     __slots__ = ("blob_count", "bottoms", "group", "message", "name", "source", "tops", "type")
@@ -33,7 +33,7 @@ class Layer:
 
     @property
     def full_type(self) -> str:
-        """The type, with what tells layers of one type apart: "Python (rpn.proposal_layer.ProposalLayer)", "Pooling (LOWRES)"."""
+        """The type with its variant, if any: "Python (rpn.proposal_layer.ProposalLayer)", "Pooling (LOWRES)"."""
         if self.type == "Python":
             python = self.message.python_param
             return f"Python ({python.module}.{python.layer})"
@@ -42,12 +42,12 @@ class Layer:
 
     @property
     def label(self) -> str:
-        """`layer 'conv1' (Convolution)`, with its place in the file if it was read from one."""
-        place = ""
+        """`layer 'conv1' (Convolution)`, preceded by its position in the file if it was read from one."""
+        position = ""
         if self.source and self.message.origin:
             line, column = self.message.origin
-            place = f"{self.source}:{line}:{column}: "
-        return printable(f"{place}layer {self.name!r} ({self.type})")
+            position = f"{self.source}:{line}:{column}: "
+        return printable(f"{position}layer {self.name!r} ({self.type})")
 
     def __repr__(self) -> str:
         return f"Layer({self.name!r}, {self.type!r}, {self.bottoms} -> {self.tops})"

@@ -1,4 +1,4 @@
-"""Text to tokens: protobuf's text format as Caffe users write it."""
+"""Lexer for protobuf's text format as Caffe users write it, and decoding of files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TOKEN = re.compile(
 _SKIPPED = re.compile("(?:[ \\t\\r\\n\\f\\v\u00a0]|#[^\\n]*)*")
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
 _LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-_BYTE_ORDER_MARKS = (  # the longer ones first: UTF-32's starts with UTF-16's
+_BYTE_ORDER_MARKS = (  # longer ones first: UTF-32's starts with UTF-16's
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -34,40 +34,40 @@ _SIMPLE_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "a": "\a", "b": "\b", "f": "
 MAX_TEXT_BYTES = 256 << 20
 
 
-class Source:
-    """A text with its name: turns offsets into (line, column) and into errors."""
+class SourceText:
+    """A named text: its tokens, and positions and errors for offsets in it."""
 
     def __init__(self, text: str, name: str) -> None:
         self.text, self.name = _clean(text), name
         self._line_starts: list[int] | None = None
 
     def position(self, offset: int) -> tuple[int, int]:
-        """(line, column) of an offset, both from 1."""
+        """Return (line, column) of an offset, both from 1."""
         if self._line_starts is None:
             self._line_starts = [0] + [match.end() for match in re.finditer("\n", self.text)]
         line = bisect_right(self._line_starts, offset)
         return line, offset - self._line_starts[line - 1] + 1
 
     def error(self, message: str, offset: int) -> ParseError:
-        """A `ParseError` at an offset."""
+        """Return a `ParseError` at an offset."""
         return ParseError(message, self.name, *self.position(offset))
 
     def tokens(self) -> Iterator[tuple[str, str, int]]:
-        """(kind, text, offset) of each token; kinds: word, number, string, punct, and one end.
+        """Yield (kind, text, offset) of each token; kinds are word, number, string, punct, and a final end.
 
         Raises:
-            ParseError: at the first character that starts no token.
+            ParseError: no token starts at some character.
         """
-        match, text, offset = _TOKEN.match, self.text, 0
+        match_token, text, offset = _TOKEN.match, self.text, 0
         while True:
-            found = match(text, offset)
-            if found is None:
+            match = match_token(text, offset)
+            if match is None:
                 raise self._bad_character(offset)
-            kind = found.lastgroup or "end"
-            yield kind, found[kind], found.start(kind)
+            kind = match.lastgroup or "end"
+            yield kind, match[kind], match.start(kind)
             if kind == "end":
                 return
-            offset = found.end()
+            offset = match.end()
 
     def _bad_character(self, offset: int) -> ParseError:
         skipped = _SKIPPED.match(self.text, offset)
@@ -79,7 +79,7 @@ class Source:
 
 
 def _clean(text: str) -> str:
-    """The text with "\\n" ending its lines, and without what cannot be written back as UTF-8."""
+    """Normalise line ends to "\\n", and replace what cannot be written back as UTF-8."""
     if "\r" in text and "\n" not in text:
         text = text.replace("\r", "\n")
     if text.isascii():
@@ -88,7 +88,7 @@ def _clean(text: str) -> str:
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a file in UTF-8, UTF-16 or UTF-32 or, failing all, Latin-1.
+    """Read the text of a file in UTF-8, UTF-16, UTF-32 or, if it is none of these, Latin-1.
 
     Raises:
         ProtogenError: the file cannot be read, is empty, or is binary.
@@ -97,16 +97,20 @@ def read_text(path: str | Path) -> str:
         with open(path, "rb") as file:
             data = file.read(MAX_TEXT_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise ProtogenError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        raise ProtogenError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from error
     return decode(data, str(path))
 
 
 def decode(data: bytes, name: str) -> str:
-    """Bytes of a prototxt as text; see `read_text`."""
+    """Decode the bytes of a prototxt as `read_text` does.
+
+    Raises:
+        ProtogenError: the data are empty, binary or not a prototxt at all; `name` names them in the message.
+    """
     if not data.strip():
         raise ProtogenError(f"{name}: the file is empty; a prototxt with at least one layer is needed")
     if len(data) > MAX_TEXT_BYTES:
-        raise ProtogenError(f"{name}: larger than {MAX_TEXT_BYTES >> 20} MiB; not a prototxt")
+        raise ProtogenError(f"{name}: larger than {MAX_TEXT_BYTES >> 20} MiB, so not a prototxt")
     for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):
             return data.decode(encoding, "replace")
@@ -114,13 +118,13 @@ def decode(data: bytes, name: str) -> str:
         if len(zeros) > 1 and not any(zeros) and any(data[:64]):
             return data.decode(encoding, "replace")
     if b"\0" in data or data[:1] in b"\x89\x1f" or data[:2] == b"PK":
-        raise ProtogenError(f"{name}: this is a binary file, not a prototxt; weights (.caffemodel) go beside the net's prototxt")
+        raise ProtogenError(
+            f"{name}: this is a binary file, not a prototxt; give weights (.caffemodel) in addition to the net's prototxt"
+        )
     if data.startswith(b"version https://git-lfs"):
         raise ProtogenError(f"{name}: is a Git LFS pointer, not the prototxt itself: fetch it with 'git lfs pull'")
     if data.lstrip()[:16].lower().startswith((b"<!doctype", b"<html")):
-        raise ProtogenError(
-            f"{name}: is a web page, not a prototxt: the download went wrong (GitHub has a button for the raw file)"
-        )
+        raise ProtogenError(f"{name}: is a web page, not a prototxt: download the raw file instead (GitHub: the Raw button)")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -128,7 +132,7 @@ def decode(data: bytes, name: str) -> str:
 
 
 def unquote(token: str) -> str:
-    """The text a quoted token stands for; octal and hex escapes are bytes of UTF-8.
+    """Return the text of a quoted token; octal and hex escapes are bytes of UTF-8.
 
     >>> unquote(r"'conv\\303\\251'")
     'convé'
@@ -153,10 +157,10 @@ def _unescape(match: re.Match[str]) -> str:
 
 
 def _byte(value: int) -> str:
-    # A byte above 127 is part of a UTF-8 sequence: surrogateescape carries it until the whole string is decoded.
+    # A byte above 127 is part of a UTF-8 sequence: a surrogate escape stands for it until the whole string is decoded.
     return chr(value) if value < 128 else bytes([value]).decode("utf-8", "surrogateescape")
 
 
 def describe(kind: str, text: str) -> str:
-    """A token as an error message names it."""
+    """Describe a token for an error message."""
     return "the end of the text" if kind == "end" else excerpt(text, 40)

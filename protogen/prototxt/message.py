@@ -1,4 +1,4 @@
-"""A prototxt message in memory: fields by name, the schema's defaults, unknown fields kept as they were written."""
+"""`Message`, a prototxt message: fields by name, the schema's defaults, unknown fields kept as they were written."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _UNSET: Any = object()
 
 
 class Word(str):
-    """A bare word of a prototxt (an enum's name, say), told apart from a quoted string when it is written back."""
+    """A bare word of a prototxt (an enum's name, say), which is written back without quotes."""
 
     __slots__ = ()
 
 
 def to_float32(value: float) -> float:
-    """The double nearest to what a `float` field holds; beyond its range, an infinity, as protobuf reads it.
+    """Round to float32, as a `float` field does; values beyond its range become infinite, as in protobuf.
 
     >>> to_float32(0.1)
     0.10000000149011612
@@ -32,11 +32,11 @@ def to_float32(value: float) -> float:
 
 
 class Message:
-    """Fields of one message, read by attribute: a set value, else the schema's default.
+    """Fields of one message, read as attributes: the value that is set, else the schema's default.
 
-    Enums are their names ("MAX"), repeated fields lists, unset messages empty messages of their type. A message of
-    unknown type (`descriptor` None) and fields the schema lacks hold what was written; a field written once reads as that
-    value, one written several times as a list.
+    Enums are their names ("MAX"), repeated fields are lists, and unset messages are empty messages of their type. A message
+    of unknown type (`descriptor` None) and fields that the schema lacks hold what was written: a single value, or a list if
+    the field occurs more than once.
 
     >>> pooling = Message.of("PoolingParameter", kernel_size=3, stride=2)
     >>> pooling.pool, pooling.stride, pooling.pad, "pad" in pooling
@@ -47,23 +47,33 @@ class Message:
 
     def __init__(self, descriptor: MessageType | None, origin: tuple[int, int] | None = None) -> None:
         self.descriptor = descriptor
-        self.origin = origin  # (line, column) in the text it was read from
+        self.origin = origin  # (line, column) in the source text
         self._values: dict[str, Any] = {}
 
     @classmethod
     def of(cls, type_name: str, /, **fields: Any) -> Message:
-        """A message of a schema type from Python values; a dict stands for a message, a scalar for a list of one."""
+        """Create a message of a schema type from Python values.
+
+        A dict stands for a message, a scalar for a list of one item.
+
+        Raises:
+            ProtogenError: as `set`.
+        """
         return cls(message_type(type_name)).update(fields)
 
     def update(self, fields: Mapping[str, Any]) -> Message:
-        """Set several fields as `set` does; None leaves a field unset. Returns self."""
+        """Set several fields as `set` does, except those that are None; return self.
+
+        Raises:
+            ProtogenError: as `set`.
+        """
         for name, value in fields.items():
             if value is not None:
                 self.set(name, value)
         return self
 
     def set(self, name: str, value: Any) -> None:
-        """Set a field from a Python value, checked against the schema; a message is copied in.
+        """Set a field to a Python value, checked against the schema; messages are copied.
 
         Raises:
             ProtogenError: unknown field, wrong type, or a number out of the field's range.
@@ -85,7 +95,11 @@ class Message:
             self._values[name] = [check(field, value)]
 
     def append(self, name: str, value: Any) -> None:
-        """Add one value to a repeated (or unknown) field."""
+        """Append a value to a repeated (or unknown) field.
+
+        Raises:
+            ProtogenError: as `set`.
+        """
         if self.descriptor is not None:
             field = self.descriptor.fields.get(name)
             if field is None:
@@ -94,13 +108,13 @@ class Message:
         self._values.setdefault(name, []).append(value)
 
     def store(self, name: str, value: Any) -> None:
-        """Set a field to a value that is known to be right, unchecked (used by the parser)."""
+        """Set a field without checking the value, which must be valid and in the field's own type."""
         self._values[name] = value
 
     def _unknown_field(self, name: str) -> ProtogenError:
-        known = self.descriptor.fields if self.descriptor is not None else {}
+        schema = self.descriptor.fields if self.descriptor is not None else {}
         kind = self.descriptor.name if self.descriptor is not None else "this message"
-        return ProtogenError(f"unknown field {name!r} in {kind}{did_you_mean(name, known)}")
+        return ProtogenError(f"unknown field {name!r} in {kind}{did_you_mean(name, schema)}")
 
     def __getattr__(self, name: str) -> Any:
         if name[0] == "_":
@@ -114,10 +128,10 @@ class Message:
         return value if field is not None else _unwrapped(value)
 
     def get(self, name: str, default: Any = None) -> Any:
-        """The field's value if it is set, else `default` (not the schema's)."""
+        """Return the field's value if it is set, else `default` (not the schema's)."""
         value = self._values.get(name, default)
-        known = self.descriptor is not None and name in self.descriptor.fields
-        return value if known or value is default else _unwrapped(value)
+        in_schema = self.descriptor is not None and name in self.descriptor.fields
+        return value if in_schema or value is default else _unwrapped(value)
 
     def __contains__(self, name: object) -> bool:
         return name in self._values
@@ -127,20 +141,20 @@ class Message:
         self._values.pop(name, None)
 
     def without(self, *names: str) -> Message:
-        """The message without some of its fields; values of the others are shared, not copied."""
+        """Return the message without some of its fields; the values of the others are shared, not copied."""
         twin = Message(self.descriptor, self.origin)
         twin._values = {name: value for name, value in self._values.items() if name not in names}
         return twin
 
     def fields(self) -> Iterable[tuple[str, Any]]:
-        """Set fields as (name, value), known ones in the order of their numbers, then unknown ones as read."""
+        """Return the set fields as (name, value): those of the schema ordered by number, then unknown ones as read."""
         values = self._values
         if self.descriptor is None or len(values) < 2:
             return values.items()
         return [(name, values[name]) for name in sorted(values, key=self.descriptor.order.__getitem__)]
 
     def copy(self) -> Message:
-        """A deep copy."""
+        """Return a deep copy."""
         twin = Message(self.descriptor, self.origin)
         twin._values = {
             name: value.copy() if isinstance(value, Message) else _copies(value) if isinstance(value, list) else value
@@ -172,7 +186,7 @@ def _copies(values: list[Any]) -> list[Any]:
 
 
 def _unwrapped(value: Any) -> Any:
-    """An unknown field's value: written once, it is not a list."""
+    """Return the value of an unknown field: a list only if it occurs more than once."""
     return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
@@ -182,7 +196,7 @@ def _unknown_value(value: Any) -> list[Any]:
 
 
 def check(field: Field, value: Any) -> Any:
-    """`value` as the field stores it.
+    """Return `value` as the field stores it.
 
     Raises:
         ProtogenError: the value has the wrong type or is out of the field's range.
@@ -191,10 +205,10 @@ def check(field: Field, value: Any) -> Any:
 
 
 def typed(field: Field, written: list[Any]) -> Any:
-    """The value of a field from what was written for it where the schema did not know it, which keeps everything as a list.
+    """Convert what was stored for an unknown field, always a list, to the value of a field of the schema.
 
     Raises:
-        ProtogenError: a value has the wrong type or is out of range, or a field that takes one value has several.
+        ProtogenError: a value has the wrong type or is out of range, or a singular field has several.
     """
     if not field.repeated and len(written) > 1:
         raise ProtogenError(f"field {field.name!r} is given twice")

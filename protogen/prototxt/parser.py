@@ -1,7 +1,7 @@
-"""Prototxt text to `Message`s, by our own schema: errors with file:line:column and the nearest known name.
+"""Parser of prototxt text into `Message`s; errors have file:line:column and suggest the nearest known name.
 
-Own parser, not `google.protobuf.text_format`: it keeps fields that the schema lacks (forks add them freely), knows
-where each layer stands, and reads both types where two forks disagree on a field.
+Unlike `google.protobuf.text_format`, it keeps fields that the schema lacks (forks add them freely), records the position of
+each layer, and reads both types where two forks disagree on a field.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import ParseError, ProtogenWarning, did_you_mean, excerpt, nearest
 from ..plugins import LAYERS, load_entry_points
 from ..schema import Field, MessageType, message_type
-from .lexer import Source, describe, unquote
+from .lexer import SourceText, describe, unquote
 from .message import Message, Word, to_float32
 
 MAX_DEPTH = 64
@@ -27,10 +27,10 @@ def parse(text: str, type_name: str = "NetParameter", source: str = "<text>", st
 
     Args:
         text: the prototxt.
-        type_name: the message the text holds: "NetParameter", "SolverParameter", ...
+        type_name: type of the message in the text: "NetParameter", "SolverParameter", ...
         source: name of the text in error messages, usually a path.
-        strict: refuse every unknown field (True), or none (False): it is then a `ProtogenWarning`, and kept. By default (None)
-            one inside a layer is kept, unless it looks like a slip of a known name.
+        strict: True rejects unknown fields; False keeps them, with a `ProtogenWarning`. By default (None) those inside a layer
+            are kept, unless they look like a misspelt known name.
 
     Raises:
         ParseError: bad syntax, an unknown field, a value of the wrong type or out of range.
@@ -38,16 +38,16 @@ def parse(text: str, type_name: str = "NetParameter", source: str = "<text>", st
     >>> parse('name: "tiny"  layer { name: "relu" type: "ReLU" }').layer[0].type
     'ReLU'
     """
-    return _Parser(Source(text, source), strict).parse(message_type(type_name))
+    return _Parser(SourceText(text, source), strict).parse(message_type(type_name))
 
 
 class _Parser:
-    def __init__(self, source: Source, strict: bool | None) -> None:
+    def __init__(self, source: SourceText, strict: bool | None) -> None:
         self.source, self.strict = source, strict
         self._next = source.tokens().__next__
         self.kind, self.text, self.offset = self._next()
         self.depth = 0
-        self.asked = False  # whether other packages had their chance to declare fields
+        self.plugins_loaded = False  # other packages may declare fields
 
     def parse(self, type: MessageType) -> Message:
         message = Message(type, (1, 1))
@@ -61,7 +61,7 @@ class _Parser:
         return self.source.error(message, self.offset if offset is None else offset)
 
     def take(self, text: str) -> bool:
-        """Step over a punctuation mark if it comes next."""
+        """Consume a punctuation mark if it is the next token; return whether it was."""
         if self.kind == "punct" and self.text == text:
             self.advance()
             return True
@@ -69,12 +69,12 @@ class _Parser:
 
     def fields(self, message: Message, end_kind: str, end_text: str) -> None:
         """Read fields into `message` up to and including the closing brace, or the end of the text."""
-        known = message.descriptor.fields if message.descriptor else {}
+        schema = message.descriptor.fields if message.descriptor else {}
         while True:
             if self.kind == "word":
                 name, offset = self.text, self.offset
                 self.advance()
-                field = known.get(name) or self.declared(message, name)
+                field = schema.get(name) or self.declared(message, name)
                 if field is None:
                     self.unknown(message, name, offset)
                 else:
@@ -91,20 +91,20 @@ class _Parser:
                 self.bad_start(end_text)
 
     def declared(self, message: Message, name: str) -> Field | None:
-        """The field of a layer that another installed package declares for a layer type of its own, if there is one."""
-        if self.asked or message.descriptor is not message_type("LayerParameter"):
+        """Return a field that another installed package declares for its own layer type, if there is one."""
+        if self.plugins_loaded or message.descriptor is not message_type("LayerParameter"):
             return None
-        self.asked = True
+        self.plugins_loaded = True
         load_entry_points(LAYERS)
         return message.descriptor.fields.get(name)
 
     def bad_start(self, end_text: str) -> None:
         if self.kind == "end":
-            raise self.error(f"the text ends before a {end_text!r}: is the file cut off?")
+            raise self.error(f"the text ends without a closing {end_text!r}: is the file truncated?")
         raise self.error(f"expected a field's name, found {describe(self.kind, self.text)}")
 
     def field(self, message: Message, field: Field, offset: int) -> None:
-        """One known field after its name: `: value`, `{ ... }` or a list of them."""
+        """Read the value of a known field: `: value`, `{ ... }` or a list of these."""
         colon = self.take(":")
         if field.kind != "message" and not colon:
             raise self.error(f"expected ':' after {field.name!r}, found {describe(self.kind, self.text)}")
@@ -144,7 +144,7 @@ class _Parser:
         text = sign + self.text
         value = _convert(field, text)
         if value is None and field.name == "engine" and text.isidentifier() and not self.strict:
-            self.warn(f"unknown engine {excerpt(text)}; it makes no difference here", offset)
+            self.warn(f"unknown engine {excerpt(text)}; it has no effect here", offset)
             value = text
         if value is None:
             raise self.error(_refusal(field, text), offset)
@@ -166,8 +166,8 @@ class _Parser:
 
     def string(self, field: Field | None) -> str:
         if self.kind != "string":
-            wanted = f"field {field.name!r} takes" if field else "expected"
-            raise self.error(f"{wanted} a quoted string, found {describe(self.kind, self.text)}")
+            expected = f"field {field.name!r} takes" if field else "expected"
+            raise self.error(f"{expected} a quoted string, found {describe(self.kind, self.text)}")
         parts = []
         while self.kind == "string":
             parts.append(unquote(self.text))
@@ -175,7 +175,7 @@ class _Parser:
         return parts[0] if len(parts) == 1 else "".join(parts)
 
     def extension(self, message: Message) -> None:
-        """`[some.extension] { ... }`: no Caffe has any, so it is an unknown field of that name."""
+        """Read `[some.extension] { ... }` as an unknown field of that name: no fork has extensions."""
         offset = self.offset
         self.advance()
         name = "["
@@ -202,10 +202,10 @@ class _Parser:
 
     def report_unknown(self, type: MessageType, name: str, offset: int) -> None:
         text = f"unknown field {excerpt(name)} in {type.name}"
-        if self.strict or (self.strict is None and (self.depth == 0 or _is_slip(name, type))):
-            hint = "" if self.strict else " (a fork's own field? --no-strict, or strict=False, reads on)"
+        if self.strict or (self.strict is None and (self.depth == 0 or _is_misspelt(name, type))):
+            hint = "" if self.strict else " (if it is a fork's own field, accept it with --no-strict or strict=False)"
             raise self.error(text + did_you_mean(name, type.fields) + hint, offset)
-        self.warn(f"{text}; it is kept as written", offset)
+        self.warn(f"{text}; kept as written", offset)
 
     def warn(self, text: str, offset: int) -> None:
         line, column = self.source.position(offset)
@@ -227,8 +227,8 @@ class _Parser:
         return value
 
 
-def _is_slip(name: str, type: MessageType) -> bool:
-    """Whether an unknown name is a misspelt known one, not a fork's own field named after it (kernel_d, relu6_param)."""
+def _is_misspelt(name: str, type: MessageType) -> bool:
+    """Return whether an unknown name is a misspelt known one, not a fork's field named after it (kernel_d, relu6_param)."""
     known = nearest(name, type.fields, cutoff=0.86)
     if known is None:
         return False
@@ -236,7 +236,7 @@ def _is_slip(name: str, type: MessageType) -> bool:
 
 
 def _convert(field: Field, text: str) -> Any:
-    """A scalar's value from its token, None if the token does not fit the field."""
+    """Return a scalar's value from its token, None if the token does not fit the field."""
     kind = field.kind
     if field.range is not None:
         number = _integer(text)
@@ -258,7 +258,7 @@ def _refusal(field: Field, text: str) -> str:
         return f"field {field.name!r} has no value {excerpt(text)}{hint}"
     if field.range is not None and _integer(text) is not None:
         return f"field {field.name!r}: {text} is out of range ({field.range[0]} to {field.range[1]})"
-    hint = " (a placeholder? then this is a template, which a script fills in)" if text.isidentifier() else ""
+    hint = " (if it is a placeholder, this is a template that a script fills in)" if text.isidentifier() else ""
     return f"field {field.name!r} takes {_kind(field)}, not {excerpt(text)}{hint}"
 
 
@@ -268,7 +268,7 @@ def _kind(field: Field) -> str:
 
 
 def _integer(text: str) -> int | None:
-    if len(text) > 24:  # longer than any 64-bit number: not worth converting
+    if len(text) > 24:  # longer than any 64-bit number
         return None
     try:
         body = text.lstrip("-")
@@ -291,7 +291,7 @@ def _float(text: str) -> float | None:
 
 
 def _guess(text: str) -> Any:
-    """A scalar of an unknown field: int, float, bool or a bare word."""
+    """Return a scalar of an unknown field: int, float, bool or a bare word; None if it is none of these."""
     if text[0].isalpha() or text[0] == "_":
         return {"true": True, "false": False}.get(text, Word(text))
     integer = _integer(text)

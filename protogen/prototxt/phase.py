@@ -1,4 +1,4 @@
-"""Which layers of a definition are active: Caffe's `include`/`exclude` rules (`Net::FilterNet` in caffe/net.cpp)."""
+"""Caffe's `include`/`exclude` rules, which select the active layers (`Net::FilterNet` in caffe/net.cpp)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PHASES = ("TRAIN", "TEST")
 
 @dataclass(frozen=True)
 class State:
-    """What the rules are held against: phase, level (default 0) and stages (default none)."""
+    """The state that rules are matched against (Caffe's NetState): phase, level and stages."""
 
     phase: str = "TEST"
     level: int = 0
@@ -25,10 +25,10 @@ class State:
 
 
 def active(layer: Message, state: State) -> bool:
-    """Whether a layer takes part in a state: any `include` rule met, or no `exclude` rule met.
+    """Return whether a layer is active in a state: it meets an `include` rule, or no `exclude` rule.
 
     Raises:
-        NetError: the layer has both kinds of rules, which Caffe refuses.
+        NetError: the layer has both kinds of rules, which Caffe rejects.
 
     >>> dropout = Message.of("LayerParameter", name="d", include={"phase": "TRAIN"})
     >>> active(dropout, State("TEST")), active(dropout, State("TRAIN"))
@@ -54,18 +54,18 @@ def _meets(state: State, rule: Message) -> bool:
     return not any(stage in state.stages for stage in rule.not_stage)
 
 
-def wanted(layer: Message) -> str:
-    """In words, the state that an inactive layer's rules ask for.
+def required_state(layer: Message) -> str:
+    """Describe the state in which an inactive layer would be active.
 
-    >>> wanted(Message.of("LayerParameter", include=[{"phase": "TEST", "stage": ["val", "deep"]}, {"min_level": 2}]))
+    >>> required_state(Message.of("LayerParameter", include=[{"phase": "TEST", "stage": ["val", "deep"]}, {"min_level": 2}]))
     "phase TEST with stage 'val', stage 'deep'; or level 2 or more"
     """
     if layer.get("exclude", []):
-        return "a state that its exclude rules leave out"
-    return "; or ".join(map(_in_words, layer.include))
+        return "a state that none of its exclude rules matches"
+    return "; or ".join(map(_described, layer.include))
 
 
-def _in_words(rule: Message) -> str:
+def _described(rule: Message) -> str:
     conditions = [f"stage {stage!r}" for stage in rule.stage] + [f"no stage {stage!r}" for stage in rule.not_stage]
     conditions += [f"level {rule.min_level} or more"] if "min_level" in rule else []
     conditions += [f"level {rule.max_level} or less"] if "max_level" in rule else []

@@ -1,4 +1,4 @@
-"""Files and strings to definitions: NetParameter and SolverParameter in today's dialect."""
+"""Read files and strings into definitions: NetParameter and SolverParameter in today's dialect."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from ..errors import NetError, ParseError, ProtogenError
-from .lexer import Source, decode, read_text
+from .lexer import SourceText, decode, read_text
 from .message import Message
 from .parser import parse
 from .upgrade import upgrade, upgrade_solver
@@ -18,16 +18,16 @@ _KINDS = {
     "label map": {"item"},
 }
 _NOT_A_NET = {
-    "solver": "this is a solver, not a net; give the prototxt its 'net' field names",
+    "solver": "this is a solver, not a net; give the prototxt named in its 'net' field",
     "label map": "this is a label map (names of classes), not a net",
 }
 
 
 def read_source(path: str | Path) -> tuple[str, str]:
-    """Text of a file ("-": standard input), and its name for messages.
+    """Return the text of a file ("-": standard input), and its name for messages.
 
     Raises:
-        ProtogenError: it cannot be read.
+        ProtogenError: the file cannot be read or is not text.
     """
     if str(path) == "-":
         return decode(sys.stdin.buffer.read(), "<stdin>"), "<stdin>"
@@ -35,10 +35,15 @@ def read_source(path: str | Path) -> tuple[str, str]:
 
 
 def read_definition(text: str, source: str = "<text>", strict: bool | None = None) -> Message:
-    """The NetParameter of a text, in today's dialect.
+    """Return the NetParameter of a text, in today's dialect.
+
+    Args:
+        text: a prototxt.
+        source: name of the text in messages.
+        strict: as for `parse`.
 
     Raises:
-        ParseError: bad syntax.
+        ParseError: as `parse`.
         NetError: no layers, or another kind of file (a solver, a label map).
     """
     if not text.strip():
@@ -51,12 +56,17 @@ def read_definition(text: str, source: str = "<text>", strict: bool | None = Non
         raise
     definition = upgrade(definition, source)
     if not definition.layer:
-        raise NetError(f"{source}: no layers in it; a prototxt with at least one layer is needed")
+        raise NetError(f"{source}: there are no layers; a prototxt with at least one layer is needed")
     return definition
 
 
 def read_solver(text: str, source: str = "<text>", strict: bool | None = None) -> Message:
-    """The SolverParameter of a text, in today's dialect.
+    """Return the SolverParameter of a text, in today's dialect.
+
+    Args:
+        text: a prototxt.
+        source: name of the text in messages.
+        strict: as for `parse`.
 
     Raises:
         ProtogenError: bad syntax, or another kind of file.
@@ -73,9 +83,9 @@ def read_solver(text: str, source: str = "<text>", strict: bool | None = None) -
 
 
 def kind_of(text: str) -> str:
-    """What a Caffe text file holds, by its top-level fields: "net", "solver", "label map", or "" if nothing tells.
+    """Return the kind of a Caffe text file by its top-level fields: "net", "solver", "label map", or "" if unknown.
 
-    The text need not be sound, only start as a prototxt does.
+    The text need not be valid, only begin like a prototxt.
 
     >>> kind_of('base_lr: 0.1  net: "train_val.prototxt"'), kind_of('item { name: "dog" label: 1 }')
     ('solver', 'label map')
@@ -87,11 +97,11 @@ def kind_of(text: str) -> str:
 def _top_level_names(text: str) -> set[str]:
     names, depth = set(), 0
     try:
-        for kind, token, _ in Source(text, "").tokens():
+        for kind, token, _ in SourceText(text, "").tokens():
             if kind == "word" and depth == 0:
                 names.add(token)
             elif kind == "punct":
                 depth += (token in "{<") - (token in "}>")
     except ParseError:
-        pass  # what came before it may tell
+        pass  # the names before it may suffice
     return names

@@ -1,4 +1,4 @@
-"""Older dialects to today's, as Caffe's `UpgradeNetAsNeeded` does it (caffe/util/upgrade_proto.cpp)."""
+"""Upgrade older dialects to today's, as Caffe's `UpgradeNetAsNeeded` does (caffe/util/upgrade_proto.cpp)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import warnings
 
 from ..errors import NetError, ProtogenError, ProtogenWarning
 from .message import Message
-from .upgrade_v0 import is_v0, upgrade_v0
+from .upgrade_v0 import first_v0_layer, upgrade_v0
 from .upgrade_v1 import place, upgrade_v1
 
 _INPUT_FIELDS = ("input", "input_dim", "input_shape")
@@ -16,22 +16,23 @@ _SOLVER_TYPES = {
 
 
 def upgrade(definition: Message, source: str = "<text>") -> Message:
-    """Bring a NetParameter up to today's dialect, in place.
+    """Upgrade a NetParameter to today's dialect, in place.
 
-    V0 layers (`layers { layer { ... } }`) and V1 layers (`layers { ... }`) become `layer`, padding layers the padding of
-    the layer behind them, `input:` fields an Input layer; a BatchNorm with three `param` entries gets their rates
-    set to 0, and Intel's `bn_stats_batch_size` goes to every BatchNorm. Layers keep their place in the text (`Message.origin`).
+    V0 layers (`layers { layer { ... } }`) and V1 layers (`layers { ... }`) become `layer`; padding layers become the padding
+    of the layers that read them; `input:` fields become an Input layer; the rates of a BatchNorm with three `param` entries
+    are set to 0; and Intel's `bn_stats_batch_size` is copied to every BatchNorm. Layers keep their position in the text
+    (`Message.origin`).
 
     Args:
-        definition: a NetParameter as parsed; changed.
+        definition: a NetParameter as parsed; modified.
         source: name of the text in error messages.
 
     Returns:
         `definition`.
 
     Raises:
-        NetError: the net mixes V0 with V1 layers, has a V0 layer that no Caffe knows, or a V1 layer with a field of today's whose
-            value does not fit it; or its input fields do not fit together.
+        NetError: the net mixes V0 and V1 layers, has an unknown V0 layer type, or a V1 layer with an invalid value in a field
+            of today's schema; or its input fields do not match.
 
     >>> from .parser import parse
     >>> net = upgrade(parse('layers { name: "r" type: RELU bottom: "x" top: "x" blobs_lr: 1 }'))
@@ -40,7 +41,7 @@ def upgrade(definition: Message, source: str = "<text>") -> Message:
     """
     _refuse_mixture(definition, source)
     todays = list(definition.layer) if definition.layers else []
-    if is_v0(definition):
+    if first_v0_layer(definition):
         upgrade_v0(definition, source)
     if definition.layers:
         upgrade_v1(definition, source)
@@ -54,15 +55,15 @@ def upgrade(definition: Message, source: str = "<text>") -> Message:
 
 
 def upgrade_solver(solver: Message, source: str = "<text>") -> Message:
-    """Bring a SolverParameter up to today's dialect, in place: the enum `solver_type` becomes the string `type`.
+    """Upgrade a SolverParameter to today's dialect, in place: the enum `solver_type` becomes the string `type`.
 
     Raises:
-        ProtogenError: it gives both.
+        ProtogenError: the solver has both fields.
     """
     if "solver_type" not in solver:
         return solver
     if "type" in solver:
-        raise ProtogenError(f"{source}: has both solver_type (the old field) and type; give type only")
+        raise ProtogenError(f"{source}: has both type and solver_type (its old form); keep only type")
     solver.set("type", _SOLVER_TYPES[solver.solver_type])
     solver.remove("solver_type")
     return solver
@@ -72,9 +73,9 @@ def _refuse_mixture(definition: Message, source: str) -> None:
     if not definition.layers:
         return
     unplaced = [layer for layer in (*definition.layer, *definition.layers) if layer.origin is None]
-    if definition.layer and unplaced:  # nothing says in which order they go
+    if definition.layer and unplaced:  # their order is unknown
         _refuse(source, definition.layer[0], "layer", definition.layers[0], "layers (the old dialect)")
-    old = is_v0(definition)
+    old = first_v0_layer(definition)
     if old:
         newer = next((layer for layer in definition.layers if "layer" not in layer), None)
         if newer is not None:
@@ -82,27 +83,25 @@ def _refuse_mixture(definition: Message, source: str) -> None:
 
 
 def _refuse(source: str, one: Message, what: str, other: Message, other_what: str) -> None:
-    line = f" in line {other.origin[0]}" if other.origin else ""
-    raise NetError(f"{place(one, source)}: the net mixes dialects: {what} here, {other_what}{line}; write all layers in one")
+    line = f" on line {other.origin[0]}" if other.origin else ""
+    raise NetError(f"{place(one, source)}: the net mixes dialects: {what} here, {other_what}{line}; use one for all layers")
 
 
 def _merge(definition: Message, todays: list[Message], source: str) -> None:
-    """Put layers that were in today's dialect already among the upgraded ones, in the order of the text.
+    """Merge layers that already were in today's dialect with the upgraded ones, in the order of the text.
 
-    Caffe drops them, with an error in its log, and then misses what they make: such files were made for other programs.
+    Caffe drops them, logs an error, and then lacks their tops: such files were written for other programs.
     """
     definition.store("layer", sorted([*definition.layer, *todays], key=lambda layer: layer.origin or (0, 0)))
-    text = (
-        f"{place(todays[0], source)}: the net mixes layer with layers (the old dialect); Caffe ignores the former, they are kept"
-    )
+    text = f"{place(todays[0], source)}: the net mixes layer with layers (the old dialect); Caffe drops the former, they are kept"
     warnings.warn(text, ProtogenWarning, stacklevel=3)
 
 
 def _upgrade_inputs(definition: Message, source: str) -> None:
-    """`input:` with `input_shape` or `input_dim` to one layer "input" of type Input in front."""
+    """Replace `input:` with `input_shape` or `input_dim` by an Input layer "input" in front."""
     names, dims, shapes = list(definition.input), list(definition.input_dim), list(definition.input_shape)
     layer = Message.of("LayerParameter", name="input", type="Input", top=names)
-    if shapes:  # Caffe takes them and ignores input_dim when both are there
+    if shapes:  # Caffe ignores input_dim if both are present
         layer.origin = shapes[0].origin
         _check_count(source, "input_shape fields", len(names), len(shapes))
         layer.set("input_param", {"shape": shapes[: len(names)]})
@@ -114,16 +113,16 @@ def _upgrade_inputs(definition: Message, source: str) -> None:
     definition.store("layer", [layer, *definition.layer])
 
 
-def _check_count(source: str, what: str, needed: int, given: int) -> None:
-    if given < needed:
-        raise NetError(f"{source}: its inputs need {needed} {what}, not {given}")
-    if given > needed:
-        warnings.warn(f"{source}: its inputs need {needed} {what}; the last {given - needed} of {given} are ignored",
+def _check_count(source: str, what: str, needed: int, count: int) -> None:
+    if count < needed:
+        raise NetError(f"{source}: the inputs need {needed} {what}, not {count}")
+    if count > needed:
+        warnings.warn(f"{source}: the inputs need {needed} {what}; the last {count - needed} of {count} are ignored",
                       ProtogenWarning, stacklevel=2)  # fmt: skip
 
 
 def _spread_stats_batch_size(definition: Message) -> None:
-    """Intel's `bn_stats_batch_size` of a net to its BatchNorm layers, whatever they say (apply_bn_stats_batch_size.cpp)."""
+    """Move Intel's `bn_stats_batch_size` from the net to all its BatchNorm layers (apply_bn_stats_batch_size.cpp)."""
     if "bn_stats_batch_size" not in definition:
         return
     for layer in definition.layer:
@@ -135,7 +134,7 @@ def _spread_stats_batch_size(definition: Message) -> None:
 
 
 def _upgrade_batch_norm(definition: Message) -> None:
-    """Rates of 0 for a BatchNorm that lists its three statistics as `param`: they are not trained."""
+    """Set the rates of a BatchNorm with three `param` entries to 0: its statistics are not trained."""
     for layer in definition.layer:
         if layer.type == "BatchNorm" and len(layer.param) == 3:
             for spec in layer.param:

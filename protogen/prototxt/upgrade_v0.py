@@ -1,4 +1,4 @@
-"""Nets of 2013, `layers { layer { name: "conv1" type: "conv" kernelsize: 3 } bottom: ... }`, to the V1 dialect."""
+"""Upgrade nets of 2013, `layers { layer { name: "conv1" type: "conv" kernelsize: 3 } bottom: ... }`, to the V1 dialect."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .upgrade_v1 import TYPES, place
 
 
 class _Rule(NamedTuple):
-    """What a V0 layer type becomes: a V1 type, and where its fields go within one parameter message."""
+    """Upgrade of one V0 layer type: the V1 type, its parameter message, and the new name of each V0 field in it."""
 
     type: str
     param: str = ""
@@ -64,7 +64,7 @@ _TRANSFORMS = {"scale": "scale", "meanfile": "mean_file", "cropsize": "crop_size
 
 
 def type_today(name: str) -> str:
-    """Today's name of a V0 type; one that V0 did not have stays as it is.
+    """Return today's name of a V0 type; other names are returned unchanged.
 
     >>> type_today("innerproduct")
     'InnerProduct'
@@ -75,8 +75,8 @@ def type_today(name: str) -> str:
 _PADDED = ("conv", "pool")
 
 
-def is_v0(definition: Message) -> Message | None:
-    """The first V0 layer of a net, None if it has none."""
+def first_v0_layer(definition: Message) -> Message | None:
+    """Return the first V0 layer of a net, None if it has none."""
     return next((layer for layer in definition.layers if "layer" in layer), None)
 
 
@@ -84,14 +84,14 @@ def upgrade_v0(definition: Message, source: str) -> None:
     """Turn V0 layers into V1 layers and their padding layers into padding, in place.
 
     Raises:
-        NetError: a layer type that V0 does not have, or padding before a layer that takes none.
+        NetError: an unknown layer type, or padding before a layer that takes none.
     """
     layers = _fold_padding(definition, source)
     definition.store("layers", [_upgrade_layer(layer, source) for layer in layers])
 
 
 def _fold_padding(definition: Message, source: str) -> list[Message]:
-    """The layers without the padding ones, whose padding goes to the layers that read them."""
+    """Return the layers without padding layers, whose padding moves to the layers that read them."""
     makers: dict[str, Message | None] = dict.fromkeys(definition.input)
     kept = []
     for layer in definition.layers:
@@ -112,11 +112,11 @@ def _fold_padding(definition: Message, source: str) -> list[Message]:
 
 def _check_padding(layer: Message, padding: Message, source: str) -> None:
     if layer.layer.type not in _PADDED:
-        raise NetError(f"{_label(layer, source)}: it reads padding layer {padding.layer.name!r}; only conv and pool may")
+        raise NetError(f"{_label(layer, source)}: it reads padding layer {padding.layer.name!r}, which only conv and pool can")
     if len(layer.bottom) != 1:
-        raise NetError(f"{_label(layer, source)}: it reads a padding layer, so it takes one bottom, not {len(layer.bottom)}")
+        raise NetError(f"{_label(layer, source)}: a layer that reads a padding layer has one bottom, not {len(layer.bottom)}")
     if len(padding.bottom) != 1 or len(padding.top) != 1:
-        raise NetError(f"{_label(padding, source)}: a padding layer takes one bottom and makes one top")
+        raise NetError(f"{_label(padding, source)}: a padding layer has one bottom and one top")
 
 
 def _upgrade_layer(old: Message, source: str) -> Message:
@@ -139,12 +139,12 @@ def _upgrade_layer(old: Message, source: str) -> Message:
             _put(new, rule.param, rule.fields[name], value)
         elif name != "type":
             dropped.append(name)
-    for name, value in unknown.items():  # a fork's own, so that converting can refuse what nobody computes
+    for name, value in unknown.items():  # fields of forks, kept so that converting can refuse those that are not computed
         if name in v1_fields:
-            raise NetError(f"{_label(old, source)}: the V0 dialect has no field {name!r}; it is a later one's")
+            raise NetError(f"{_label(old, source)}: field {name!r} belongs to a later dialect than V0")
         new.store(name, value)
     if dropped:
-        text = f"{_label(old, source)}: no such setting in this layer type: {', '.join(dropped)}; ignored, as Caffe does"
+        text = f"{_label(old, source)}: fields without effect in this layer type are ignored, as in Caffe: {', '.join(dropped)}"
         warnings.warn(text, ProtogenWarning, stacklevel=2)
     return new
 

@@ -1,4 +1,4 @@
-"""Nets of 2014, `layers { type: CONVOLUTION blobs_lr: 1 ... }`, to today's dialect."""
+"""Upgrade nets of 2014, `layers { type: CONVOLUTION blobs_lr: 1 ... }`, to today's dialect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..errors import NetError, ProtogenError
 from ..schema import message_type
 from .message import Message, typed
 
-# V1LayerParameter.LayerType to today's type names; those after DECONVOLUTION are forks'.
+# Today's names of V1LayerParameter.LayerType; those after DECONVOLUTION belong to forks.
 TYPES = {
     "NONE": "", "ABSVAL": "AbsVal", "ACCURACY": "Accuracy", "ARGMAX": "ArgMax", "BNLL": "BNLL", "CONCAT": "Concat",
     "CONTRASTIVE_LOSS": "ContrastiveLoss", "CONVOLUTION": "Convolution", "DATA": "Data", "DROPOUT": "Dropout",
@@ -26,17 +26,17 @@ TYPES = {
     "TRIPLET_LOSS": "TripletLoss",
 }  # fmt: skip
 
-# One value for each learnable blob of a layer, to the field of today's `param { }` that holds it.
+# Fields with one value per learnable blob, and the field of today's `param { }` that holds it.
 _PER_BLOB = {"param": "name", "blob_share_mode": "share_mode", "blobs_lr": "lr_mult", "weight_decay": "decay_mult"}
 
 _DATA_PARAMS = {"DATA": "data_param", "IMAGE_DATA": "image_data_param", "WINDOW_DATA": "window_data_param"}
 _TRANSFORMS = ("scale", "mean_file", "crop_size", "mirror")
 
-_LAST_OF_BVLC = 39  # forks give the numbers behind it to different types
+_LAST_OF_BVLC = 39  # forks use higher numbers for different types
 
 
 def type_by_number(number: int) -> str | None:
-    """Today's name of a V1 type by its number in BVLC's enum, None for a fork's.
+    """Return today's name of a V1 type by its number in BVLC's enum, None for a fork's.
 
     >>> type_by_number(4), type_by_number(1000)
     ('Convolution', None)
@@ -49,7 +49,7 @@ def upgrade_v1(definition: Message, source: str) -> None:
     """Turn the `layers` of a NetParameter into `layer`, in place.
 
     Raises:
-        NetError: a layer has a field of today's schema with a value that does not fit it.
+        NetError: a layer has an invalid value in a field of today's schema.
     """
     _move_transforms(definition.layers)
     definition.store("layer", [upgrade_layer(layer, source) for layer in definition.layers])
@@ -57,12 +57,12 @@ def upgrade_v1(definition: Message, source: str) -> None:
 
 
 def upgrade_layer(old: Message, source: str) -> Message:
-    """A V1LayerParameter as a LayerParameter; fields that no schema has come along.
+    """Convert a V1LayerParameter to a LayerParameter; fields that no schema has are kept.
 
-    Fields that only today's LayerParameter has (`norm_param`, say, or `batch_norm_param`) mean what they mean there.
+    Fields that only today's LayerParameter has (such as `norm_param` or `batch_norm_param`) have their meaning there.
 
     Raises:
-        NetError: such a field has a value of the wrong type, or is given twice.
+        NetError: such a field has a value of the wrong type, or occurs more than once.
     """
     new = Message.of("LayerParameter")
     new.origin = old.origin
@@ -88,12 +88,12 @@ def upgrade_layer(old: Message, source: str) -> Message:
 
 
 def place(message: Message, source: str) -> str:
-    """`file:line:column` of a message, as far as it is known."""
+    """Return `file:line:column` of a message, or only the file if the position is unknown."""
     return ":".join(map(str, (source, *(message.origin or ()))))
 
 
 def _move_transforms(layers: Iterable[Message]) -> None:
-    """Preprocessing settings of the data layers from their own parameters to `transform_param`."""
+    """Move preprocessing fields of data layers from their own parameters to `transform_param`."""
     loaders = [(layer, _DATA_PARAMS[layer.type]) for layer in layers if layer.type in _DATA_PARAMS]
     if not any(name in getattr(layer, param) for layer, param in loaders for name in _TRANSFORMS):
         return
@@ -103,5 +103,5 @@ def _move_transforms(layers: Iterable[Message]) -> None:
             if name in settings:
                 transform.set(name, getattr(settings, name))
                 settings.remove(name)
-        # Caffe leaves both messages in every data layer of such a net, empty ones too.
+        # Caffe leaves both messages in every data layer of such a net, even if empty.
         layer.update({param: settings, "transform_param": transform})

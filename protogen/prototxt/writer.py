@@ -1,4 +1,4 @@
-"""Definitions to prototxt text, laid out by the Jinja2 templates of `templates/prototxt/`."""
+"""Write definitions as prototxt, using the Jinja2 templates of `templates/prototxt/`."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from traceback import walk_tb
 from typing import Any
 
 from ..errors import ProtogenError
-from ..prototxt import format as text_format
 from ..schema import resource
+from . import format as text_format
 from .message import Message
 
 _SETTERS = {"append", "remove", "set", "store", "update"}
 
 
 def write(definition: Message, templates: str | Path | None = None) -> str:
-    """A NetParameter or SolverParameter as prototxt.
+    """Return a NetParameter or SolverParameter as prototxt.
 
     Args:
-        definition: what to write.
-        templates: a folder with templates of one's own: those it has (`net.prototxt.j2`, `layer.prototxt.j2` with the
-            macro `layer_text`, `layers/<Type>.prototxt.j2`, `solver.prototxt.j2`) go before the built-in ones. They run in
-            Jinja's sandbox: a template reads the definition, and reaches nothing else of the program.
+        definition: the message to write.
+        templates: a folder whose templates (`net.prototxt.j2`, `layer.prototxt.j2` with the macro `layer_text`,
+            `layers/<Type>.prototxt.j2`, `solver.prototxt.j2`) take precedence over the built-in ones. They run in Jinja's
+            sandbox: a template can read the definition, but has no access to the rest of the program.
 
     Raises:
-        ProtogenError: the folder is missing, or a template of it fails or would leave the sandbox; the message has file:line.
+        ProtogenError: the folder is missing, or a template fails or tries to leave the sandbox; the message has file:line.
     """
     name = "solver" if definition.descriptor and definition.descriptor.name == "SolverParameter" else "net"
     folder = os.fspath(templates) if templates is not None else None
@@ -36,13 +36,13 @@ def write(definition: Message, templates: str | Path | None = None) -> str:
         return environment.get_template(template).render({name: definition})
     except Exception as error:
         if folder is None:
-            raise  # a fault of ours, not of the user's template
+            raise  # a bug of protogen, not of a user's template
         place = _place(error, folder) or os.path.join(folder, template)
-        raise ProtogenError(f"{place}: this template fails: {_reason(error)}") from error
+        raise ProtogenError(f"{place}: the template fails: {_reason(error)}") from error
 
 
 def _place(error: Exception, folder: str) -> str:
-    """file:line of a user's template that an error came from, "" if none did: of the innermost, as templates include others."""
+    """Return file:line of the innermost user's template in an error's traceback, "" if there is none."""
     line, file = getattr(error, "lineno", None), getattr(error, "filename", None)  # a syntax error's
     if line and file:
         return f"{file}:{line}"
@@ -54,18 +54,18 @@ def _reason(error: Exception) -> str:
     from jinja2 import TemplateNotFound
 
     if isinstance(error, TemplateNotFound):
-        return f"there is no template {error}"
+        return f"template {error} not found"
     return " ".join(str(error).split()) or type(error).__name__
 
 
 @lru_cache(maxsize=8)
 def _environment(folder: str | None) -> Any:
-    """A Jinja2 environment over the built-in templates, those of `folder` first."""
+    """Return a Jinja2 environment with the templates of `folder`, then the built-in ones."""
     from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
 
     kind = Environment if folder is None else _sandbox()
     if folder is not None and not Path(folder).is_dir():
-        raise ProtogenError(f"{folder}: no such folder of templates")
+        raise ProtogenError(f"{folder}: no such template folder")
     own = [FileSystemLoader(folder)] if folder is not None else []
     environment = kind(
         loader=ChoiceLoader([*own, FileSystemLoader(resource("templates", "prototxt"))]),
@@ -79,7 +79,7 @@ def _environment(folder: str | None) -> Any:
 
 
 def _sandbox() -> Any:
-    """The environment for templates of others: no access to the program behind the definition, nor to its setters."""
+    """Return the environment class for users' templates: without access to the program or to setters of messages."""
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Sandbox(ImmutableSandboxedEnvironment):

@@ -1,4 +1,4 @@
-"""What people look at: the summary table of a net."""
+"""Reports for people: summaries, differences of nets, support of layer types."""
 
 from .summary import Summary, summarise
 

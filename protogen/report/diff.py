@@ -1,4 +1,4 @@
-"""Two nets side by side: layers added and gone, changed parameters and wiring, differences of weights."""
+"""Compare two nets: layers added and removed, changed parameters and wiring, differences in weights."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from ..net import Net
     from ..prototxt.layer import Layer
 
-_APART = ("name", "type", "bottom", "top", "blobs")  # fields compared on their own
+_APART = ("name", "type", "bottom", "top", "blobs")  # fields compared separately
 
 
 @dataclass(frozen=True)
 class Change:
-    """Something with two values; of a parameter that one side leaves out, the default counts."""
+    """A value that differs; an unset parameter has its default."""
 
     what: str
     before: Any
@@ -33,12 +33,12 @@ class Change:
 
 @dataclass(frozen=True)
 class LayerDiff:
-    """A layer that both nets have, differently.
+    """A layer of both nets that differs.
 
     Attributes:
-        name, type: the layer's (the first net's type).
-        parameters: changed fields, by their path ("convolution_param.kernel_size").
-        wiring: changed bottoms and tops; a bottom is given with the layer that made it.
+        name, type: of the layer; the type is the first net's.
+        parameters: changed fields, each named by its path ("convolution_param.kernel_size").
+        wiring: changed bottoms and tops; a bottom includes the layer that computes it.
     """
 
     name: str
@@ -49,7 +49,7 @@ class LayerDiff:
 
 @dataclass(frozen=True)
 class WeightDiff:
-    """A blob that differs: `max_abs` is the largest difference, None where shapes differ or one side has no values."""
+    """A learnable blob that differs; `max_abs` is the largest difference, None if the shapes differ or one side has no values."""
 
     layer: str
     blob: int
@@ -66,13 +66,13 @@ class WeightDiff:
 
 @dataclass
 class NetDiff:
-    """What `diff` found; `equal`, or see the lists. `str` gives one line per finding, "" for equal nets.
+    """Result of `diff`: `equal` and lists of the differences. `str` returns one line per difference, "" for equal nets.
 
     Attributes:
-        net: changes of the whole: its name, inputs and outputs.
-        added, gone: (name, type) of layers that only the second, or the first, net has.
-        changed: layers of both.
-        weights: blobs of layers of both that differ in shape or values; empty unless both nets have weights.
+        net: changes of the net itself: name, phase, inputs and outputs.
+        added, gone: (name, type) of layers that only the second, or only the first, net has.
+        changed: layers of both nets that differ.
+        weights: learnable blobs of common layers that differ in shape or values; empty unless both nets have weights.
     """
 
     net: list[Change] = field(default_factory=list)
@@ -83,11 +83,11 @@ class NetDiff:
 
     @property
     def equal(self) -> bool:
-        """Whether nothing differs."""
+        """Whether the nets do not differ."""
         return not (self.net or self.added or self.gone or self.changed or self.weights)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return {
             "equal": self.equal,
             "net": [_plain_change(change) for change in self.net],
@@ -109,7 +109,7 @@ class NetDiff:
         }  # fmt: skip
 
     def lines(self) -> Iterator[str]:
-        """One finding after the other: "-" gone, "+" added, "~" changed."""
+        """Yield the differences line by line: "-" gone, "+" added, "~" changed."""
         for change in self.net:
             yield f"~ net {change}"
         for name, kind in self.gone:
@@ -124,7 +124,7 @@ class NetDiff:
             yield f"~ weights {blob}"
 
     def summary(self) -> str:
-        """All findings counted, in one line.
+        """Return the number of differences of each kind, in one line.
 
         >>> NetDiff(added=[("pool", "Pooling")], weights=[WeightDiff("fc", 0, (2,), (3,), None)]).summary()
         '1 layer added, 0 gone, 0 changed; weights differ in 1 blob of 1 layer'
@@ -151,29 +151,29 @@ def diff(a: Net, b: Net) -> NetDiff:
         relu_param.negative_slope: 0 -> 0.5
     """
     before, after = _by_name(a.layers), _by_name(b.layers)
-    made_before, made_after = _bottoms(a.layers), _bottoms(b.layers)
-    stated_before, stated_after = _stated(a), _stated(b)
-    found = NetDiff(net=_whole(a, b))
-    found.gone = [(layer.name, layer.full_type) for key, layer in before.items() if key not in after]
-    found.added = [(layer.name, layer.full_type) for key, layer in after.items() if key not in before]
+    bottoms_before, bottoms_after = _bottoms(a.layers), _bottoms(b.layers)
+    messages_before, messages_after = _messages(a), _messages(b)
+    result = NetDiff(net=_whole(a, b))
+    result.gone = [(layer.name, layer.full_type) for key, layer in before.items() if key not in after]
+    result.added = [(layer.name, layer.full_type) for key, layer in after.items() if key not in before]
     for key, layer in before.items():
         if key in after:
             other = after[key]
-            bottoms = _differing("bottom", made_before[id(layer)], made_after[id(other)])
+            bottoms = _differing("bottom", bottoms_before[id(layer)], bottoms_after[id(other)])
             wiring = [*bottoms, *_differing("top", layer.tops, other.tops)]
-            stated = _fields(stated_before[id(layer)], stated_after[id(other)], "", _APART)
-            parameters = [*_differing("type", layer.type, other.type), *stated]
+            fields = _fields(messages_before[id(layer)], messages_after[id(other)], "", _APART)
+            parameters = [*_differing("type", layer.type, other.type), *fields]
             if not (a._weights and b._weights):
                 parameters += _blobs(layer.message, other.message)
             if wiring or parameters:
-                found.changed.append(LayerDiff(layer.name, layer.full_type, parameters, wiring))
+                result.changed.append(LayerDiff(layer.name, layer.full_type, parameters, wiring))
     if a._weights and b._weights:
-        found.weights = list(_weights(a.weights, b.weights))
-    return found
+        result.weights = list(_weights(a.weights, b.weights))
+    return result
 
 
 def _by_name(layers: Sequence[Layer]) -> dict[tuple[str, int], Layer]:
-    """Layers by name and, since Caffe allows names to be used again, number of its occurrence."""
+    """Return layers by name and occurrence number, because Caffe allows duplicate names."""
     seen: dict[str, int] = {}
     result = {}
     for layer in layers:
@@ -182,8 +182,8 @@ def _by_name(layers: Sequence[Layer]) -> dict[tuple[str, int], Layer]:
     return result
 
 
-def _stated(net: Net) -> dict[int, Message]:
-    """The message of each layer (by `id`), with what its place in the net decided (a Crop's offsets)."""
+def _messages(net: Net) -> dict[int, Message]:
+    """Return the message of each layer by `id`, with the fields that its place in the net determines (a Crop's offsets)."""
     messages = {id(layer): layer.message for layer in net.layers}
     for layer, op in zip(net.layers, net.analysis.ops):
         if op is not None and op.placed_fields():
@@ -192,12 +192,12 @@ def _stated(net: Net) -> dict[int, Message]:
 
 
 def _bottoms(layers: Sequence[Layer]) -> dict[int, list[str]]:
-    """For each layer (by `id`), its bottoms with the layers that made them: in-place layers hide behind one blob name."""
-    maker: dict[str, str] = {}
+    """Return each layer's bottoms by `id`, with the layers that compute them: in-place layers share one blob name."""
+    makers: dict[str, str] = {}
     result = {}
     for layer in layers:
-        result[id(layer)] = [f"{blob} (from {maker.get(blob, '')})" for blob in layer.bottoms]
-        maker.update(dict.fromkeys(layer.tops, layer.name))
+        result[id(layer)] = [f"{blob} (from {makers.get(blob, '')})" for blob in layer.bottoms]
+        makers.update(dict.fromkeys(layer.tops, layer.name))
     return result
 
 
@@ -231,15 +231,15 @@ def _values(a: Any, b: Any, path: str) -> Iterator[Change]:
     if lists and any(isinstance(item, Message) for item in (*a, *b)):
         for i in range(max(len(a), len(b))):
             one, other = (values[i] if i < len(values) else None for values in (a, b))
-            known = one if other is None else other
-            empty = Message(known.descriptor) if isinstance(known, Message) else None
+            item = one if other is None else other
+            empty = Message(item.descriptor) if isinstance(item, Message) else None
             yield from _values(empty if one is None else one, empty if other is None else other, f"{path}[{i}]")
     elif (list(a) != list(b)) if lists else a != b:
         yield Change(path, a, b)
 
 
 def _blobs(a: Message, b: Message) -> list[Change]:
-    """Weights in the text of one side, or of both where they cannot be compared blob by blob."""
+    """Compare the weights in the definitions as a whole, for nets that cannot be compared blob by blob."""
     before, after = (f"{len(layer.blobs)} with values" if layer.blobs else "none" for layer in (a, b))
     same = before == after and list(a.blobs) == list(b.blobs)
     return [] if same else [Change("blobs", before, after if after != before else "others")]
@@ -248,7 +248,7 @@ def _blobs(a: Message, b: Message) -> list[Change]:
 def _weights(a: WeightStore, b: WeightStore) -> Iterator[WeightDiff]:
     for layer in dict.fromkeys((*a, *b)):
         if layer not in a.shapes or layer not in b.shapes:
-            continue  # added, gone or changed: said already
+            continue  # already reported as added, gone or changed
         one, other = a.get(layer, []), b.get(layer, [])
         for i in range(max(len(one), len(other))):
             blobs = [blobs[i] if i < len(blobs) else None for blobs in (one, other)]
@@ -262,7 +262,7 @@ def _weights(a: WeightStore, b: WeightStore) -> Iterator[WeightDiff]:
 
 
 def _largest_difference(a: np.ndarray, b: np.ndarray) -> float | None:
-    """The largest difference, NaN where only one side is NaN; None if all values are equal."""
+    """Return the largest difference, NaN if only one side of a pair is NaN; None if all values are equal."""
     import numpy as np
 
     from ..weights.pages import chunks
@@ -318,5 +318,5 @@ def _plain(value: Any) -> Any:
 
 
 def _json_number(value: float | None) -> float | str | None:
-    """JSON knows no NaN and no infinity."""
+    """Return NaN and infinities as strings, because JSON lacks them."""
     return value if value is None or abs(value) < float("inf") else str(value)

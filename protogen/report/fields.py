@@ -1,4 +1,4 @@
-"""What protogen does with every field of every layer type: computed, inert (and what shows it), or refused."""
+"""How protogen treats every field of every layer type: computed, inert (with a proof), or refused."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class FieldUse:
     """One field of one layer type.
 
     Attributes:
-        type: Caffe's name of the layer type; "(any)" for the fields that all layers have.
-        path: the field within LayerParameter, such as "pooling_param.pool".
-        use: "computed", "refused", or, for a field that changes no result, the fork, file and line that show it.
+        type: Caffe's name of the layer type; "(any)" for fields common to all layers.
+        path: of the field within LayerParameter, such as "pooling_param.pool".
+        use: "computed", "refused", or, for a field that affects no result, the fork, file and line that prove it.
     """
 
     type: str
@@ -28,14 +28,14 @@ class FieldUse:
 
     @property
     def inert(self) -> bool:
-        """Whether the field is known to change nothing."""
+        """Whether the field affects no result."""
         return self.use not in (COMPUTED, REFUSED)
 
 
 def field_uses() -> list[FieldUse]:
-    """Every field that the schema has for the messages of built-in and registered layer types, by type.
+    """Return all schema fields of the parameters of built-in and registered layer types, by type.
 
-    Types whose blobs are fed from outside are left out: what they read is not computed here. All Python layers are one type.
+    Input and data layers are omitted: protogen does not compute what they read. All Python layers are one type.
 
     >>> uses = {(use.type, use.path): use.use for use in field_uses()}
     >>> uses["Pooling", "pooling_param.pool"], uses["Convolution", "convolution_param.shape_offset"]
@@ -58,7 +58,7 @@ def _uses_of(name: str, cls: type[LayerType]) -> list[FieldUse]:
 
 
 def _paths(messages: list[str], inert: dict[str, str]) -> list[str]:
-    """Paths of all fields of these messages; one of a message that is listed itself stands for no field of its own."""
+    """Return the paths of all fields of these messages, except those fields that are themselves among the messages."""
     paths = []
     for message in filter(None, messages):
         kind = message_type("LayerParameter")
@@ -69,7 +69,7 @@ def _paths(messages: list[str], inert: dict[str, str]) -> list[str]:
 
 
 def fields_page() -> str:
-    """The table as Markdown, ending with a line break."""
+    """Return the table as a Markdown page, ending with a line break."""
     uses = field_uses()
     counts = [sum(use.use == kind for use in uses) for kind in (COMPUTED, REFUSED)]
     rows = [f"| `{use.type}` | `{use.path}` | {use.use} |" for use in uses]
@@ -77,9 +77,9 @@ def fields_page() -> str:
         [
             "# Fields of layer types",
             "",
-            "What protogen does with each field that its schema has for a layer type: it computes it; it leaves it out because",
-            "it changes no result, which the line of a fork's source shows; or it refuses to convert a layer that sets it.",
-            "`protogen layers --fields` writes this page.",
+            "How protogen treats each field that its schema has for a layer type: it computes the field; ignores it as inert,",
+            "because the cited line of a fork's source shows that it affects no result; or refuses to convert a layer that sets",
+            "it. This page is written by `protogen layers --fields`.",
             "",
             f"{len(uses)} fields: {counts[0]} computed, {len(uses) - sum(counts)} inert, {counts[1]} refused.",
             "",

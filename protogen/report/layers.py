@@ -1,4 +1,4 @@
-"""What each layer type can do: shapes, PyTorch, gradient, ONNX; read off its definition, so that it cannot be out of date."""
+"""Support of each layer type: shapes, PyTorch, gradient, ONNX; derived from its class, so that it is never out of date."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ class Support:
     """One layer type.
 
     Attributes:
-        type: Caffe's name; that of a Python layer has its class in it, as `Layer.full_type`.
-        shapes: whether shapes are inferred.
-        torch: whether there is a PyTorch form.
-        gradient: whether that has Caffe's gradient.
-        onnx: whether there is an ONNX form.
-        note: what a user should know, "" if nothing.
+        type: Caffe's name; a Python layer's includes its class, as in `Layer.full_type`.
+        shapes: whether its output shapes are inferred.
+        torch: whether it has a PyTorch form.
+        gradient: whether the PyTorch form has Caffe's gradient.
+        onnx: whether it has an ONNX form.
+        note: a limitation, "" if none.
     """
 
     type: str
@@ -36,23 +36,23 @@ class Support:
 
     @property
     def cells(self) -> list[str]:
-        """The row as text."""
+        """The cells of the row as text."""
         marks = ["yes" if mark else "-" for mark in (self.shapes, self.torch, self.gradient, self.onnx)]
         return [self.type, *marks, self.note]
 
 
 @dataclass(frozen=True)
 class SupportTable:
-    """Every registered layer type; `table` is for a terminal, `markdown` for the README, `as_list` for machines."""
+    """Support of all registered layer types; `table` is for a terminal, `markdown` for the README, `as_list` for machines."""
 
     rows: list[Support]
 
     def as_list(self) -> list[dict[str, Any]]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return [asdict(row) for row in self.rows]
 
     def markdown(self) -> str:
-        """A Markdown table, ending with a line break.
+        """Return a Markdown table, ending with a line break.
 
         >>> SupportTable([Support("ArgMax", True, True, False, True, "")]).markdown().splitlines()[-1]
         '| `ArgMax` | yes | yes | - | yes | |'
@@ -61,7 +61,7 @@ class SupportTable:
         return "".join("|" + "".join(f" {cell} |" if cell else " |" for cell in cells) + "\n" for cells in rows)
 
     def table(self) -> Table:
-        """The table for a `rich` console."""
+        """Return the table for a `rich` console."""
         from rich.box import SIMPLE_HEAD
 
         from .table import PlainTable
@@ -75,36 +75,36 @@ class SupportTable:
 
     @property
     def totals(self) -> str:
-        """One line: how many types there are, and how many have each form."""
+        """One line: the number of types, and how many of them have each form."""
         inputs, torch, onnx = (sum(flags) for flags in zip(*((r.note == INPUT, r.torch, r.onnx) for r in self.rows)))
         return f"{len(self.rows)} layer types: {inputs} inputs, {torch} with a PyTorch form, {onnx} with an ONNX form"
 
 
-INPUT, SINK, ROWS = "an input of the net", "a sink: it makes nothing", "only the data tell how many rows come out"
+INPUT, SINK, ROWS = "an input of the net", "a sink: no outputs", "the row count is data-dependent"
 
 
 def support_table() -> SupportTable:
-    """What every registered layer type supports, those registered from outside included, in alphabetical order.
+    """Return the support of every registered layer type, including those of other packages, in alphabetical order.
 
     >>> support = {row.type: row for row in support_table().rows}
     >>> support["Convolution"].onnx, support["SoftmaxWithLoss"].onnx, support["ArgMax"].gradient
     (True, False, False)
     """
-    # "Python" by itself is nothing; its well-known classes stand for it.
+    # "Python" itself is a mere wrapper; its known classes are listed instead.
     return SupportTable([_support(name, cls) for name, cls in layer_types().items() if name != "Python"])
 
 
 def _support(name: str, cls: type[LayerType]) -> Support:
     if cls.is_input:
         return Support(name, True, False, False, False, INPUT)
-    torch = _gives(cls, "forward") or _gives(cls, "module")
-    onnx = _gives(cls, "onnx")
+    torch = _overrides(cls, "forward") or _overrides(cls, "module")
+    onnx = _overrides(cls, "onnx")
     if cls.n_tops[1] == 0:
         return Support(name, True, torch, False, onnx, SINK)
     note = "" if cls.dynamic_rows is None else ROWS
     return Support(name, True, torch, torch and cls.has_gradient, onnx, note if onnx else cls.onnx_note)
 
 
-def _gives(cls: type[LayerType], method: str) -> bool:
-    """Whether a definition, or a class it builds on, has a form of its own of a method."""
+def _overrides(cls: type[LayerType], method: str) -> bool:
+    """Return whether a layer class, or a base class of it, overrides a method of `LayerType`."""
     return getattr(cls, method) is not getattr(LayerType, method)

@@ -1,4 +1,4 @@
-"""Layers with output shapes, parameters and multiply-accumulates, and their totals."""
+"""Summary of a net: layers with output shapes, parameters and multiply-accumulates, and their totals."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class SummaryRow:
     """One layer.
 
     Attributes:
-        name, type: the layer's.
-        group: the builder block it belongs to, "" if none.
-        shapes: of its tops; None where unknown.
-        params: trained values of its own (statistics and shared blobs not counted).
+        name, type: of the layer.
+        group: its builder block, "" if none.
+        shapes: of its tops; None if unknown.
+        params: number of trained values (without statistics and blobs shared from another layer).
         macs: multiply-accumulates of one pass.
     """
 
@@ -33,7 +33,7 @@ class SummaryRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """A net at a glance; `str` gives the table, `as_dict` the same for machines."""
+    """Summary of a net; `str` returns a table, `as_dict` plain data for machines."""
 
     name: str
     phase: str
@@ -44,20 +44,20 @@ class Summary:
 
     @property
     def params(self) -> int:
-        """Trained values in all."""
+        """Total number of trained values."""
         return sum(row.params for row in self.rows)
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one pass."""
+        """Total multiply-accumulates of one pass."""
         return sum(row.macs for row in self.rows)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
+        """Return plain data for JSON."""
         return {**asdict(self), "params": self.params, "macs": self.macs}
 
     def table(self) -> Table:
-        """The table for a `rich` console: a line per layer, block names as section lines, totals at the end."""
+        """Return the table for a `rich` console: one line per layer, and block names as section lines."""
         from rich.box import SIMPLE_HEAD
 
         from .table import PlainTable
@@ -84,7 +84,7 @@ class Summary:
     @property
     def totals(self) -> str:
         """The last line: layers, parameters, multiply-accumulates."""
-        unknown = "" if self.complete else "; shapes marked ? are not known, and layers behind them not counted"
+        unknown = "" if self.complete else "; shapes marked ? are unknown, and layers after them are not counted"
         return f"{len(self.rows)} layers, {self.params:,} parameters, {self.macs:,} multiply-accumulates{unknown}"
 
     def __str__(self) -> str:
@@ -99,7 +99,7 @@ class Summary:
 
 
 def summarise(net: Net) -> Summary:
-    """The summary of a net; where a shape is unknown, that layer shows "?" and counts nothing.
+    """Return the summary of a net; a layer of unknown shape shows "?" and is not counted.
 
     >>> import protogen
     >>> summary = summarise(protogen.models.peleenet())

@@ -1,4 +1,4 @@
-"""Tables for a terminal whose cells are plain text, whatever they hold."""
+"""Terminal tables whose cells are plain text."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ..errors import printable
 
 
 class PlainTable(Table):
-    """A `rich` table that takes each cell as text to be shown as it is: no markup in it, and nothing that drives a terminal."""
+    """A `rich` table that shows cells literally: without markup or control sequences for the terminal."""
 
     def add_row(self, *cells: str, style: str = "", **settings: Any) -> None:  # type: ignore[override]
-        """Add a row of text; `style` is that of all its cells."""
+        """Add a row of text; `style` applies to all its cells."""
         super().add_row(*(_Cell(cell, style) for cell in cells), **settings)
 
 
 class _Cell:
-    """Text that is made `printable` when it is measured and drawn, for only then the terminal's encoding is known."""
+    """Text that becomes `printable` when it is measured or drawn, because only then the terminal's encoding is known."""
 
     def __init__(self, text: str, style: str) -> None:
         self.text, self.style = text, style

@@ -1,28 +1,28 @@
-"""Read `.binaryproto` files: one blob, usually the mean image that Caffe subtracts from its input."""
+"""Read `.binaryproto` files, which hold one blob, usually the mean image that Caffe subtracts from its input."""
 
 from __future__ import annotations
 
 import os
 
-import numpy
+import numpy as np
 
-from protogen.errors import WeightsError
-from protogen.weights.caffemodel import read_blob
-from protogen.weights.files import Path, map_file, reject_foreign
-from protogen.weights.wire import Wire
+from ..errors import WeightsError
+from .caffemodel import read_blob
+from .files import Path, map_file, reject_foreign
+from .wire import Wire
 
 
-def read(path: Path) -> numpy.ndarray:
+def read(path: Path) -> np.ndarray:
     """Read a `.binaryproto` mean.
 
     Args:
-        path: the file, as Caffe's compute_image_mean writes it.
+        path: a file as written by Caffe's compute_image_mean.
 
     Returns:
         A read-only float32 array; a mean image has shape (1, C, H, W), channels in Caffe's order (BGR).
 
     Raises:
-        WeightsError: the file is missing, empty, damaged or something else.
+        WeightsError: the file is missing, empty, damaged or of another kind.
     """
     content = map_file(path)
     reject_foreign(content, path)

@@ -1,4 +1,4 @@
-"""What every weights reader returns: the learnable blobs of one layer, by name."""
+"""`LayerBlobs`, the learnable blobs of one layer, which the readers of weights files return."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy
+    import numpy as np
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LayerBlobs:
-    """The learnable blobs of one layer, as a weights file holds them.
+    """The learnable blobs of one layer in a weights file.
 
-    `type` is today's Caffe type name ("Convolution"), also for old files; "" when the file does not say.
-    `blobs` holds read-only float32 arrays in Caffe's order; an array may be a view into the mapped file, and
-    then need not be aligned (`numpy.require(blob, requirements="A")` gives an aligned one). Legacy blobs keep
-    their four dimensions as stored. An entry is None only where an HDF5 file leaves out a blob that its layer
-    shares from another.
+    Attributes:
+        name: of the layer.
+        type: today's Caffe type name ("Convolution"), even for old files; "" if the file has none.
+        blobs: read-only float32 arrays in Caffe's order. They may be views of the mapped file and thus unaligned
+            (`np.require(blob, requirements="A")` returns an aligned array). Legacy blobs keep their four dimensions. An entry is
+            None only where an HDF5 file omits a blob that the layer shares with another.
     """
 
     name: str
     type: str
-    blobs: list[numpy.ndarray | None] = field(default_factory=list)
+    blobs: list[np.ndarray | None] = field(default_factory=list)

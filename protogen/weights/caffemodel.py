@@ -1,8 +1,7 @@
 """Read and write `.caffemodel` files, Caffe's binary NetParameter.
 
-Field numbers: BVLC caffe.proto. Only layer names, layer types and blobs are taken from a file: forks reuse
-the other field numbers for different things. Semantics of blobs: `Blob::FromProto` in Caffe's
-src/caffe/blob.cpp.
+Field numbers: BVLC caffe.proto. Only layer names, layer types and blobs are read: forks reuse the other field numbers for
+different things. Semantics of blobs: `Blob::FromProto` in Caffe's src/caffe/blob.cpp.
 """
 
 from __future__ import annotations
@@ -13,22 +12,22 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
-import numpy
+import numpy as np
 from numpy.typing import ArrayLike
 
-from protogen.errors import WeightsError, excerpt
-from protogen.files import replacing
-from protogen.prototxt.upgrade_v0 import type_today
-from protogen.prototxt.upgrade_v1 import type_by_number
-from protogen.weights.blobs import LayerBlobs
-from protogen.weights.files import Path, map_file
-from protogen.weights.wire import (
+from ..errors import WeightsError, excerpt
+from ..files import replacing
+from ..prototxt.upgrade_v0 import type_today
+from ..prototxt.upgrade_v1 import type_by_number
+from .blobs import LayerBlobs
+from .files import Path, map_file
+from .wire import (
     BYTES,
     FIXED32,
     FIXED64,
     VARINT,
-    Field,
     Wire,
+    WireField,
     encode_header,
     encode_text,
     encode_varint,
@@ -36,20 +35,20 @@ from protogen.weights.wire import (
 )
 
 MAX_BYTES = (1 << 31) - 1
-"""Largest message that protobuf, and so Caffe, reads."""
+"""Largest message that protobuf, and thus Caffe, can read."""
 MAX_AXES = 32
 """Caffe's kMaxBlobAxes."""
 MAX_COUNT = (1 << 31) - 1
 """Caffe counts the elements of a blob in an int."""
 
 Layer = tuple[str, str, Sequence[str], Sequence[str], Sequence[ArrayLike | None]]
-"""What is written of one layer: name, type, bottoms, tops, blobs (None only where a format allows it)."""
+"""A layer to write: name, type, bottoms, tops, blobs (None only if the format allows it)."""
 
-FLOAT32 = numpy.dtype("<f4")
-_FLOAT64 = numpy.dtype("<f8")
-_FLOAT16 = numpy.dtype("<f2")
+FLOAT32 = np.dtype("<f4")
+_FLOAT64 = np.dtype("<f8")
+_FLOAT16 = np.dtype("<f2")
 # NVIDIA's caffe.proto, enum Type.
-RAW_TYPES: dict[int, numpy.dtype] = {0: _FLOAT64, 1: FLOAT32, 2: _FLOAT16}
+RAW_TYPES: dict[int, np.dtype] = {0: _FLOAT64, 1: FLOAT32, 2: _FLOAT16}
 
 
 class _Dialect(NamedTuple):
@@ -64,38 +63,41 @@ class _Dialect(NamedTuple):
 _LAYER = _Dialect(name=1, type=2, blobs=7)
 _V1 = _Dialect(name=4, type=5, blobs=6, v0_layer=1)
 _V0 = _Dialect(name=1, type=2, blobs=50)
-# NetParameter's fields `layer` and `layers`.
+# Fields `layer` and `layers` of NetParameter.
 _NET_FIELDS = {100: _LAYER, 2: _V1}
 
 
 def read(path: Path) -> list[LayerBlobs]:
-    """Read the layers of a `.caffemodel` of any age, mapped into memory and not copied.
+    """Read the layers of a `.caffemodel` of any age by mapping it into memory.
 
-    Reads today's layers, V1 layers (numbered types) and V0 layers nested in V1 ones; blobs with `shape` or
-    with num/channels/height/width (a 4-D shape, as stored); float data in one or several chunks, packed or
-    not; double data; and NVIDIA Caffe's raw float16, float32 and float64 data. Float32 data in one piece
-    becomes a read-only view of the file; everything else is copied into float32.
+    Supported are today's layers, V1 layers (numbered types) and V0 layers nested in V1 ones; blobs with `shape` or with
+    num/channels/height/width (kept as a 4-D shape); float data in one or several chunks, packed or not; double data; and NVIDIA
+    Caffe's raw float16, float32 and float64 data. Contiguous float32 data become read-only views of the file; all other data
+    are converted into float32 copies.
 
     Args:
         path: the file.
 
     Returns:
-        The layers in file order, those without blobs too. A type is today's name; a V1 type that BVLC Caffe
-        does not know reads `V1:<number>`.
+        The layers in file order, including those without blobs. Types are today's names; a V1 type that BVLC Caffe lacks is
+        `V1:<number>`.
 
     Raises:
-        WeightsError: the file is missing, empty, cut short, damaged, no caffemodel, or a blob's data does not
-            have as many values as its shape says. Sizes are checked before memory is taken.
+        WeightsError: the file is missing, empty, truncated, damaged or not a caffemodel, or a blob's shape does not match its
+            data. Sizes are checked before memory is allocated.
     """
     return parse(map_file(path), os.fspath(path))
 
 
 def parse(content: mmap.mmap | bytes, source: str = "<bytes>") -> list[LayerBlobs]:
-    """Read the layers of a caffemodel that is already in memory; as `read` otherwise.
+    """Read the layers of a caffemodel in memory, as `read` does.
 
     Args:
-        content: the file's bytes; the arrays returned keep them alive.
-        source: name for messages.
+        content: the file's bytes, which the returned arrays keep alive.
+        source: its name in messages.
+
+    Raises:
+        WeightsError: as `read`.
 
     >>> parse(bytes.fromhex("a2060b 0a0161 3a06 2a04 0000803f"))[0].blobs
     [array(1., dtype=float32)]
@@ -107,17 +109,17 @@ def parse(content: mmap.mmap | bytes, source: str = "<bytes>") -> list[LayerBlob
             wire.expect(field, BYTES)
             layers.append(_read_layer(wire, field, _NET_FIELDS[field.number]))
     if not layers:
-        raise WeightsError(f"{source}: holds no layers: not a .caffemodel, or one cut short")
+        raise WeightsError(f"{source}: contains no layers: not a .caffemodel, or a truncated one")
     return layers
 
 
-def _read_layer(wire: Wire, message: Field, dialect: _Dialect) -> LayerBlobs:
+def _read_layer(wire: Wire, message: WireField, dialect: _Dialect) -> LayerBlobs:
     name = kind = ""
     blobs = []
     for field in wire.fields(message.start, message.end):
         if field.number == dialect.v0_layer:
             wire.expect(field, BYTES)
-            # Caffe's upgrade takes name, type and blobs from the nested V0 message alone.
+            # Caffe's upgrade takes name, type and blobs only from the nested V0 message.
             return _read_layer(wire, field, _V0)
         if field.number == dialect.name:
             name = wire.text(field)
@@ -133,48 +135,48 @@ def _read_layer(wire: Wire, message: Field, dialect: _Dialect) -> LayerBlobs:
     )
 
 
-def _type_name(wire: Wire, field: Field, dialect: _Dialect) -> str:
+def _type_name(wire: Wire, field: WireField, dialect: _Dialect) -> str:
     if dialect is _V1:
         wire.expect(field, VARINT)
-        known = type_by_number(field.value)
-        return f"V1:{field.value}" if known is None else known
+        today = type_by_number(field.value)
+        return f"V1:{field.value}" if today is None else today
     name = wire.text(field)
     return type_today(name) if dialect is _V0 else name
 
 
 class _Piece(NamedTuple):
-    """Values that lie at equal distances in the file."""
+    """Equidistant values in the file."""
 
-    dtype: numpy.dtype
+    dtype: np.dtype
     offset: int
     size: int
     stride: int
 
-    def view(self, buffer: mmap.mmap | bytes) -> numpy.ndarray:
-        return numpy.ndarray((self.size,), self.dtype, buffer, self.offset, (self.stride,))
+    def view(self, buffer: mmap.mmap | bytes) -> np.ndarray:
+        return np.ndarray((self.size,), self.dtype, buffer, self.offset, (self.stride,))
 
 
-def read_blob(wire: Wire, start: int, end: int, where: str = "") -> numpy.ndarray:
+def read_blob(wire: Wire, start: int, end: int, where: str = "") -> np.ndarray:
     """Read the BlobProto in bytes `start` to `end`.
 
     Args:
         wire: the file.
         start: offset of the message.
         end: offset after the message.
-        where: begins the text of errors, for example "layer 'conv1', blob 0: ".
+        where: prefix of error messages, such as "layer 'conv1', blob 0: ".
 
     Returns:
         A read-only float32 array of the blob's shape.
 
     Raises:
-        WeightsError: the message is damaged, or data and shape do not go together.
+        WeightsError: the message is damaged, or shape and data do not match.
     """
     shape: list[int] = []
     legacy: dict[int, int] = {}
     raw_type: int | None = None
     floats: list[_Piece] = []
     doubles: list[_Piece] = []
-    raw: Field | None = None
+    raw: WireField | None = None
     for field in wire.fields(start, end):
         number = field.number
         if number <= 4:
@@ -191,7 +193,7 @@ def read_blob(wire: Wire, start: int, end: int, where: str = "") -> numpy.ndarra
             raw_type = field.value
         elif number == 12 and field.kind == BYTES:
             raw = field
-    # The order in which Caffe and NVIDIA's fork choose: old dimensions before `shape`, doubles before floats.
+    # Precedence as in Caffe and NVIDIA's fork: legacy dimensions over `shape`, doubles over floats, floats over raw data.
     dims = tuple(legacy.get(number, 0) for number in (1, 2, 3, 4)) if legacy else tuple(shape)
     pieces = [piece for piece in doubles if piece.size] or [piece for piece in floats if piece.size]
     if not pieces and raw is not None:
@@ -200,7 +202,7 @@ def read_blob(wire: Wire, start: int, end: int, where: str = "") -> numpy.ndarra
     return _join(wire.buffer, pieces, dims)
 
 
-def _read_shape(wire: Wire, message: Field, shape: list[int], where: str) -> None:
+def _read_shape(wire: Wire, message: WireField, shape: list[int], where: str) -> None:
     for field in wire.fields(message.start, message.end):
         if field.number != 1:
             continue
@@ -212,12 +214,12 @@ def _read_shape(wire: Wire, message: Field, shape: list[int], where: str) -> Non
             shape.append(signed(value))
 
 
-def _piece(wire: Wire, field: Field, kind: int, dtype: numpy.dtype, where: str) -> _Piece:
+def _piece(wire: Wire, field: WireField, kind: int, dtype: np.dtype, where: str) -> _Piece:
     wire.expect(field, BYTES, kind)
     if field.kind != BYTES:
         return _Piece(dtype, field.start, field.repeats, field.stride)
-    count, rest = divmod(field.end - field.start, dtype.itemsize)
-    if rest:
+    count, remainder = divmod(field.end - field.start, dtype.itemsize)
+    if remainder:
         raise wire.error(
             field.at,
             f"{where}{field.end - field.start} bytes of data are not a whole number of {dtype.itemsize}-byte values",
@@ -225,36 +227,36 @@ def _piece(wire: Wire, field: Field, kind: int, dtype: numpy.dtype, where: str) 
     return _Piece(dtype, field.start, count, dtype.itemsize)
 
 
-def _raw_piece(wire: Wire, field: Field, raw_type: int | None, where: str) -> _Piece:
+def _raw_piece(wire: Wire, field: WireField, raw_type: int | None, where: str) -> _Piece:
     dtype = RAW_TYPES.get(-1 if raw_type is None else raw_type)
     if dtype is None:
-        told = "no type" if raw_type is None else f"type {raw_type}"
-        raise wire.error(field.at, f"{where}raw data of {told}, not float16, float32 or float64")
+        name = "no type" if raw_type is None else f"type {raw_type}"
+        raise wire.error(field.at, f"{where}raw data of {name}, not float16, float32 or float64")
     return _piece(wire, field, BYTES, dtype, where)
 
 
-def _check_count(wire: Wire, at: int, dims: tuple[int, ...], held: int, where: str) -> None:
+def _check_count(wire: Wire, at: int, dims: tuple[int, ...], count: int, where: str) -> None:
     if any(dim < 0 or dim > MAX_COUNT for dim in dims) or math.prod(dim for dim in dims if dim) > MAX_COUNT:
         raise wire.error(at, f"{where}shape {dims} is negative or has more than {MAX_COUNT} elements, Caffe's limit")
-    stated = math.prod(dims)
-    if stated == held:
+    elements = math.prod(dims)
+    if elements == count:
         return
-    if not held:
+    if not count:
         raise wire.error(
             at,
-            f"{where}shape {dims} has {stated} elements, but there is no data: "
-            "the weights were stripped or are stored in a way that Caffe does not know",
+            f"{where}shape {dims} has {elements} elements, but there is no data: "
+            "the weights were stripped or are stored in a format that Caffe does not have",
         )
-    raise wire.error(at, f"{where}shape {dims} has {stated} elements, but there are {held} values")
+    raise wire.error(at, f"{where}shape {dims} has {elements} elements, but there are {count} values")
 
 
-def _join(buffer: mmap.mmap | bytes, pieces: list[_Piece], dims: tuple[int, ...]) -> numpy.ndarray:
+def _join(buffer: mmap.mmap | bytes, pieces: list[_Piece], dims: tuple[int, ...]) -> np.ndarray:
     if len(pieces) == 1 and pieces[0].dtype == FLOAT32 and pieces[0].stride == FLOAT32.itemsize:
-        return numpy.frombuffer(buffer, FLOAT32, pieces[0].size, pieces[0].offset).reshape(dims)
-    joined = numpy.empty(sum(piece.size for piece in pieces), FLOAT32)
+        return np.frombuffer(buffer, FLOAT32, pieces[0].size, pieces[0].offset).reshape(dims)
+    joined = np.empty(sum(piece.size for piece in pieces), FLOAT32)
     filled = 0
     # Doubles beyond float32's range become infinite, as in Caffe.
-    with numpy.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         for piece in pieces:
             joined[filled : filled + piece.size] = piece.view(buffer)
             filled += piece.size
@@ -265,22 +267,22 @@ def _join(buffer: mmap.mmap | bytes, pieces: list[_Piece], dims: tuple[int, ...]
 def write(path: Path, name: str, layers: Iterable[Layer]) -> None:
     """Write a `.caffemodel` in today's format, readable by Caffe, its forks and OpenCV 4.
 
-    The file is streamed, one layer after the other, and appears at `path` only when it is complete.
+    The file is streamed layer by layer, and appears at `path` only when it is complete.
 
     Args:
-        path: the file to write; one that is there is replaced (also while arrays still look into it).
+        path: the file to write. An existing file is replaced, which is safe even while arrays are views of it.
         name: the net's name.
-        layers: (name, type, bottoms, tops, blobs) of each layer in order; may be a generator. Blobs are
-            arrays of any real type and are stored as float32.
+        layers: (name, type, bottoms, tops, blobs) of each layer in order; may be a generator. Blobs are arrays of any real type
+            and are stored as float32.
 
     Raises:
-        WeightsError: the file would exceed 2 GiB, protobuf's limit; a blob is no array of numbers; or writing
-            failed.
+        WeightsError: the file would exceed 2 GiB, protobuf's limit, or a blob is not an array of real numbers.
+        ProtogenError: writing failed.
 
     >>> import tempfile, os
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = os.path.join(folder, "a.caffemodel")
-    ...     write(path, "net", [("ip", "InnerProduct", ["data"], ["ip"], [numpy.ones((2, 3))])])
+    ...     write(path, "net", [("ip", "InnerProduct", ["data"], ["ip"], [np.ones((2, 3))])])
     ...     [blob.shape for layer in read(path) for blob in layer.blobs]
     [(2, 3)]
     """
@@ -295,7 +297,7 @@ def write(path: Path, name: str, layers: Iterable[Layer]) -> None:
             total += len(header) + size
             if total > MAX_BYTES:
                 raise WeightsError(
-                    f"{os.fspath(path)}: the weights exceed 2 GiB, the limit of a .caffemodel: write a .caffemodel.h5 instead"
+                    f"{os.fspath(path)}: the weights exceed 2 GiB, the limit of a .caffemodel; write a .caffemodel.h5 instead"
                 )
             file.write(header)
             for part in parts:
@@ -303,10 +305,10 @@ def write(path: Path, name: str, layers: Iterable[Layer]) -> None:
 
 
 class _Part(NamedTuple):
-    """Some bytes, with an array's float32 values between them."""
+    """Bytes, then an array's values as float32, then bytes."""
 
     before: bytes
-    values: numpy.ndarray | None = None
+    values: np.ndarray | None = None
     after: bytes = b""
 
     @property
@@ -333,24 +335,27 @@ def _layer_parts(layer: Layer) -> Iterator[_Part]:
         yield _blob_part(as_numbers(blob, name, index))
 
 
-def _blob_part(values: numpy.ndarray) -> _Part:
+def _blob_part(values: np.ndarray) -> _Part:
     dims = b"".join(encode_varint(dim) for dim in values.shape)
-    # Fields in the order of their numbers (data 5, shape 7), as protobuf writes them; what is empty is left
-    # out.
+    # Fields in the order of their numbers (data 5, shape 7), as protobuf writes them; empty ones are omitted.
     after = encode_header(7, len(dims) + len(encode_header(1, len(dims)))) + encode_header(1, len(dims)) + dims
     before = encode_header(5, values.size * FLOAT32.itemsize) if values.size else b""
     part = _Part(before, values, after if dims else b"")
     return _Part(encode_header(7, part.size) + part.before, values, part.after)
 
 
-def as_numbers(blob: object, layer: str, index: int) -> numpy.ndarray:
-    """A layer's blob as an array of real numbers that fits Caffe's limits, without converting it.
+def as_numbers(blob: object, layer: str, index: int) -> np.ndarray:
+    """Return a blob as an array of real numbers within Caffe's limits, without converting its type.
+
+    Args:
+        blob: an array or something that NumPy converts to one.
+        layer, index: name the blob in error messages.
 
     Raises:
-        WeightsError: it is something else.
+        WeightsError: the blob is not an array of real numbers, or exceeds the limits.
     """
     try:
-        values = numpy.asarray(blob)
+        values = np.asarray(blob)
     except (TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"layer {excerpt(layer)}, blob {index}: not an array: {error}") from error
     if values.dtype.kind not in "fiub":
@@ -360,9 +365,9 @@ def as_numbers(blob: object, layer: str, index: int) -> numpy.ndarray:
     return values
 
 
-def float32_chunks(values: numpy.ndarray) -> Iterator[numpy.ndarray]:
-    """The values in C order as small contiguous float32 arrays: converting takes no memory to speak of."""
-    yield from numpy.nditer(
+def float32_chunks(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the values in C order as small contiguous float32 arrays, so that conversion needs little memory."""
+    yield from np.nditer(
         values,
         ["external_loop", "buffered", "zerosize_ok"],
         op_dtypes=[FLOAT32],

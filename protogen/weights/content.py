@@ -1,4 +1,4 @@
-"""A weights file as read: what it holds, before any net has a say."""
+"""Content of a weights file, before it is matched with a net."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Content:
-    """What a weights file holds.
+    """Content of a weights file.
 
     Attributes:
         source: the file's name.
-        layers: of Caffe's formats, the layers in the file's order.
-        state: of a state dict, the tensors by key; else None.
+        layers: the layers in file order, for Caffe's formats.
+        state: the tensors by key, for a state dict; else None.
     """
 
     source: str
@@ -30,14 +30,14 @@ class Content:
     state: Mapping[str, np.ndarray] | None = None
 
     def blob_counts(self, layers: Iterable[str]) -> dict[str, int]:
-        """How many learnable blobs each of `layers` has here; a state dict knows no layers without any, so the others have 0."""
+        """Return the number of learnable blobs of each of `layers`; layers that a state dict lacks have 0."""
         from .state_dict import PREFIXES
 
         if self.state is None:
-            held: dict[str, int] = {}
+            counts: dict[str, int] = {}
             for entry in self.layers:  # a net for both phases may have two layers of one name, one of them without blobs
-                held[entry.name] = max(len(entry.blobs), held.get(entry.name, 0))
-            return {layer: held[layer] for layer in layers if layer in held}
+                counts[entry.name] = max(len(entry.blobs), counts.get(entry.name, 0))
+            return {layer: counts[layer] for layer in layers if layer in counts}
         modules: Counter[str] = Counter()
         for key in self.state:
             module = key.rpartition(".")[0]
@@ -49,12 +49,12 @@ class Content:
 
 
 def read_content(path: Path) -> Content:
-    """Read a `.caffemodel`, a `.caffemodel.h5`, or a state dict (`.pth`, `.safetensors`): the content tells which it is.
+    """Read a `.caffemodel`, a `.caffemodel.h5`, or a state dict (`.pth`, `.safetensors`), whichever the content is.
 
     Raises:
-        WeightsError: it is damaged, or of another kind.
+        WeightsError: the file is damaged or of another kind.
     """
-    from ..weights import read_weights, state_dict
+    from . import read_weights, state_dict
 
     source = os.fspath(path)
     if state_dict.is_state_dict(path):

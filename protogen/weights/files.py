@@ -1,4 +1,4 @@
-"""Opening weights files safely, and telling what a file is."""
+"""Open weights files safely, and identify files of other kinds."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ import mmap
 import os
 import stat
 
-from protogen.errors import WeightsError
-from protogen.files import reason
+from ..errors import WeightsError
+from ..files import reason
 
 Path = str | os.PathLike[str]
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _HEAD = 1024
-_CARRIES_CAFFE = "give a .caffemodel or .caffemodel.h5 file"
+_USE_CAFFE = "give a .caffemodel or .caffemodel.h5 file"
 _SIGNATURES = (
-    (b"PK\x03\x04", f"is a zip archive, perhaps a PyTorch checkpoint, not Caffe weights: {_CARRIES_CAFFE}"),
+    (b"PK\x03\x04", f"is a zip archive, perhaps a PyTorch checkpoint, not Caffe weights: {_USE_CAFFE}"),
     (
         b"\x80\x02",
-        f"is a Python pickle, perhaps an old PyTorch checkpoint, not Caffe weights: {_CARRIES_CAFFE}",
+        f"is a Python pickle, perhaps an old PyTorch checkpoint, not Caffe weights: {_USE_CAFFE}",
     ),
-    (b"\x80\x03", f"is a Python pickle, not Caffe weights: {_CARRIES_CAFFE}"),
-    (b"\x80\x04", f"is a Python pickle, not Caffe weights: {_CARRIES_CAFFE}"),
-    (b"\x80\x05", f"is a Python pickle, not Caffe weights: {_CARRIES_CAFFE}"),
-    (b"\x93NUMPY", f"is a NumPy array file, not Caffe weights: {_CARRIES_CAFFE}"),
+    (b"\x80\x03", f"is a Python pickle, not Caffe weights: {_USE_CAFFE}"),
+    (b"\x80\x04", f"is a Python pickle, not Caffe weights: {_USE_CAFFE}"),
+    (b"\x80\x05", f"is a Python pickle, not Caffe weights: {_USE_CAFFE}"),
+    (b"\x93NUMPY", f"is a NumPy array file, not Caffe weights: {_USE_CAFFE}"),
     (b"\x1f\x8b", "is compressed with gzip: unpack it first"),
     (b"BZh", "is compressed with bzip2: unpack it first"),
     (b"\xfd7zXZ\x00", "is compressed with xz: unpack it first"),
@@ -39,9 +39,8 @@ _SIGNATURES = (
 def map_file(path: Path) -> mmap.mmap:
     """Map a regular, non-empty file read-only.
 
-    The map lives as long as an array looks into it. Another program that shortens the file meanwhile takes
-    the pages away from under it, as with any mapped file; replacing the file (as protogen's own writers do)
-    is safe.
+    The mapping lives as long as arrays that are views of it. If another program truncates the file meanwhile, the mapped pages
+    are lost, as with any mapped file; replacing the file, as protogen's own writers do, is safe.
 
     Raises:
         WeightsError: the file is missing, unreadable, empty, a directory or a device.
@@ -50,7 +49,7 @@ def map_file(path: Path) -> mmap.mmap:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise WeightsError(f"{os.fspath(path)}: not a regular file: weights are read by mapping a file on disk")
+                raise WeightsError(f"{os.fspath(path)}: not a regular file: weights must be in a file on disk")
             if status.st_size == 0:
                 raise WeightsError(f"{os.fspath(path)}: the file is empty")
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -59,19 +58,23 @@ def map_file(path: Path) -> mmap.mmap:
 
 
 def reject_foreign(content: mmap.mmap | bytes, path: Path) -> None:
-    """Raise a WeightsError that says what the file is, when its first bytes are not those of weights."""
+    """Reject a file whose first bytes show that it does not hold weights.
+
+    Raises:
+        WeightsError: says what the file is.
+    """
     head = content[:_HEAD]
     for signature, message in _SIGNATURES:
         if head.startswith(signature):
             raise WeightsError(f"{os.fspath(path)}: {message}")
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= len(content) - 8:
-        raise WeightsError(f"{os.fspath(path)}: is a safetensors file, not Caffe weights: {_CARRIES_CAFFE}")
+        raise WeightsError(f"{os.fspath(path)}: is a safetensors file, not Caffe weights: {_USE_CAFFE}")
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise WeightsError(f"{os.fspath(path)}: is a web page, not weights: the download went wrong, repeat it")
+        raise WeightsError(f"{os.fspath(path)}: is a web page, not weights: the download failed; repeat it")
     if _is_text(head):
-        raise WeightsError(f"{os.fspath(path)}: is text (a prototxt?), not weights: {_CARRIES_CAFFE}")
+        raise WeightsError(f"{os.fspath(path)}: is text (a prototxt?), not weights: {_USE_CAFFE}")
 
 
 def _is_text(head: bytes) -> bool:
-    """True when there is no control character but white space: the tags of a caffemodel always bring some."""
+    """Return whether there are no control characters but white space: tags of a caffemodel always include some."""
     return all(byte >= 32 or byte in b"\t\n\v\f\r" for byte in head)

@@ -1,7 +1,6 @@
-"""Caffe's fillers: the first values of learnable blobs.
+"""Caffe's fillers: initial values of learnable blobs.
 
-Formulas: Caffe's include/caffe/filler.hpp. Xavier: Glorot and Bengio, AISTATS 2010; MSRA: He et al., ICCV
-    2015.
+Formulas: Caffe's include/caffe/filler.hpp. Xavier: Glorot and Bengio, AISTATS 2010; MSRA: He et al., ICCV 2015.
 """
 
 from __future__ import annotations
@@ -10,16 +9,16 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import numpy
+import numpy as np
 
-from protogen.errors import ProtogenError, did_you_mean, excerpt
+from ..errors import ProtogenError, did_you_mean, excerpt
 
-Seed = Sequence[int] | int | numpy.random.Generator
+Seed = Sequence[int] | int | np.random.Generator
 _VARIANCE_NORMS = ("FAN_IN", "FAN_OUT", "AVERAGE")
 
 
 class Filler(Protocol):
-    """What `fill` reads: the fields of Caffe's FillerParameter, with Caffe's defaults where unset."""
+    """The fields of Caffe's FillerParameter that `fill` reads, with Caffe's defaults where unset."""
 
     @property
     def type(self) -> str: ...
@@ -39,26 +38,25 @@ class Filler(Protocol):
     def variance_norm(self) -> str: ...
 
 
-def fill(filler: Filler, shape: Sequence[int], seed: Seed) -> numpy.ndarray:
-    """Make the first values of a blob.
+def fill(filler: Filler, shape: Sequence[int], seed: Seed) -> np.ndarray:
+    """Return the initial values of a blob.
 
-    The distributions are Caffe's; the random numbers are numpy's, so that a seed gives the same net
-    everywhere.
+    The distributions are Caffe's; the random numbers are NumPy's, so a seed gives the same values on every machine.
 
     Args:
-        filler: `type` is one of constant (`value`), uniform (`min`, `max`), gaussian (`mean`, `std`, and
-            `sparse`, the mean number of non-zero inputs of an output, -1 for all), xavier and msra
-            (`variance_norm`: "FAN_IN", "FAN_OUT" or "AVERAGE"), positive_unitball, or bilinear.
-        shape: the blob's shape, for example (out, in, height, width); fan-in is count / shape[0] and fan-out
-            is count / shape[1], or the count for a single axis.
-        seed: of the random numbers, or their source, as `numpy.random.default_rng` takes it.
+        filler: its `type` is one of constant (`value`), uniform (`min`, `max`), gaussian (`mean`, `std`, and `sparse`, the
+            expected number of non-zero inputs per output, -1 for all), xavier and msra (`variance_norm`: "FAN_IN", "FAN_OUT"
+            or "AVERAGE"), positive_unitball, or bilinear.
+        shape: the blob's shape, such as (out, in, height, width); fan-in is count / shape[0], and fan-out is count / shape[1],
+            or the count if there is only one axis.
+        seed: a seed or generator, as for `numpy.random.default_rng`.
 
     Returns:
         A float32 array of that shape.
 
     Raises:
-        ProtogenError: the type is unknown, a parameter is out of its range, or the shape does not suit the
-            filler (no elements; for bilinear, anything but (n, c, k, k)).
+        ProtogenError: the type is unknown, a parameter is out of range, or the shape does not suit the filler (no elements; for
+            bilinear, anything but (n, c, k, k)).
 
     >>> from types import SimpleNamespace
     >>> filler = SimpleNamespace(type="constant", value=0.5, sparse=-1)
@@ -79,20 +77,20 @@ def fill(filler: Filler, shape: Sequence[int], seed: Seed) -> numpy.ndarray:
     return make(filler, dims, seed)
 
 
-def _constant(filler: Filler, shape: tuple[int, ...], seed: Seed) -> numpy.ndarray:
-    return numpy.full(shape, filler.value, numpy.float32)
+def _constant(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
+    return np.full(shape, filler.value, np.float32)
 
 
-def _uniform(filler: Filler, shape: tuple[int, ...], seed: Seed) -> numpy.ndarray:
+def _uniform(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
     if not filler.min <= filler.max or not math.isfinite(filler.max - filler.min):
         raise ProtogenError(f"filler 'uniform' needs min <= max, both finite, not {filler.min} and {filler.max}")
     return _uniform_values(filler.min, filler.max, shape, seed)
 
 
-def _gaussian(filler: Filler, shape: tuple[int, ...], seed: Seed) -> numpy.ndarray:
+def _gaussian(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
     if not 0 < filler.std < math.inf or not math.isfinite(filler.mean):
         raise ProtogenError(f"filler 'gaussian' needs a finite mean and std > 0, not {filler.mean} and {filler.std}")
-    rng = numpy.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     values = _gaussian_values(filler.mean, filler.std, shape, rng)
     if filler.sparse == -1:
         return values
@@ -101,48 +99,48 @@ def _gaussian(filler: Filler, shape: tuple[int, ...], seed: Seed) -> numpy.ndarr
         raise ProtogenError(
             f"filler 'gaussian' needs sparse between 0 and the {outputs} outputs (or -1 for none), not {filler.sparse}"
         )
-    values *= rng.random(shape, numpy.float32) < filler.sparse / outputs
+    values *= rng.random(shape, np.float32) < filler.sparse / outputs
     return values
 
 
-def _xavier(filler: Filler, shape: tuple[int, ...], seed: Seed) -> numpy.ndarray:
+def _xavier(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
     scale = math.sqrt(3 / _fan(filler, shape))
     return _uniform_values(-scale, scale, shape, seed)
 
 
-def _msra(filler: Filler, shape: tuple[int, ...], seed: Seed) -> numpy.ndarray:
+def _msra(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
     return _gaussian_values(0.0, math.sqrt(2 / _fan(filler, shape)), shape, seed)
 
 
-def _positive_unitball(filler: Filler, shape: tuple[int, ...], seed: Seed) -> numpy.ndarray:
-    rows = numpy.random.default_rng(seed).random((_first_axis(filler, shape), math.prod(shape[1:])), numpy.float32)
-    # 1 - u is in (0, 1], so that no row can sum to zero.
-    numpy.subtract(1, rows, out=rows)
+def _positive_unitball(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
+    rows = np.random.default_rng(seed).random((_first_axis(filler, shape), math.prod(shape[1:])), np.float32)
+    # 1 - u is in (0, 1], so no row sums to zero.
+    np.subtract(1, rows, out=rows)
     rows /= rows.sum(axis=1, keepdims=True)
     return rows.reshape(shape)
 
 
-def _bilinear(filler: Filler, shape: tuple[int, ...], seed: Seed) -> numpy.ndarray:
+def _bilinear(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
     if len(shape) != 4 or shape[2] != shape[3]:
         raise ProtogenError(f"filler 'bilinear' needs a 4-D blob with a square kernel, not shape {shape}")
     size = shape[3]
     factor = math.ceil(size / 2)
     center = (size - 1) / (2 * factor)
-    line = 1 - numpy.abs(numpy.arange(size) / factor - center)
-    return numpy.broadcast_to(numpy.outer(line, line), shape).astype(numpy.float32)
+    line = 1 - np.abs(np.arange(size) / factor - center)
+    return np.broadcast_to(np.outer(line, line), shape).astype(np.float32)
 
 
-def _uniform_values(low: float, high: float, shape: tuple[int, ...], seed: Seed) -> numpy.ndarray:
-    values = numpy.random.default_rng(seed).random(shape, numpy.float32)
-    values *= numpy.float32(high - low)
-    values += numpy.float32(low)
-    return numpy.clip(values, numpy.float32(low), numpy.float32(high), out=values)
+def _uniform_values(low: float, high: float, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
+    values = np.random.default_rng(seed).random(shape, np.float32)
+    values *= np.float32(high - low)
+    values += np.float32(low)
+    return np.clip(values, np.float32(low), np.float32(high), out=values)
 
 
-def _gaussian_values(mean: float, std: float, shape: tuple[int, ...], seed: Seed) -> numpy.ndarray:
-    values = numpy.random.default_rng(seed).standard_normal(shape, numpy.float32)
-    values *= numpy.float32(std)
-    values += numpy.float32(mean)
+def _gaussian_values(mean: float, std: float, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
+    values = np.random.default_rng(seed).standard_normal(shape, np.float32)
+    values *= np.float32(std)
+    values += np.float32(mean)
     return values
 
 
@@ -164,7 +162,7 @@ def _first_axis(filler: Filler, shape: tuple[int, ...]) -> int:
     return shape[0]
 
 
-_FILLERS: dict[str, Callable[[Filler, tuple[int, ...], Seed], numpy.ndarray]] = {
+_FILLERS: dict[str, Callable[[Filler, tuple[int, ...], Seed], np.ndarray]] = {
     "constant": _constant,
     "uniform": _uniform,
     "gaussian": _gaussian,

@@ -1,8 +1,8 @@
 """Read and write `.caffemodel.h5` files, Caffe's weights in HDF5.
 
-Layout (Net::ToHDF5 in Caffe's src/caffe/net.cpp): group `data` holds one group for each layer, under the
-layer's name, which holds one dataset for each blob, named by its index. HDF5 takes a `/` in a name for nested
-groups. A blob that a layer shares from an earlier one is left out.
+Layout (Net::ToHDF5 in Caffe's src/caffe/net.cpp): the group `data` contains one group per layer, named after it, with one
+dataset per blob, named by its index. HDF5 takes a `/` in a name as a separator of nested groups. Blobs that a layer shares from
+an earlier one are omitted.
 """
 
 from __future__ import annotations
@@ -13,26 +13,25 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy
+import numpy as np
 
-from protogen.errors import WeightsError, excerpt, install_hint
-from protogen.files import replacing
-from protogen.weights.blobs import LayerBlobs
-from protogen.weights.caffemodel import FLOAT32, MAX_AXES, Layer, as_numbers
-from protogen.weights.files import HDF5_SIGNATURE, Path, map_file
+from ..errors import WeightsError, excerpt, install_hint
+from ..files import replacing
+from .blobs import LayerBlobs
+from .caffemodel import FLOAT32, MAX_AXES, Layer, as_numbers
+from .files import HDF5_SIGNATURE, Path, map_file
 
 if TYPE_CHECKING:
     import h5py
 
 MAX_BLOBS = 1000
-"""Most blobs of one layer; bounds the index that a dataset's name may claim."""
+"""Most blobs of one layer, which bounds the index in a dataset's name."""
 MAX_OBJECTS = 200_000
 """Most groups and datasets of one file."""
-# Weights hardly compress. What unpacks to more than this, from a file that is not tiny, was made to fill
-# memory.
+# Weights hardly compress: a file of some size that expands by more than this was crafted to fill memory.
 _MAX_RATIO = 20
 _ALWAYS_ALLOWED = 64 << 20
-# What h5py raises for damaged files, besides OSError.
+# Exceptions that h5py raises for damaged files.
 _H5PY_ERRORS = (
     OSError,
     RuntimeError,
@@ -48,41 +47,40 @@ _H5PY_ERRORS = (
 def read(path: Path) -> list[LayerBlobs]:
     """Read the layers of a `.caffemodel.h5`.
 
-    Float32 datasets that lie in the file in one piece (as Caffe writes them) become read-only views of the
-    mapped file; others are read into float32 arrays. Links to other files are never followed.
+    Contiguous float32 datasets, as Caffe writes them, become read-only views of the mapped file; others are read into float32
+    arrays. Links to other files are not followed.
 
     Args:
         path: the file.
 
     Returns:
-        The layers in the file's order (for files of Caffe: by name), those without blobs too. Types are "":
-        HDF5 files don't hold them. A blob between others that the file leaves out, because its layer shares
-        it from another, is None.
+        The layers in file order (by name in files written by Caffe), including those without blobs. Types are "", because HDF5
+        files lack them. A blob that the file omits between others, because its layer shares it, is None.
 
     Raises:
-        WeightsError: the file is missing, empty, damaged or no `.caffemodel.h5`, claims more data than it can
-            hold, or h5py is not installed.
+        WeightsError: the file is missing, empty, damaged or not a `.caffemodel.h5`, claims more data than it can hold, or h5py
+            is not installed.
     """
     _require_h5py()
     source = os.fspath(path)
     content = map_file(path)
     if content[: len(HDF5_SIGNATURE)] != HDF5_SIGNATURE:
         raise WeightsError(f"{source}: not an HDF5 file")
-    with _h5py_errors(source, "cannot read it as HDF5: it is cut short or damaged"):
+    with _h5py_errors(source, "cannot read it as HDF5: it is truncated or damaged"):
         import h5py
 
         with h5py.File(path, "r") as file:
-            return _Reader(file, content, source).layers()
+            return _Hdf5Reader(file, content, source).layers()
 
 
-class _Reader:
+class _Hdf5Reader:
     """Walks the `data` group of one open file."""
 
     def __init__(self, file: h5py.File, content: mmap.mmap, source: str) -> None:
         self._file = file
         self._content = content
         self._source = source
-        self._left = max(_ALWAYS_ALLOWED, _MAX_RATIO * len(content))
+        self._budget = max(_ALWAYS_ALLOWED, _MAX_RATIO * len(content))
         self._objects = 0
         self._groups: set[Any] = set()
 
@@ -103,11 +101,11 @@ class _Reader:
             nested = [(f"{name}/{key}", child) for key, child in children if isinstance(child, h5py.Group)]
             pending.extend(reversed(nested))
             datasets = {key: child for key, child in children if isinstance(child, h5py.Dataset)}
-            # A group of groups only is the first part of names with a slash, not a layer.
+            # A group that contains only groups is the first part of names with a slash, not a layer.
             if datasets or not nested:
                 layers.append(LayerBlobs(name, "", self._blobs(name, datasets)))
         if not layers:
-            raise WeightsError(f"{self._source}: holds no layers")
+            raise WeightsError(f"{self._source}: contains no layers")
         return layers
 
     def _children(self, group: h5py.Group, layer: str) -> list[tuple[str, Any]]:
@@ -122,7 +120,7 @@ class _Reader:
             raise WeightsError(f"{self._source}: more than {MAX_OBJECTS} groups and datasets: not a net that Caffe wrote")
         for key in group:
             if not self._link_is_hard(group, key):
-                raise WeightsError(f"{self._source}: {excerpt(layer)} holds a link {excerpt(key)}, which is not followed")
+                raise WeightsError(f"{self._source}: {excerpt(layer)} contains a link {excerpt(key)}; links are not followed")
         return [(key, group[key]) for key in group]
 
     @staticmethod
@@ -131,8 +129,8 @@ class _Reader:
 
         return isinstance(group.get(key, getlink=True), h5py.HardLink)
 
-    def _blobs(self, layer: str, datasets: dict[str, Any]) -> list[numpy.ndarray | None]:
-        blobs: list[numpy.ndarray | None] = []
+    def _blobs(self, layer: str, datasets: dict[str, Any]) -> list[np.ndarray | None]:
+        blobs: list[np.ndarray | None] = []
         for key in sorted(datasets, key=lambda key: (len(key), key)):
             if not (key.isascii() and key.isdigit() and str(int(key[:9])) == key and int(key) < MAX_BLOBS):
                 raise WeightsError(
@@ -142,34 +140,34 @@ class _Reader:
             blobs.append(self._values(f"layer {excerpt(layer)}, blob {key}", datasets[key]))
         return blobs
 
-    def _values(self, where: str, dataset: h5py.Dataset) -> numpy.ndarray:
+    def _values(self, where: str, dataset: h5py.Dataset) -> np.ndarray:
         shape, dtype = dataset.shape, dataset.dtype
         if shape is None or len(shape) > MAX_AXES or dtype.kind not in "fiu":
-            raise WeightsError(f"{self._source}: {where}: {dtype} data of shape {shape} is no blob")
+            raise WeightsError(f"{self._source}: {where}: {dtype} data of shape {shape} is not a blob")
         if dataset.external or dataset.is_virtual:
-            raise WeightsError(f"{self._source}: {where}: the data is in another file, which is not opened")
+            raise WeightsError(f"{self._source}: {where}: the data is in another file; external data is not read")
         size = dataset.size * max(dtype.itemsize, FLOAT32.itemsize)
-        self._left -= size
-        if self._left < 0:
+        self._budget -= size
+        if self._budget < 0:
             raise WeightsError(f"{self._source}: {where}: shape {shape} claims more data than the file can hold")
         view = self._mapped(dataset)
         if view is not None:
             return view
-        values = numpy.empty(shape, FLOAT32)
+        values = np.empty(shape, FLOAT32)
         if values.size:
             dataset.read_direct(values)
         values.flags.writeable = False
         return values
 
-    def _mapped(self, dataset: h5py.Dataset) -> numpy.ndarray | None:
-        """A view of the mapped file, where the dataset lies in it in one piece as little-endian float32."""
+    def _mapped(self, dataset: h5py.Dataset) -> np.ndarray | None:
+        """Return a view of the mapped file if the dataset is contiguous little-endian float32, else None."""
         if dataset.dtype != FLOAT32 or dataset.chunks is not None or self._file.userblock_size or not dataset.size:
             return None
         offset = dataset.id.get_offset()
         stored = dataset.id.get_storage_size()
         if offset is None or stored != dataset.nbytes or offset + stored > len(self._content):
             return None
-        return numpy.frombuffer(self._content, FLOAT32, dataset.size, offset).reshape(dataset.shape)
+        return np.frombuffer(self._content, FLOAT32, dataset.size, offset).reshape(dataset.shape)
 
 
 def write(path: Path, name: str, layers: Iterable[Layer]) -> None:
@@ -178,21 +176,21 @@ def write(path: Path, name: str, layers: Iterable[Layer]) -> None:
     The file appears at `path` only when it is complete.
 
     Args:
-        path: the file to write; one that is there is replaced.
-        name: the net's name; the format has no place for it.
-        layers: as for `protogen.weights.caffemodel.write`: (name, type, bottoms, tops, blobs); of these, name
-            and blobs are stored. A blob that is None is left out, as Caffe does with shared ones.
+        path: the file to write; an existing file is replaced.
+        name: the net's name, which the format cannot store.
+        layers: (name, type, bottoms, tops, blobs) of each layer, as for `protogen.weights.caffemodel.write`; only name and blobs
+            are stored. A blob that is None is omitted, as Caffe does with shared ones.
 
     Raises:
-        WeightsError: a layer's name cannot be the name of an HDF5 group or is used twice, a blob is no array
-            of numbers, writing failed, or h5py is not installed.
+        WeightsError: a layer's name is not a valid name of an HDF5 group or is used twice, a blob is not an array of real
+            numbers, writing failed, or h5py is not installed.
     """
     _require_h5py()
     with replacing(path) as temporary, _h5py_errors(os.fspath(path), "cannot write HDF5"):
         import h5py
 
         with h5py.File(temporary, "w") as file:
-            # Layers keep their order for readers that ask for it; Caffe itself goes by name.
+            # Keep the order of the layers for readers that use it; Caffe itself looks layers up by name.
             data = file.create_group("data", track_order=True)
             for layer, _, _, _, blobs in layers:
                 group = _create_group(data, layer, os.fspath(path))
@@ -204,9 +202,8 @@ def write(path: Path, name: str, layers: Iterable[Layer]) -> None:
 
 def _create_group(data: h5py.Group, layer: str, source: str) -> h5py.Group:
     if "\0" in layer or any(part in ("", ".") for part in layer.split("/")):
-        raise WeightsError(f"{source}: HDF5 cannot hold a layer named {excerpt(layer)}: rename it or write a .caffemodel")
-    # A group can exist already as the first part of another layer's name ("a" of "a/b"); then it has no blobs
-    # yet.
+        raise WeightsError(f"{source}: HDF5 cannot store a layer named {excerpt(layer)}: rename it or write a .caffemodel")
+    # The group may already exist as the first part of another layer's name ("a" of "a/b"); then it has no blobs yet.
     existing = data.get(layer)
     if existing is None:
         return data.create_group(layer)
@@ -214,7 +211,7 @@ def _create_group(data: h5py.Group, layer: str, source: str) -> h5py.Group:
     if not nested_only:
         raise WeightsError(
             f"{source}: layer name {excerpt(layer)} is used twice, or clashes with the blob of another: "
-            "HDF5 cannot hold both; rename it or write a .caffemodel"
+            "HDF5 cannot store both; rename it or write a .caffemodel"
         )
     return existing
 

@@ -1,7 +1,7 @@
-"""Working through arrays that are views of a mapped file without keeping the file in memory.
+"""Process arrays that are views of a mapped file without keeping the file in memory.
 
-Pages of a mapped file that were read count as this process's memory until the system needs them. What has been used goes
-back at once here, so that converting a file takes the memory of its result only.
+Pages of a mapped file, once read, count as memory of the process until the system reclaims them. This module releases them
+right after use, so that converting a file needs only the memory of the result.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 CHUNK = 4 << 20
-"""Values of one step: 16 MB of float32."""
+"""Values per chunk: 16 MB of float32."""
 
 
 def chunks(array: np.ndarray) -> Iterator[np.ndarray]:
-    """The values in C order as flat pieces; the pages of a piece are given back when the next one is asked for.
+    """Yield the values in C order as flat pieces; requesting the next piece releases the pages of the last one.
 
     >>> [piece.tolist() for piece in chunks(np.ones((1, 2)))]
     [[1.0, 1.0]]
@@ -31,7 +31,7 @@ def chunks(array: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def copy(target: np.ndarray, source: np.ndarray) -> None:
-    """Copy values in C order into an array of as many values, by `chunks`."""
+    """Copy values in C order into an array of the same size, by `chunks`."""
     flat = target.reshape(-1)
     at = 0
     for piece in chunks(source):
@@ -40,7 +40,7 @@ def copy(target: np.ndarray, source: np.ndarray) -> None:
 
 
 def release(array: np.ndarray) -> None:
-    """Give back the pages of a view into a read-only mapped file; reading it again fetches them anew. Others are left alone."""
+    """Release the pages of a view of a read-only mapped file, to be fetched again when read; ignore other arrays."""
     if array.nbytes < mmap.PAGESIZE or array.flags.writeable or not array.flags.c_contiguous:
         return
     mapped = _mapping(array)

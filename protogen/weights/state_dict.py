@@ -1,8 +1,8 @@
-"""Read state dicts of PyTorch, `.pth` (`.pt`) and `.safetensors`, without running a pickle and without copying.
+"""Read state dicts of PyTorch, `.pth` (`.pt`) and `.safetensors`, without executing pickled code and without copying.
 
-A file of `torch.save` is a zip archive: `data.pkl` says how tensors lie in storages, `data/<key>` are the storages, each
-stored uncompressed. Here the pickle may name nothing but the few functions that rebuild tensors, which are stood in for by
-functions of our own; arrays are views of the mapped file. Formats: torch/serialization.py; safetensors' README, "Format".
+A file of `torch.save` is a zip archive: `data.pkl` describes the tensors as views of storages, `data/<key>` are the storages,
+stored uncompressed. The pickle may only name the few functions that rebuild tensors, which this module replaces with its own;
+arrays are views of the mapped file. Formats: torch/serialization.py; safetensors' README, "Format".
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from .files import Path, map_file
 MAX_AXES = 32
 MAX_ENTRIES = 200_000
 MAX_PICKLE = 64 << 20
-MAX_HEADER = 100 << 20  # safetensors' own limit
+MAX_HEADER = 100 << 20  # the limit of safetensors
 PREFIXES = ("module.", "_orig_mod.")
-"""What DistributedDataParallel and torch.compile put before a module's names."""
+"""Prefixes that DistributedDataParallel and torch.compile add to a module's names."""
 
 _LARGEST = (1 << 31) - 1  # size of an axis, as in Caffe
 _ZIP = b"PK\x03\x04"
 _PICKLES = tuple(bytes((0x80, version)) for version in (2, 3, 4, 5))
-_BFLOAT16 = "bfloat16"  # numpy has no such type
+_BFLOAT16 = "bfloat16"  # NumPy lacks this type
 _STORAGES = {
     "FloatStorage": "<f4", "DoubleStorage": "<f8", "HalfStorage": "<f2", "BFloat16Storage": _BFLOAT16, "LongStorage": "<i8",
     "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "|i1", "ByteStorage": "|u1", "BoolStorage": "|b1",
@@ -45,9 +45,9 @@ _SAFETENSORS = {
     "F32": "<f4", "F64": "<f8", "F16": "<f2", "BF16": _BFLOAT16, "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1",
 }  # fmt: skip
-# Where training scripts keep the state dict in a checkpoint.
+# Keys of the state dict in checkpoints of training scripts.
 _CHECKPOINT_KEYS = ("state_dict", "model_state_dict", "model", "module", "net")
-# What a pickle of tensors is made of. All others could claim memory that the file does not hold, or are not needed.
+# Opcodes needed for pickled tensors. Others are unnecessary or could claim memory out of proportion to the file.
 _OPCODES = {
     "PROTO", "FRAME", "STOP", "GLOBAL", "STACK_GLOBAL", "REDUCE", "NEWOBJ", "BUILD", "BINPERSID", "MARK", "POP", "POP_MARK",
     "DUP", "MEMOIZE", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1",
@@ -59,7 +59,7 @@ _OPCODES = {
 
 
 def is_state_dict(path: Path) -> bool:
-    """Whether a file's first bytes are those of a zip archive, a pickle or a safetensors file.
+    """Return whether a file is a zip archive, a pickle or a safetensors file, judging by its first bytes.
 
     Raises:
         WeightsError: the file cannot be read.
@@ -73,25 +73,27 @@ def _is_safetensors(content: mmap.mmap) -> bool:
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    """Read the tensors of a state dict, by their keys.
+    """Read the tensors of a state dict by key.
 
     Args:
-        path: a file of `torch.save(module.state_dict(), path)`, a checkpoint that holds a state dict under "state_dict",
-            "model" or the like, or a `.safetensors` file.
+        path: a file of `torch.save(module.state_dict(), path)`, a checkpoint with a state dict under "state_dict", "model" or
+            the like, or a `.safetensors` file.
 
     Returns:
-        Arrays in the tensors' shapes and types, views of the mapped file; bfloat16 becomes float32.
+        Arrays of the tensors' shapes and types, as views of the mapped file; bfloat16 becomes float32.
 
     Raises:
-        WeightsError: the file is damaged, holds other things than tensors, claims more data than it has, or was written by
-            a PyTorch before 1.6.
+        WeightsError: the file is damaged, contains objects other than tensors, claims more data than it has, or was written by
+            PyTorch before 1.6.
     """
     source = os.fspath(path)
     content = map_file(path)
     if content[:4] == _ZIP:
         return _read_archive(content, source)
     if content[:2] in _PICKLES:
-        raise WeightsError(f"{source}: is a bare Python pickle, as PyTorch wrote before 1.6: load it there and save it again")
+        raise WeightsError(
+            f"{source}: is a bare Python pickle, as written by PyTorch before 1.6: load it in PyTorch and save it again"
+        )
     if _is_safetensors(content):
         return _read_safetensors(content, source)
     raise WeightsError(f"{source}: is neither a state dict saved by torch.save nor a .safetensors file")
@@ -106,7 +108,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A tensor as `torch._utils._rebuild_tensor_v2` is told to make it."""
+    """A tensor as described by the arguments of `torch._utils._rebuild_tensor_v2`."""
 
     storage: _Storage
     offset: int
@@ -114,14 +116,14 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> _Tensor:
+def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *unused: Any) -> _Tensor:
     numbers = (offset, *shape, *strides) if isinstance(shape, tuple) and isinstance(strides, tuple) else (None,)
     if not isinstance(storage, _Storage) or any(type(number) is not int for number in numbers):
-        raise pickle.UnpicklingError("a tensor that is not described as PyTorch does it")
+        raise pickle.UnpicklingError("a tensor is not described as in PyTorch")
     return _Tensor(storage, offset, shape, strides)
 
 
-def _rebuild_parameter(data: Any, *rest: Any) -> Any:
+def _rebuild_parameter(data: Any, *unused: Any) -> Any:
     return data
 
 
@@ -135,22 +137,22 @@ _GLOBALS: dict[tuple[str, str], Callable[..., Any]] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Builds descriptions of tensors; knows no name that could do anything else."""
+    """Builds descriptions of tensors; rejects every other name."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _GLOBALS:
-            found = _GLOBALS[module, name]
-            # A fresh object each time: a pickle can set attributes of what it is given.
-            return found if isinstance(found, type) else partial(found)
+            function = _GLOBALS[module, name]
+            # A new object each time, because a pickle can set attributes of the object it gets.
+            return function if isinstance(function, type) else partial(function)
         if module in ("torch", "torch.storage") and name in _STORAGES:
             return _STORAGES[name]
-        raise pickle.UnpicklingError(f"it holds a {excerpt(f'{module}.{name}')}, not only tensors")
+        raise pickle.UnpicklingError(f"it contains a {excerpt(f'{module}.{name}')}, not only tensors")
 
     def persistent_load(self, pid: Any) -> _Storage:
         match pid:
             case ("storage", str(dtype), str(key), *_) if dtype in _STORAGES.values():
                 return _Storage(dtype, key)
-        raise pickle.UnpicklingError("a storage that is not described as PyTorch does it")
+        raise pickle.UnpicklingError("a storage is not described as in PyTorch")
 
 
 def _read_archive(content: mmap.mmap, source: str) -> dict[str, np.ndarray]:
@@ -160,7 +162,7 @@ def _read_archive(content: mmap.mmap, source: str) -> dict[str, np.ndarray]:
     except WeightsError:
         raise
     except Exception as error:
-        # A damaged pickle can fail in many ways, all of them harmless here.
+        # A damaged pickle can raise almost any exception, all harmless here.
         raise WeightsError(f"{source}: not a state dict: {error or type(error).__name__}; "
                            "write one with torch.save(module.state_dict(), path)") from error  # fmt: skip
     return {key: archive.array(key, tensor) for key, tensor in state.items()}
@@ -168,34 +170,34 @@ def _read_archive(content: mmap.mmap, source: str) -> dict[str, np.ndarray]:
 
 def _unpickled(data: bytes) -> Any:
     for opcode, argument, _ in pickletools.genops(data):
-        # The unpickler would make room for as many memo entries as a single number claims.
+        # The unpickler would allocate as many memo entries as the argument claims.
         if opcode.name not in _OPCODES or (opcode.name == "LONG_BINPUT" and int(argument or 0) > len(data)):
             raise pickle.UnpicklingError(f"its pickle has the opcode {opcode.name}, which tensors do not need")
     return _Unpickler(io.BytesIO(data)).load()
 
 
 def _tensors(loaded: Any) -> dict[str, _Tensor]:
-    """The state dict in what was read: the whole, or a part of a checkpoint."""
+    """Return the state dict in an unpickled object: the object itself, or an entry of a checkpoint."""
     for candidate in (loaded, *(loaded.get(key) for key in _CHECKPOINT_KEYS if isinstance(loaded, dict))):
         if isinstance(candidate, dict):
-            found = {key: value for key, value in candidate.items() if isinstance(value, _Tensor) and isinstance(key, str)}
-            if found:
-                return found
-    raise pickle.UnpicklingError("there is no dictionary of tensors in it")
+            tensors = {key: value for key, value in candidate.items() if isinstance(value, _Tensor) and isinstance(key, str)}
+            if tensors:
+                return tensors
+    raise pickle.UnpicklingError("it contains no dictionary of tensors")
 
 
 class _Archive:
-    """The zip archive of `torch.save`, its directory checked before anything is read."""
+    """The zip archive of `torch.save`, whose directory is checked before any data is read."""
 
     def __init__(self, content: mmap.mmap, source: str) -> None:
         self._content, self._source = content, source
         try:
-            with zipfile.ZipFile(_Reader(content)) as file:
+            with zipfile.ZipFile(_ArchiveReader(content)) as file:
                 entries = file.infolist()
         except (zipfile.BadZipFile, OSError, ValueError, EOFError, NotImplementedError, OverflowError, struct.error) as error:
-            raise WeightsError(f"{source}: a damaged zip archive, or one cut short: {error}") from error
+            raise WeightsError(f"{source}: a damaged or truncated zip archive: {error}") from error
         if len(entries) > MAX_ENTRIES:
-            raise WeightsError(f"{source}: a zip archive of {len(entries)} files is no state dict")
+            raise WeightsError(f"{source}: a zip archive of {len(entries)} files is not a state dict")
         self._entries = {entry.filename: entry for entry in entries}
         pickles = [name for name in self._entries if name.rpartition("/")[2] == "data.pkl"]
         if len(pickles) != 1 or any(name.endswith("/constants.pkl") for name in self._entries):
@@ -203,23 +205,23 @@ class _Archive:
             kind = "a TorchScript or torch.export program" if program else "a zip archive"
             raise WeightsError(f"{source}: is {kind}, not a state dict: write one with torch.save(module.state_dict(), path)")
         if any(entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size for entry in entries):
-            raise WeightsError(f"{source}: a zip archive of compressed files, not a state dict: torch.save does not compress")
+            raise WeightsError(f"{source}: a compressed zip archive, not a state dict: torch.save does not compress")
         if sum(entry.file_size for entry in entries) > len(content):
             raise WeightsError(f"{source}: the zip archive claims more data than the file holds")
         self._pickle = pickles[0]
         self._folder = self._pickle[: -len("data.pkl")]
         order = self._entries.get(self._folder + "byteorder")
         if order is not None and bytes(self._bytes(order)) != b"little":
-            raise WeightsError(f"{source}: its numbers are big-endian: load it with PyTorch and save it on this machine")
+            raise WeightsError(f"{source}: its data is big-endian: load it with PyTorch and save it on this machine")
 
     def pickle(self) -> bytes:
         entry = self._entries[self._pickle]
         if entry.file_size > MAX_PICKLE:
-            raise WeightsError(f"{self._source}: a pickle of {entry.file_size:,} bytes is no state dict")
+            raise WeightsError(f"{self._source}: a pickle of {entry.file_size:,} bytes is not a state dict")
         return bytes(self._bytes(entry))
 
     def array(self, key: str, tensor: _Tensor) -> np.ndarray:
-        """A view of the file for a tensor."""
+        """Return a tensor as a view of the file."""
         entry = self._entries.get(f"{self._folder}data/{tensor.storage.key}")
         if entry is None:
             raise WeightsError(f"{self._source}: {excerpt(key)}: its data is missing")
@@ -242,19 +244,19 @@ class _Archive:
         return memoryview(self._content)[begin : begin + entry.file_size]
 
 
-def _fits(tensor: _Tensor, held: int) -> bool:
-    """Whether a tensor lies within a storage of so many values; one that repeats values may not claim more than that either."""
+def _fits(tensor: _Tensor, size: int) -> bool:
+    """Return whether a tensor lies within a storage of `size` values and, even with repeated values, has no more of them."""
     shape, strides = tensor.shape, tensor.strides
     if len(shape) != len(strides) or len(shape) > MAX_AXES:
         return False
     if any(not 0 <= number <= _LARGEST for number in (tensor.offset, *shape, *strides)):
         return False
     reach = tensor.offset + 1 + sum((n - 1) * step for n, step in zip(shape, strides))
-    return 0 in shape or (reach <= held and math.prod(shape) <= held)
+    return 0 in shape or (reach <= size and math.prod(shape) <= size)
 
 
-class _Reader(io.RawIOBase):
-    """A mapped file as a file object for `zipfile`, which then closes this, not the mapping."""
+class _ArchiveReader(io.RawIOBase):
+    """File object over a mapped file, which `zipfile` can close without closing the mapping."""
 
     def __init__(self, content: mmap.mmap) -> None:
         super().__init__()
@@ -272,7 +274,7 @@ class _Reader(io.RawIOBase):
     def seek(self, offset: int, whence: int = 0) -> int:
         position = offset + (0, self._at, len(self._content))[whence]
         if position < 0:
-            raise OSError("a position before the file's beginning")
+            raise OSError("a position before the beginning of the file")
         self._at = position
         return self._at
 
@@ -289,14 +291,14 @@ class _Reader(io.RawIOBase):
 def _read_safetensors(content: mmap.mmap, source: str) -> dict[str, np.ndarray]:
     size = int.from_bytes(content[:8], "little")
     if size > MAX_HEADER:
-        raise WeightsError(f"{source}: a safetensors header of {size:,} bytes, more than the {MAX_HEADER:,} allowed")
+        raise WeightsError(f"{source}: the safetensors header has {size:,} bytes, more than the {MAX_HEADER:,} allowed")
     try:
         header = json.loads(content[8 : 8 + size])
         entries = {key: entry for key, entry in header.items() if key != "__metadata__"}
         data = memoryview(content)[8 + size :]
         return {key: _safe_tensor(entry, data) for key, entry in entries.items()}
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise WeightsError(f"{source}: a damaged safetensors file: {error or type(error).__name__}") from error
+        raise WeightsError(f"{source}: damaged safetensors file: {error or type(error).__name__}") from error
 
 
 def _safe_tensor(entry: Mapping[str, Any], data: memoryview) -> np.ndarray:
@@ -308,7 +310,7 @@ def _safe_tensor(entry: Mapping[str, Any], data: memoryview) -> np.ndarray:
     sound = sound and type(begin) is type(end) is int and 0 <= begin <= end <= len(data)
     if not sound or math.prod(shape) * dtype.itemsize != end - begin:
         where = excerpt(str(entry["data_offsets"]))
-        raise ValueError(f"shape {excerpt(str(shape))} at {where} does not go with the {len(data)} bytes of data")
+        raise ValueError(f"shape {excerpt(str(shape))} at {where} does not match the {len(data)} bytes of data")
     return _as_floats(np.frombuffer(data[begin:end], dtype).reshape(shape), _SAFETENSORS[kind])
 
 
@@ -317,5 +319,5 @@ def _numpy(kind: str) -> np.dtype[Any]:
 
 
 def _as_floats(array: np.ndarray, kind: str) -> np.ndarray:
-    """bfloat16 is the upper half of a float32."""
+    """Convert bfloat16, the upper half of a float32, to float32; return other types unchanged."""
     return (array.astype(np.uint32) << 16).view(np.float32) if kind == _BFLOAT16 else array

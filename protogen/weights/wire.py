@@ -1,8 +1,8 @@
-"""A walker over protobuf's wire format that checks every step and copies nothing.
+"""Reader of protobuf's wire format that checks every step and copies nothing, and encoders for writing.
 
-Format: https://protobuf.dev/programming-guides/encoding. Only what weights files need: varints, fixed 32 and
-64 bit values and length-delimited fields. Nested messages are not entered here; the caller walks those it
-knows, so that the depth of nesting in a file never becomes depth of recursion.
+Format: https://protobuf.dev/programming-guides/encoding. It supports what weights files need: varints, fixed 32-bit and 64-bit
+values, and length-delimited fields. Nested messages are left to the caller, which reads those it knows, so that nesting in a
+file never causes recursion.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import mmap
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy
+import numpy as np
 
-from protogen.errors import WeightsError, excerpt
+from ..errors import WeightsError, excerpt
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 MAX_FIELDS = 500_000
-"""Most fields read from one file: published nets have some 50,000, a file made to waste time has more."""
+"""Most fields read from one file: published nets have about 50,000, a file crafted to waste time may have more."""
 MAX_TEXT = 1 << 16
 """Longest name or type in bytes."""
 
@@ -26,8 +26,8 @@ _KINDS = {VARINT: "a varint", FIXED64: "64-bit values", BYTES: "length-delimited
 _BLOCK = 1 << 16
 
 
-class Field(NamedTuple):
-    """One field, or a run of neighbouring fixed-size fields with one tag (how unpacked floats are stored)."""
+class WireField(NamedTuple):
+    """One field, or a run of adjacent fixed-size fields with the same tag (as unpacked floats are stored)."""
 
     number: int
     kind: int
@@ -44,12 +44,12 @@ class Field(NamedTuple):
 
     @property
     def repeats(self) -> int:
-        """How many fixed-size values a run holds."""
+        """The number of values in a run."""
         return (self.end - self.start) // self.stride + 1 if self.stride else 1
 
 
 class Wire:
-    """A protobuf message in a buffer, walked field by field.
+    """A protobuf message in a buffer, read field by field.
 
     Args:
         buffer: the whole file.
@@ -63,18 +63,18 @@ class Wire:
     def __init__(self, buffer: mmap.mmap | bytes, source: str) -> None:
         self.buffer = buffer
         self.source = source
-        self._seen = 0
+        self._fields_read = 0
 
     def error(self, at: int, message: str) -> WeightsError:
-        """The error for something wrong at byte offset `at`."""
+        """Return an error for byte offset `at`."""
         return WeightsError(f"{self.source}: byte {at}: {message}")
 
-    def fields(self, start: int = 0, end: int | None = None) -> Iterator[Field]:
+    def fields(self, start: int = 0, end: int | None = None) -> Iterator[WireField]:
         """Yield the fields of the message in bytes `start` to `end` (default: the whole buffer).
 
         Raises:
-            WeightsError: a truncated varint or value, a length beyond the message, field number 0, a group or
-                an unknown wire type, or more than `MAX_FIELDS` fields in the file.
+            WeightsError: a truncated varint or value, a length beyond the message, field number 0, a group or an unknown wire
+                type, or more than `MAX_FIELDS` fields in the file.
         """
         position = start
         stop = len(self.buffer) if end is None else end
@@ -83,8 +83,12 @@ class Wire:
             yield field
             position = field.end
 
-    def text(self, field: Field) -> str:
-        """A string field as text: UTF-8, or Latin-1 where the bytes are not UTF-8 (proto2 does not check)."""
+    def text(self, field: WireField) -> str:
+        """Decode a string field as UTF-8, or as Latin-1 if it is not UTF-8, which proto2 does not check.
+
+        Raises:
+            WeightsError: not a string field, or too long for a name.
+        """
         self.expect(field, BYTES)
         if field.end - field.start > MAX_TEXT:
             raise self.error(field.at, f"a name of more than {MAX_TEXT} bytes: not a net that Caffe wrote")
@@ -94,24 +98,32 @@ class Wire:
         except UnicodeDecodeError:
             return raw.decode("latin-1")
 
-    def expect(self, field: Field, *kinds: int) -> None:
-        """Raise a WeightsError unless the field has one of these wire types."""
+    def expect(self, field: WireField, *kinds: int) -> None:
+        """Check that the field has one of these wire types.
+
+        Raises:
+            WeightsError: it has another.
+        """
         if field.kind not in kinds:
-            wanted = " or ".join(_KINDS[kind] for kind in kinds)
+            expected = " or ".join(_KINDS[kind] for kind in kinds)
             raise self.error(
                 field.at,
-                f"field {field.number} is {_KINDS[field.kind]}, not {wanted}: not a Caffe weights file, or a damaged one",
+                f"field {field.number} is {_KINDS[field.kind]}, not {expected}: not a Caffe weights file, or a damaged one",
             )
 
     def varints(self, start: int, end: int) -> Iterator[int]:
-        """Yield the values of a packed varint field."""
+        """Yield the values of a packed varint field in bytes `start` to `end`.
+
+        Raises:
+            WeightsError: a value is truncated, or there are too many.
+        """
         position = start
         while position < end:
             self._count(position)
             value, position = self._varint(position, end)
             yield value
 
-    def _field(self, at: int, end: int) -> Field:
+    def _field(self, at: int, end: int) -> WireField:
         self._count(at)
         tag, position = self._varint(at, end)
         number, kind = tag >> 3, tag & 7
@@ -122,7 +134,7 @@ class Wire:
             )
         if kind == VARINT:
             value, stop = self._varint(position, end)
-            return Field(number, kind, at, position, stop, value)
+            return WireField(number, kind, at, position, stop, value)
         if kind == BYTES:
             size, position = self._varint(position, end)
         else:
@@ -130,25 +142,24 @@ class Wire:
         if size > end - position:
             raise self.error(
                 at,
-                f"field {number} claims {size} bytes where {end - position} are left: the file is cut short or damaged",
+                f"field {number} claims {size} bytes, but only {end - position} remain: the file is truncated or damaged",
             )
         if kind == BYTES:
-            return Field(number, kind, at, position, position + size)
+            return WireField(number, kind, at, position, position + size)
         stop, stride = self._run(at, position, size, end)
-        return Field(number, kind, at, position, stop, 0, stride)
+        return WireField(number, kind, at, position, stop, 0, stride)
 
     def _run(self, at: int, first: int, size: int, end: int) -> tuple[int, int]:
-        """Where the run of equal tags that starts at `at` ends, and its stride in bytes."""
+        """Return the end of the run of equal tags that starts at `at`, and its stride in bytes."""
         width, stride = first - at, first - at + size
         longest = (end - at) // stride
         tag = self.buffer[at:first]
         count, block = 1, 1
-        # Blocks double, so that a run costs time in proportion to its own length, however long the message
-        # is.
+        # Blocks double in size, so that the time is proportional to the run's length, not to the message's.
         while count < longest:
             block = min(2 * block, longest - count, _BLOCK)
-            tags = numpy.ndarray((block, width), numpy.uint8, self.buffer, at + count * stride, (stride, 1))
-            same = (tags == numpy.frombuffer(tag, numpy.uint8)).all(axis=1)
+            tags = np.ndarray((block, width), np.uint8, self.buffer, at + count * stride, (stride, 1))
+            same = (tags == np.frombuffer(tag, np.uint8)).all(axis=1)
             if not same.all():
                 count += int(same.argmin())
                 break
@@ -170,17 +181,17 @@ class Wire:
             if shift > 63:
                 break
         else:
-            raise self.error(at, "the file ends, or its message does, inside a number: it is cut short or damaged")
+            raise self.error(at, "the file or message ends within a number: it is truncated or damaged")
         raise self.error(at, "a number of more than 64 bits: not a Caffe weights file, or a damaged one")
 
     def _count(self, at: int) -> None:
-        self._seen += 1
-        if self._seen > MAX_FIELDS:
+        self._fields_read += 1
+        if self._fields_read > MAX_FIELDS:
             raise self.error(at, f"more than {MAX_FIELDS} fields: not a net that Caffe wrote")
 
 
 def signed(value: int, bits: int = 64) -> int:
-    """A varint's value as the signed integer that int32 and int64 fields mean.
+    """Convert a varint's unsigned value to the signed value of an int32 or int64 field.
 
     >>> signed((1 << 64) - 1, 32)
     -1
@@ -190,7 +201,7 @@ def signed(value: int, bits: int = 64) -> int:
 
 
 def encode_varint(value: int) -> bytes:
-    """A non-negative integer as a varint.
+    """Encode a non-negative integer as a varint.
 
     >>> encode_varint(300)
     b'\\xac\\x02'
@@ -204,12 +215,12 @@ def encode_varint(value: int) -> bytes:
 
 
 def encode_header(number: int, size: int) -> bytes:
-    """Tag and length of a length-delimited field whose payload of `size` bytes follows."""
+    """Encode tag and length of a length-delimited field with a payload of `size` bytes."""
     return encode_varint(number << 3 | BYTES) + encode_varint(size)
 
 
 def encode_text(number: int, text: str) -> bytes:
-    """A whole string field.
+    """Encode a string field.
 
     Raises:
         WeightsError: the text has lone surrogates, which UTF-8 cannot hold.

@@ -83,7 +83,7 @@ def test_a_layer_of_an_unknown_type_is_taken_as_it_is() -> None:
 
 
 def test_nothing_to_continue_from() -> None:
-    with pytest.raises(NetError, match="begin with input"):
+    with pytest.raises(NetError, match="start with input"):
         NetBuilder().relu()
 
 

@@ -121,7 +121,7 @@ def test_training_net() -> None:
     [
         (lambda b: b.relu("dota"), "no layer before it makes its bottom 'dota'; did you mean 'data'"),
         (lambda b: b.conv("data", 4, 1, name="data"), "layer 'data' .*already"),
-        (lambda b: [b.relu(name="a"), b.relu(name="a")], "layer 'a' .*there is a layer of this name already"),
+        (lambda b: [b.relu(name="a"), b.relu(name="a")], "layer 'a' .*a layer of this name already exists"),
         (lambda b: b.conv(4, 1, name="wide", group=3), "layer 'wide' .*group"),
         (lambda b: b.conv(0, 1, name="none"), "layer 'none'"),
         (lambda b: b.conv(-4, 1, name="less"), "layer 'less'"),
@@ -138,7 +138,7 @@ def test_training_net() -> None:
         (lambda b: b.softmax_loss("data"), "'label'"),
     ],
 )
-def test_wrong_use_raises_at_the_call(call: Callable[[NetBuilder], Any], message: str) -> None:
+def test_usage_error_raises_at_the_call(call: Callable[[NetBuilder], Any], message: str) -> None:
     b = begun()
     with pytest.raises(NetError, match=message):
         call(b)

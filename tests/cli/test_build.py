@@ -60,7 +60,7 @@ def test_a_shortcut_calls_itself_by_its_name(run: Run) -> None:
     assert own == other.replace("protogen build peleenet", "protogen peleenet")
 
 
-def test_what_the_model_refuses_is_wrong_use(run: Run, tmp_path: Path) -> None:
+def test_what_the_model_refuses_is_usage_error(run: Run, tmp_path: Path) -> None:
     def refuse(size: int = 1) -> protogen.Net:
         raise NetError(f"size must be even, not {size}")
 

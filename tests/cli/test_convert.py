@@ -143,7 +143,7 @@ def test_zeros_without_fillers_are_told(files: Path, capsys: pytest.CaptureFixtu
 def test_a_file_that_is_no_weights(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save(torch.nn.Linear(2, 2), files / "a.pth")
     assert exit_code("convert", files / "net.prototxt", files / "a.pth", "-o", files / "b.onnx") == 1
-    assert "holds a 'torch.nn.modules.linear.Linear', not only tensors" in capsys.readouterr().err
+    assert "contains a 'torch.nn.modules.linear.Linear', not only tensors" in capsys.readouterr().err
     assert not (files / "b.onnx").exists()
 
 

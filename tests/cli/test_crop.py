@@ -76,7 +76,7 @@ def test_upgrade_leaves_them_as_they_are(told: Told, case: Path) -> None:
     assert "crop_param" not in out
 
 
-def test_an_unknown_rule_is_wrong_use(told: Told, case: Path) -> None:
+def test_an_unknown_rule_is_usage_error(told: Told, case: Path) -> None:
     code, _, lines = told("summary", case, "--crop", "centre")
     assert code == 2
     assert "'centre' is not one of 'aligned', 'bvlc'" in lines[0]

@@ -160,7 +160,7 @@ def test_errors(run: Run, command: str, text: str, message: str) -> None:
         ((EVIL,), 2),
     ],
 )
-def test_wrong_use(run: Run, words: tuple[str, ...], code: int) -> None:
+def test_usage_error(run: Run, words: tuple[str, ...], code: int) -> None:
     files()
     done, out, err = run(*words)
     assert (done, out) == (code, "")

@@ -42,7 +42,7 @@ def test_summary_without_shapes(run: Run, tmp_path: Path) -> None:
     result = run("summary", path)
     assert result.code == 0
     assert "?" in result.out
-    assert "not known" in result.out
+    assert "unknown" in result.out
 
 
 def test_names_cannot_drive_the_terminal(run: Run, small: Path) -> None:

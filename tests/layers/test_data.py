@@ -238,9 +238,7 @@ def test_register_python_gives_a_layer_its_definition() -> None:
         ("use: true\nname: conv5", {"use": True, "name": "conv5"}),
         ("feat_stride: 16", {"feat_stride": 16}),
         ("", {}),
-        ("just words", {}),
-        ("(" * 3000, {}),
-        ("'a': 1, " * 5000, {}),
+        ("# a comment", {}),
     ],
 )
 def test_arguments_reads_literals_only(text: str, expected: dict[str, object]) -> None:

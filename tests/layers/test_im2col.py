@@ -19,7 +19,7 @@ X = (2, 6, 4, 4)
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        ('type: "Im2col" convolution_param { }', "kernel_size is missing"),
+        ('type: "Im2col" convolution_param { }', "kernel_size (or kernel_h and kernel_w) is missing"),
         ('type: "Im2col" convolution_param { kernel_size: 5 }', "covers 5 pixels"),
         ('type: "Im2col" convolution_param { kernel_size: 2 stride: 0 }', "stride must be positive"),
         ('type: "Im2col" convolution_param { kernel_size: 2 kernel_h: 2 kernel_w: 2 }', "give either kernel_size"),

@@ -173,8 +173,8 @@ def test_constant_marks_give_onnxs_own_operator(type: str, exposed: bool) -> Non
     for ones, own in ((np.ones((T, N), np.float32), True), (np.eye(T, N, dtype=np.float32), False)):
         graph = OnnxGraph(17)
         graph.layer = "op"
-        cont = graph.initializer("cont", ones)
-        blobs = [graph.initializer(blob.name, value) for blob, value in zip(op.blobs, net.weights["op"])]
+        cont = graph.weight("cont", ones)
+        blobs = [graph.weight(blob.name, value) for blob, value in zip(op.blobs, net.weights["op"])]
         tops = op.onnx(graph, ["x", cont, "h0", "c0"][: len(op.bottoms)], blobs)
         assert (type in [node.op_type for node in graph.nodes]) == own
         # The same numbers as the steps written out.

@@ -82,7 +82,9 @@ def test_a_name_that_another_file_has() -> None:
         """Another one."""
         return NetBuilder().build()
 
-    with pytest.raises(ProtogenError, match=r"a model 'lenet' already, in protogen.models.lenet; tests.models.test_registry"):
+    with pytest.raises(
+        ProtogenError, match=r"'lenet' is already registered by protogen.models.lenet; tests.models.test_registry"
+    ):
         model(paper="Nobody", year=2030)(lenet)
     assert find("lenet").build is protogen.models.lenet
 

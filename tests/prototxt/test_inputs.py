@@ -46,5 +46,7 @@ def test_only_the_active_phase_is_reshaped() -> None:
 def test_data_layers_stay_and_a_warning_says_so() -> None:
     text = 'layer { name: "d" type: "Data" top: "x" } layer { name: "r" type: "ReLU" bottom: "x" top: "y" }'
     net = protogen.loads(text, inputs={"x": (1, 3, 8, 8)})
-    with pytest.warns(protogen.ProtogenWarning, match=r"the shapes given are not written: the data of layer 'd' \(Data\) decide"):
+    with pytest.warns(
+        protogen.ProtogenWarning, match=r"input shapes are not written for layer 'd' \(Data\): its data determine them"
+    ):
         assert "input_param" not in net.to_prototxt()

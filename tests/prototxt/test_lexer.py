@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from protogen.errors import ParseError, ProtogenError
-from protogen.prototxt.lexer import Source, decode, read_text, unquote
+from protogen.prototxt.lexer import SourceText, decode, read_text, unquote
 
 NET = 'name: "été"\nlayer { name: "r" type: "ReLU" bottom: "x" top: "x" }\n'
 
 
 def tokens(text: str) -> list[tuple[str, str]]:
-    return [(kind, token) for kind, token, _ in Source(text, "t").tokens()]
+    return [(kind, token) for kind, token, _ in SourceText(text, "t").tokens()]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_no_text(data: bytes, message: str) -> None:
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for path in (tmp_path / "none.prototxt", tmp_path, "a\0b"):
-        with pytest.raises(ProtogenError, match="cannot be read"):
+        with pytest.raises(ProtogenError, match="cannot read"):
             read_text(path)
 
 

@@ -106,7 +106,7 @@ def test_messages_know_their_place() -> None:
         ("layer { convolution_param { num_output: 1_0 } }", (1, 41), "takes a uint32, not '1_0'"),
         ("layer { convolution_param { num_output: 08 } }", (1, 41), "takes a uint32, not '08'"),
         (f"layer {{ convolution_param {{ num_output: {'9' * 99} }} }}", (1, 41), "takes a uint32"),
-        ("layer { convolution_param { num_output: many } }", (1, 41), "takes a uint32, not 'many' (a placeholder?"),
+        ("layer { convolution_param { num_output: many } }", (1, 41), "takes a uint32, not 'many' (if it is a placeholder"),
         ("layer { power_param { scale: 1.2.3 } }", (1, 30), "takes a float, not '1.2.3'"),
         ("layer { power_param { scale: 1_0.5 } }", (1, 30), "takes a float"),
         ("layer { power_param { scale: 0x1F } }", (1, 30), "takes a float"),
@@ -119,7 +119,7 @@ def test_messages_know_their_place() -> None:
         ("name: ['x', 'y']", (1, 7), "takes one value, not a list"),
         ("input: ['x' 'y' 'z'", (1, 20), "expected ',' or ']'"),
         ("layer: 3", (1, 8), "expected '{', found '3'"),
-        ("layer {\n  name: 'x'\n", (3, 1), "the text ends before a '}': is the file cut off?"),
+        ("layer {\n  name: 'x'\n", (3, 1), "the text ends without a closing '}': is the file truncated?"),
         ("layer < name: 'x' }", (1, 19), "expected a field's name, found '}'"),
         ("layer { } }", (1, 11), "expected a field's name, found '}'"),
         ("layer { name: ", (1, 15), "takes a quoted string, found the end of the text"),
@@ -162,8 +162,8 @@ def test_unknown_fields_warn_and_are_kept() -> None:
     with pytest.warns(ProtogenWarning) as caught:
         net = parse(UNKNOWN, source="net.prototxt")
     assert [str(warning.message) for warning in caught] == [
-        "net.prototxt:4:3: unknown field 'fork_param' in LayerParameter; it is kept as written",
-        "net.prototxt:15:3: unknown field '[my.extension]' in LayerParameter; it is kept as written",
+        "net.prototxt:4:3: unknown field 'fork_param' in LayerParameter; kept as written",
+        "net.prototxt:15:3: unknown field '[my.extension]' in LayerParameter; kept as written",
     ]
     fork = net.layer[0].fork_param
     assert (fork.words, fork.text, fork.numbers, fork.flag, fork.inner.deep) == (["RED", "BLUE"], "RED", [1, -2.5], True, 3)
@@ -221,7 +221,7 @@ layer { name: 'conv' type: "Convolution" bottom: "data" top: "conv" param { lr_m
 @quiet
 def test_every_cut_of_a_file_reads_or_is_an_error() -> None:
     outcomes = {outcome(GOOD[:end]).partition(": ")[2] for end in range(len(GOOD))}
-    assert "the text ends before a '}': is the file cut off?" in outcomes
+    assert "the text ends without a closing '}': is the file truncated?" in outcomes
     assert "" in outcomes, "cut between two layers, it reads"
 
 
@@ -251,7 +251,7 @@ def test_how_strictly_unknown_fields_are_taken() -> None:
             parse(text, strict=strict)
         assert ("--no-strict" in str(error.value)) == (strict is None)
     for text, strict in ((slip, False), (foreign, False), (foreign, None), (top, False)):
-        with pytest.warns(ProtogenWarning, match="it is kept as written"):
+        with pytest.warns(ProtogenWarning, match="kept as written"):
             assert write(parse(text, strict=strict)).count(":") == 1
 
 

@@ -15,7 +15,7 @@ from protogen.reading import loads
         ('net: "a.prototxt" base_lr: 0.1', "solver", "this is a solver, not a net"),
         ('net: "a.prototxt" base_lr: 0.1 nonsense: {', "solver", "this is a solver, not a net"),
         ('item { name: "dog" label: 1 }', "label map", "this is a label map"),
-        ('name: "only"', "", "no layers in it"),
+        ('name: "only"', "", "there are no layers"),
         ("", "", "the text is empty"),
     ],
 )

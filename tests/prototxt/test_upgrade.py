@@ -94,7 +94,7 @@ def test_old_solver_file() -> None:
 
 
 def test_solver_with_both_types() -> None:
-    with pytest.raises(ProtogenError, match=r"^s.prototxt: has both solver_type"):
+    with pytest.raises(ProtogenError, match=r"^s.prototxt: has both type and solver_type"):
         read_solver("solver_type: ADAM type: 'Adam'", "s.prototxt")
 
 

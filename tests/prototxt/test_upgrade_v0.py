@@ -56,7 +56,7 @@ def test_padding_of_a_pooling_layer() -> None:
 
 
 def test_settings_that_a_v0_type_does_not_have() -> None:
-    with pytest.warns(ProtogenWarning, match=r"^net.prototxt:1:8: layer 'r' \(relu\): .*: blobs_lr, kernelsize, group; ignored"):
+    with pytest.warns(ProtogenWarning, match=r"^net.prototxt:1:8: layer 'r' .* ignored, .*: blobs_lr, kernelsize, group"):
         net = upgraded("layers { layer { name: 'r' type: 'relu' group: 2 kernelsize: 3 } blobs_lr: 1 top: 'x' }")
     assert net.layer[0] == Message.of("LayerParameter", name="r", type="ReLU", top="x")
 
@@ -65,11 +65,11 @@ def test_settings_that_a_v0_type_does_not_have() -> None:
     ("text", "message"),
     [
         (PAD + "\nlayers { layer { name: 'r' type: 'relu' } bottom: 'q' top: 'y' }",
-         "net.prototxt:2:8: layer 'r' (relu): it reads padding layer 'p'; only conv and pool may"),
-        (PAD + "layers { layer { name: 'c' type: 'conv' } bottom: 'q' bottom: 'x' top: 'y' }", "takes one bottom, not 2"),
+         "net.prototxt:2:8: layer 'r' (relu): it reads padding layer 'p', which only conv and pool can"),
+        (PAD + "layers { layer { name: 'c' type: 'conv' } bottom: 'q' bottom: 'x' top: 'y' }", "has one bottom, not 2"),
         (PAD + "layers { layer { name: 'c' type: 'conv' } bottom: 'qq' top: 'y' }", "no layer before it makes its bottom 'qq'"),
         ("layers { layer { name: 'c' type: 'convolution' } }", "unknown V0 layer type 'convolution'"),
-        ("layers { layer { name: 'c' type: 'conv' relu_param { } } }", "the V0 dialect has no field 'relu_param'"),
+        ("layers { layer { name: 'c' type: 'conv' relu_param { } } }", "field 'relu_param' belongs to a later dialect"),
         ("layers { layer { name: 'c' type: 'bogus' } }", "net.prototxt:1:8: layer 'c' (bogus): unknown V0 layer type 'bogus'"),
         ("layers { layer { name: 'a' type: 'relu' } }\nlayers { name: 'b' type: RELU }",
          "net.prototxt:2:8: the net mixes dialects: layers without"),

@@ -92,8 +92,8 @@ def _renamed(folder: Path) -> Path:
         ("{{ net.nmae }}", "'nmae'"),
         ("{% for %}", "Expected an expression"),
         ("{{ net.name / 2 }}", "unsupported operand"),
-        ("{% include 'none.j2' %}", "there is no template none.j2"),
-        ("{% include '../secret' %}", "there is no template ../secret"),
+        ("{% include 'none.j2' %}", "template none.j2 not found"),
+        ("{% include '../secret' %}", "template ../secret not found"),
         ("{{ net | fields(skip=3) }}", "not iterable"),
         ("{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "recursion"),
         ("{{ range(1000000000) | list }}", "Range too big"),
@@ -103,7 +103,7 @@ def test_faults_of_a_template_are_the_users(tmp_path: Path, text: str, message: 
     """One line that names file and line, whether the fault shows when the template is read or when it runs."""
     path = tmp_path / "net.prototxt.j2"
     path.write_text("# mine\n\n" + text)
-    with pytest.raises(ProtogenError, match=rf"^{re.escape(str(path))}:3: this template fails: .*{re.escape(message)}") as error:
+    with pytest.raises(ProtogenError, match=rf"^{re.escape(str(path))}:3: the template fails: .*{re.escape(message)}") as error:
         write(parse(NET), templates=tmp_path)
     assert len(error.value.lines) == 1
 
@@ -118,7 +118,7 @@ def test_the_innermost_template_is_named(tmp_path: Path) -> None:
 
 def test_a_template_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "net.prototxt.j2").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ProtogenError, match=r"net\.prototxt\.j2: this template fails: .*utf-8"):
+    with pytest.raises(ProtogenError, match=r"net\.prototxt\.j2: the template fails: .*utf-8"):
         write(parse(NET), templates=tmp_path)
 
 
@@ -142,7 +142,7 @@ def test_templates_run_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     folder.mkdir()
     (folder / "net.prototxt.j2").write_text(text)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ProtogenError, match=r"net\.prototxt\.j2:1: this template fails: access to attribute .* is unsafe"):
+    with pytest.raises(ProtogenError, match=r"net\.prototxt\.j2:1: the template fails: access to attribute .* is unsafe"):
         write(parse(NET), templates=folder)
     assert list(tmp_path.iterdir()) == [folder]
 
@@ -161,5 +161,5 @@ def test_templates_change_nothing(tmp_path: Path, change: str) -> None:
 
 
 def test_no_such_folder(tmp_path: Path) -> None:
-    with pytest.raises(ProtogenError, match="no such folder of templates"):
+    with pytest.raises(ProtogenError, match="no such template folder"):
         write(parse(NET), templates=tmp_path / "none")

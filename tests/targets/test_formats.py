@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,25 +16,33 @@ from protogen.targets.formats import FORMATS, format_of
 from tests.targets.nets import TEXT, net
 
 
-def blobs(path: Path) -> list[np.ndarray]:
-    """Arrays that a file of weights or a model holds."""
-    if path.suffix == ".onnx":
-        return [onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer]
-    if path.suffix == ".pt2":
-        return [tensor.detach().numpy() for tensor in torch.export.load(path).state_dict.values()]
-    if path.suffix == ".pth":
-        return [tensor.numpy() for tensor in torch.load(path, weights_only=True).values()]
+def of_caffe(path: Path) -> Iterable[np.ndarray]:
     text = path.with_name("net.prototxt")
     net().save_prototxt(text)
     return [array for arrays in protogen.load(text, path).weights.values() for array in arrays]
 
 
-@pytest.mark.parametrize("ending", [ending for ending in FORMATS if ending != ".prototxt"])
+# How to read the arrays that a file of each format holds.
+READERS: dict[str, Callable[[Path], Iterable[np.ndarray]]] = {
+    ".onnx": lambda path: map(onnx.numpy_helper.to_array, onnx.load(path).graph.initializer),
+    ".pt2": lambda path: (tensor.detach().numpy() for tensor in torch.export.load(path).state_dict.values()),
+    ".pth": lambda path: (tensor.numpy() for tensor in torch.load(path, weights_only=True).values()),
+    ".caffemodel": of_caffe,
+    ".h5": of_caffe,
+}
+WITHOUT_WEIGHTS = {".prototxt"}
+
+
+def test_every_format_has_a_reader() -> None:
+    assert set(FORMATS) == READERS.keys() | WITHOUT_WEIGHTS
+
+
+@pytest.mark.parametrize("ending", READERS)
 def test_each_format_holds_the_nets_weights(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"net{ending}"
     net().save(path, fold=False)
     kernel = net().weights["conv"][0]
-    assert any(np.array_equal(array, kernel) for array in blobs(path) if array.shape == kernel.shape)
+    assert any(np.array_equal(array, kernel) for array in READERS[ending](path) if array.shape == kernel.shape)
 
 
 def test_an_unknown_ending_names_the_known_ones() -> None:

@@ -34,7 +34,7 @@ FOREIGN = {
     "html": (lambda path: path.write_text("\n<!DOCTYPE html><html></html>"), "web page"),
     "utf-16": (lambda path: path.write_text("name: 'net'", encoding="utf-16"), "byte 0"),
     "zeros": (lambda path: path.write_bytes(bytes(1000)), "byte 0"),
-    "no layers": (lambda path: path.write_bytes(b"\x0a\x03net\x28\x01"), "holds no layers"),
+    "no layers": (lambda path: path.write_bytes(b"\x0a\x03net\x28\x01"), "contains no layers"),
 }
 
 

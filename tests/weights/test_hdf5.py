@@ -142,10 +142,10 @@ def build(kind: str, path: Path) -> None:
     ("soft link", "not followed"),
     ("external data", "in another file"),
     ("cycle", "appears twice"),
-    ("text", "no blob"),
+    ("text", "not a blob"),
     ("index", "not named by the index"),
     ("dataset name", "not named by the index"),
-    ("nothing", "holds no layers"),
+    ("nothing", "contains no layers"),
 ])  # fmt: skip
 def test_files_that_lie(tmp_path: Path, kind: str, message: str) -> None:
     path = tmp_path / "a.h5"

@@ -108,11 +108,11 @@ class Evil:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (Evil(), r"holds a '\w+\.print'"),
+        (Evil(), r"contains a '\w+\.print'"),
         ({"a": bytearray(10)}, "not only tensors|opcode"),
         ({"a": 1}, "no dictionary of tensors"),
         ([torch.ones(1)], "no dictionary of tensors"),
-        (torch.nn.Linear(2, 2), "holds a 'torch.nn.modules.linear.Linear'"),
+        (torch.nn.Linear(2, 2), "contains a 'torch.nn.modules.linear.Linear'"),
     ],
 )
 def test_other_content_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: Any, message: str) -> None:

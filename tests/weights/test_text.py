@@ -71,11 +71,11 @@ def test_a_blob_without_a_shape_is_one_value() -> None:
 @pytest.mark.parametrize(
     ("blobs", "message"),
     [
-        ("blobs { shape { dim: 2 dim: 4 } data: [1, 2] }", r"blob 0: its shape \(2, 4\) takes 8 values, its data are 2"),
-        ("blobs { data: [1, 2] }", r"blob 0: its shape \(\) takes 1 values, its data are 2"),
-        ("blobs { shape { dim: 2 dim: 4 } }", "its data are 0"),
-        ("blobs { shape { dim: -1 } }", "is no shape"),
-        ("blobs { shape { dim: 2147483647 dim: 2147483647 } }", "is no shape"),
+        ("blobs { shape { dim: 2 dim: 4 } data: [1, 2] }", r"blob 0: shape \(2, 4\) has 8 elements, but there are 2 values"),
+        ("blobs { data: [1, 2] }", r"blob 0: shape \(\) has 1 elements, but there are 2 values"),
+        ("blobs { shape { dim: 2 dim: 4 } }", "but there are 0 values"),
+        ("blobs { shape { dim: -1 } }", "is not a valid shape"),
+        ("blobs { shape { dim: 2147483647 dim: 2147483647 } }", "is not a valid shape"),
         ("blobs { shape { dim: 8 } data: [1, 2, 3, 4, 5, 6, 7, 8] } blobs { shape { dim: 2 } data: [1, 2] }",
          r"blob 0: the net's shape is \(2, 4\), the weights' \(8,\)"),
         ("blobs { shape { dim: 2 dim: 4 } data: [1, 2, 3, 4, 5, 6, 7, 8] }", r"has 2 blobs .* not 1 \[\(2, 4\)\]"),

@@ -59,7 +59,7 @@ def test_truncated_at_every_byte(content: bytes) -> None:
 def test_a_truncated_file_says_so(tmp_path: Path) -> None:
     path = tmp_path / "cut.caffemodel"
     path.write_bytes(SMALL[: len(SMALL) // 2])
-    with pytest.raises(WeightsError, match=r"cut\.caffemodel: byte \d+: .*cut short"):
+    with pytest.raises(WeightsError, match=r"cut\.caffemodel: byte \d+: .*truncated"):
         read_weights(path)
 
 
@@ -106,7 +106,7 @@ def test_random_blobs(content: bytes) -> None:
     (b"", "has 1 elements, but there is no data"),
     (shape(*[1] * 33) + data(1), "more than 32 axes"),
     (shape(2) + encode_header(5, 7) + bytes(7), "7 bytes of data are not a whole number"),
-    (shape(2) + encode_header(5, 1 << 40) + bytes(8), "claims 1099511627776 bytes where 8 are left"),
+    (shape(2) + encode_header(5, 1 << 40) + bytes(8), "claims 1099511627776 bytes, but only 8 remain"),
     (encode_header(7, 50) + data(1), "claims 50 bytes"),
     (b"\x2b\x2c", "wire type 3"),
     (b"\x00\x00", "number 0"),
@@ -115,7 +115,7 @@ def test_random_blobs(content: bytes) -> None:
     (b"\x0a\x00", "field 1 is length-delimited, not a varint"),
     (b"\x08" + b"\xff" * 10 + b"\x01", "more than 64 bits"),
     (b"\xff" * 20, "more than 64 bits"),
-    (b"\x08\xff", "inside a number"),
+    (b"\x08\xff", "within a number"),
     (shape(2) + encode_header(12, 8) + bytes(8), "raw data of no type"),
     (shape(2) + b"\x50\x03" + encode_header(12, 8) + bytes(8), "raw data of type 3"),
 ])  # fmt: skip

@@ -5,6 +5,7 @@ Forks differ in details that show in the last bit, or in what empty boxes overla
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -213,54 +214,26 @@ def onnx_suppress(
     What it picks comes in no stated order, so it is turned into a mask. The boxes must come best first.
     """
     if score < 0:  # OpenCV allows no negative threshold; in sorted order it is enough to know which boxes count
-        scores, score = graph.add("Cast", graph.add("Greater", scores, graph.scalar(score)), to=1), 0.0
+        scores, score = graph.cast(graph.add("Greater", scores, graph.scalar(score)), "float32"), 0.0
     limits = [graph.constant(limit, "int64"), graph.scalar(min(threshold, 1.0)), graph.scalar(score)]
     picked = graph.add("NonMaxSuppression", boxes, scores, *limits, center_point_box=int(center))
     where = graph.add("Gather", picked, graph.ints(0, 2), axis=1)
-    ones = constant_like(graph, graph.add("Shape", graph.squeeze(graph.slice(where, [0], [1], [1]), [1])), 1.0)
-    zeros = constant_like(graph, graph.add("Shape", graph.squeeze(scores, [1])), 0.0)
+    ones = graph.filled(graph.add("Shape", graph.squeeze(graph.slice(where, [0], [1], [1]), [1])), 1.0)
+    zeros = graph.filled(graph.add("Shape", graph.squeeze(scores, [1])), 0.0)
     return graph.add("ScatterND", zeros, where, ones)
 
 
-def constant_like(graph: OnnxGraph, shape: str, value: float) -> str:
-    """A float32 tensor of a shape that is itself a value, filled with one number."""
-    import numpy as np
-    from onnx import numpy_helper
-
-    return graph.add("ConstantOfShape", shape, value=numpy_helper.from_array(np.array([value], np.float32)))
-
-
-def onnx_positions(graph: OnnxGraph, mask: str) -> str:
-    """Places (M,) of the ones in a mask, counted through all its axes, in ascending order."""
-    return graph.squeeze(graph.add("NonZero", graph.reshape(mask, [-1])), [0])
-
-
-def onnx_count(graph: OnnxGraph, x: str) -> str:
-    """0, 1, 2, ... as int64, one for each item along axis 0."""
-    return onnx_positions(graph, constant_like(graph, graph.size_of(x, 0), 1.0))
-
-
-def onnx_rows(graph: OnnxGraph, columns: list[str]) -> str:
-    """Columns, vectors (M,) or matrices with M rows marked by a leading "*", side by side as float32 (M, n)."""
-    parts = [name[1:] if name.startswith("*") else graph.unsqueeze(name, [1]) for name in columns]
-    return graph.add("Concat", *parts, axis=1)
+def onnx_rows(graph: OnnxGraph, columns: Sequence[str], boxes: str) -> str:
+    """Float32 columns (M,) and boxes (M, 4) side by side."""
+    return graph.add("Concat", *(graph.unsqueeze(column, [1]) for column in columns), boxes, axis=1)
 
 
 def onnx_rows_or_none(graph: OnnxGraph, rows: str, x: str) -> str:
     """`rows_or_none` for the images along axis 0 of the value `x`."""
     images = graph.size_of(x, 0)
-    numbers = graph.add("Cast", onnx_count(graph, x), to=1)
+    numbers = graph.cast(graph.count(x), "float32")
     none = graph.pad(graph.unsqueeze(numbers, [1]), [0, 0], [0, 6], -1.0)
     found = graph.size_of(rows, 0)
     end = graph.add("Where", graph.add("Equal", found, graph.ints(0)), images, found)
     rows = graph.add("Slice", graph.add("Concat", rows, none, axis=0), graph.ints(0), end, graph.ints(0))
     return graph.reshape(rows, [1, 1, -1, 7])
-
-
-def onnx_away(graph: OnnxGraph, x: str) -> str:
-    """Rounded to whole numbers, halves away from zero (ONNX's Round takes them to the even number)."""
-    size = graph.add("Abs", x)
-    whole = graph.add("Floor", size)
-    down = graph.add("Less", graph.add("Sub", size, whole), graph.scalar(0.5))
-    rounded = graph.add("Where", down, whole, graph.add("Add", whole, graph.scalar(1.0)))
-    return graph.add("Mul", rounded, graph.add("Sign", x))

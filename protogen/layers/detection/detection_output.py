@@ -178,13 +178,13 @@ class DetectionOutput(LayerType):
         limit = graph.at_most(width, self.limit)
         if limit != width:
             keep = self._onnx_best(graph, keep, scores, width, limit)
-        place = box_ops.onnx_positions(graph, keep)
+        place = graph.positions(keep)
         image = graph.add("Div", place, graph.constant(width, "int64"))
         label = graph.add("Mod", graph.add("Div", place, graph.constant(count, "int64")), graph.constant(classes, "int64"))
         label = graph.add("Gather", graph.constant([float(label) for label in self.labels]), label)
         score = graph.add("Gather", graph.reshape(scores, [-1]), place)
         box = graph.add("Gather", graph.reshape(boxes, [-1, 4]), place)
-        rows = box_ops.onnx_rows(graph, [graph.add("Cast", image, to=1), label, score, "*" + box])
+        rows = box_ops.onnx_rows(graph, [graph.cast(image, "float32"), label, score], box)
         return box_ops.onnx_rows_or_none(graph, rows, location)
 
     def _onnx_labels(self, graph: OnnxGraph, x: str) -> str:
@@ -222,7 +222,7 @@ class DetectionOutput(LayerType):
         sets = len(self.labels) if self.sets > 1 else 1
         groups = np.arange(sets).reshape(1, -1, 1)  # of boxes, each holding all priors
         if graph.dynamic_batch:
-            images = graph.reshape(box_ops.onnx_count(graph, x), [-1, 1, 1])
+            images = graph.reshape(graph.count(x), [-1, 1, 1])
             images = graph.add("Mul", images, graph.constant(priors * sets, "int64"))
             return graph.add("Add", order, graph.add("Add", images, graph.constant(groups * priors, "int64")))
         groups = groups + np.arange(self.bottoms[0][0]).reshape(-1, 1, 1) * sets
@@ -245,7 +245,7 @@ class DetectionOutput(LayerType):
     def _onnx_best(self, graph: OnnxGraph, keep: str, scores: str, width: Size, limit: Size) -> str:
         """The mask, limited to the `limit` best scores of each image: (N, width)."""
         keep, scores = graph.reshape(keep, [-1, width]), graph.reshape(scores, [-1, width])
-        ranked = graph.add("Where", graph.add("Cast", keep, to=9), scores, graph.scalar(float("-inf")))
+        ranked = graph.add("Where", graph.cast(keep, "bool"), scores, graph.scalar(float("-inf")))
         _, best = graph.add("TopK", ranked, graph.ints(limit), outputs=2, axis=1)
-        nothing = box_ops.constant_like(graph, graph.add("Shape", keep), 0.0)
+        nothing = graph.filled(graph.add("Shape", keep), 0.0)
         return graph.add("ScatterElements", nothing, best, graph.add("GatherElements", keep, best, axis=1), axis=1)

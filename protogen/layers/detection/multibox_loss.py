@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Truth(NamedTuple):
+class GroundTruth(NamedTuple):
     """Ground truth rows: `image` (R,), the number of images where a row does not count; `label` (R,); `box` (R, 4)."""
 
     image: Tensor
@@ -123,7 +123,7 @@ class MultiBoxLoss(Loss):
 
     # ---- ground truth and matching
 
-    def ground_truth(self, truth: Tensor, images: int) -> Truth:
+    def ground_truth(self, truth: Tensor, images: int) -> GroundTruth:
         """The rows before the one that ends them, without difficult ones if so wanted."""
         import torch
 
@@ -132,7 +132,7 @@ class MultiBoxLoss(Loss):
         counts = ((image == -1).cumsum(0) == 0) & (image >= 0) & (image < images)
         if not self.param.use_difficult_gt:
             counts = counts & (rows[:, 7] == 0)
-        return Truth(torch.where(counts, image, images), rows[:, 1].long(), rows[:, 3:7])
+        return GroundTruth(torch.where(counts, image, images), rows[:, 1].long(), rows[:, 3:7])
 
     def variance(self, variances: Tensor) -> Tensor | None:
         """The variances that predictions are in units of; None where the target takes them."""
@@ -142,7 +142,7 @@ class MultiBoxLoss(Loss):
         """(N, loc classes, P, 4) boxes predicted."""
         return box_ops.decode(loc.detach(), boxes, self.variance(variances), self.param.code_type)
 
-    def matches(self, loc: Tensor, boxes: Tensor, variances: Tensor, known: Truth) -> tuple[Tensor, Tensor]:
+    def matches(self, loc: Tensor, boxes: Tensor, variances: Tensor, known: GroundTruth) -> tuple[Tensor, Tensor]:
         """(N, loc classes, P): the ground truth row each prior is matched to, and its largest overlap."""
         import torch
 
@@ -168,7 +168,7 @@ class MultiBoxLoss(Loss):
 
     # ---- localization
 
-    def targets(self, matches: Tensor, boxes: Tensor, variances: Tensor, known: Truth) -> Tensor:
+    def targets(self, matches: Tensor, boxes: Tensor, variances: Tensor, known: GroundTruth) -> Tensor:
         """(N, loc classes, P, 4) what should be predicted; meaningless where nothing is matched."""
         return box_ops.encode(known.box[matches.clamp(min=0)], boxes, self.variance(variances), self.param.code_type)
 
@@ -201,7 +201,7 @@ class MultiBoxLoss(Loss):
         conf: Tensor,
         boxes: Tensor,
         variances: Tensor,
-        known: Truth,
+        known: GroundTruth,
         matches: Tensor,
         overlap: Tensor,
         target: Tensor,
@@ -245,7 +245,7 @@ class MultiBoxLoss(Loss):
         target = (label[..., None] == torch.arange(self.classes, device=conf.device)).to(conf.dtype)
         return F.binary_cross_entropy_with_logits(conf, target, reduction="none").sum(2)
 
-    def conf_loss(self, conf: Tensor, known: Truth, matches: Tensor, negative: Tensor | None) -> Tensor:
+    def conf_loss(self, conf: Tensor, known: GroundTruth, matches: Tensor, negative: Tensor | None) -> Tensor:
         """Sum of the losses of matched and negative priors, of all priors where nothing is mined."""
         import torch
         from torch.nn import functional as F

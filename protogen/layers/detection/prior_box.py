@@ -144,7 +144,7 @@ class Boxes(LayerType):
         import numpy as np
 
         if not graph.dynamic_size:
-            return graph.initializer(f"{graph.layer}/boxes", self.boxes(self.bottoms[0][2:], self.bottoms[1][2:], np))
+            return graph.own_array("boxes", self.boxes(self.bottoms[0][2:], self.bottoms[1][2:], np))
         size, image = ([graph.dim(x, axis, shape[axis]) for axis in (2, 3)] for x, shape in zip(bottoms, self.bottoms))
         if all(self.image):
             image = [np.int64(side) for side in self.image]

@@ -161,8 +161,8 @@ class Proposal(LayerType):
         # NonMaxSuppression knows edges, not last pixels: those are one further.
         edges = graph.add("Add", boxes, graph.constant([0.0, 0.0, 1.0, 1.0]))
         keep = box_ops.onnx_suppress(graph, edges, graph.unsqueeze(scores, [1]), self.threshold, score=LOWEST, limit=self.after)
-        place = box_ops.onnx_positions(graph, keep)
-        image = graph.add("Cast", graph.add("Div", place, graph.constant(count, "int64")), to=1)
+        place = graph.positions(keep)
+        image = graph.cast(graph.add("Div", place, graph.constant(count, "int64")), "float32")
         box = graph.add("Gather", graph.reshape(boxes, [-1, 4]), place)
         regions = graph.add("Concat", graph.unsqueeze(image, [1]), box, axis=1)
         if len(self.layer.tops) == 1:
@@ -191,7 +191,7 @@ class Proposal(LayerType):
 
     def _onnx_ranked(self, graph: OnnxGraph, scores: str, small: str, total: Size, count: Size) -> tuple[str, str]:
         """The `count` best scores of each image (N, count), and their boxes' rows among those of all images."""
-        scores = graph.add("Mul", scores, graph.add("Cast", graph.add("Not", small), to=1))
+        scores = graph.add("Mul", scores, graph.cast(graph.add("Not", small), "float32"))
         rows = onnx_quick_order(graph, scores, total, count)
         return graph.add("Gather", graph.reshape(scores, [-1]), rows), rows
 
@@ -244,7 +244,7 @@ class PythonProposal(PythonLayer, Proposal):
         """Indices of an image's boxes (N, K) as rows among those of all images."""
         if not graph.dynamic_batch and self.bottoms[0][0] == 1:
             return order
-        start = graph.add("Mul", box_ops.onnx_count(graph, x), graph.constant(total, "int64"))
+        start = graph.add("Mul", graph.count(x), graph.constant(total, "int64"))
         return graph.add("Add", order, graph.unsqueeze(start, [1]))
 
     def _onnx_score_rows(self, graph: OnnxGraph, scores: str) -> str:

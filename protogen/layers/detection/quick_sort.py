@@ -17,8 +17,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .boxes import onnx_count
-
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
@@ -84,7 +82,7 @@ def _partition(part: np.ndarray, values: np.ndarray) -> int:
 def onnx_quick_order(graph: OnnxGraph, scores: str, total: Size, count: Size) -> str:
     """Rows (N, count) among all scores (N, total), those of the `count` best of each row of them, the best first."""
     values = graph.reshape(scores, [-1])
-    place = onnx_count(graph, values)
+    place = graph.count(values)
     start = graph.add("Sub", place, graph.add("Mod", place, graph.constant(total, "int64")))
     last = graph.add("Add", start, graph.constant(total - 1, "int64"))
     end = graph.add("Add", start, graph.constant(count, "int64"))
@@ -100,13 +98,13 @@ def onnx_quick_order(graph: OnnxGraph, scores: str, total: Size, count: Size) ->
 def _onnx_ties(graph: OnnxGraph, ranked: str, count: Size) -> str:
     """Whether any of the `count` best equals the one behind it, a bool scalar."""
     behind = graph.pad(graph.slice(ranked, [1], [2**62], [1]), [0, 0], [0, 1], float("-inf"))
-    pairs = graph.add("Cast", graph.add("Equal", ranked, behind), to=1)
+    pairs = graph.cast(graph.add("Equal", ranked, behind), "float32")
     return _onnx_any(graph, graph.slice(pairs, [0], [count], [1]), [0, 1])
 
 
 def _onnx_any(graph: OnnxGraph, flags: str, axes: Sequence[int]) -> str:
     """Whether any of the numbers is not 0, a bool scalar. (OpenCV 5's Loop stumbles over a ReduceMax that drops all axes.)"""
-    return graph.add("Cast", graph.squeeze(graph.reduce("Max", flags, axes), axes), to=9)
+    return graph.cast(graph.squeeze(graph.reduce("Max", flags, axes), axes), "bool")
 
 
 def _onnx_step(graph: OnnxGraph, state: Sequence[str]) -> list[str]:
@@ -130,7 +128,7 @@ def _onnx_step(graph: OnnxGraph, state: Sequence[str]) -> list[str]:
     same = graph.add("Equal", now, graph.add("GatherElements", now, start))
     going = graph.add("And", graph.add("Not", same), graph.add("Less", start, end))
     going = graph.add("And", going, graph.add("Less", start, stop))  # a NaN alone is not equal to itself
-    going = _onnx_any(graph, graph.add("Cast", going, to=1), [0])
+    going = _onnx_any(graph, graph.cast(going, "float32"), [0])
     rest = [graph.add("Identity", name) for name in (end, place, values)]
     return [going, order, start, stop, *rest]
 
@@ -146,7 +144,7 @@ def _onnx_partition(graph: OnnxGraph, values: str, first: str, last: str, place:
         return graph.add("Where", condition, yes, no)
 
     def counted(flags: str) -> str:
-        return graph.add("CumSum", graph.add("Cast", flags, to=7), graph.constant(0, "int64"))
+        return graph.add("CumSum", graph.cast(flags, "int64"), graph.constant(0, "int64"))
 
     size, pivots = graph.add("Shape", place), graph.add("GatherElements", values, first)
     less, more = graph.add("Less", values, pivots), graph.add("Greater", values, pivots)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from ..base import LayerType
 from ..fields import Fields
 from ..registry import register
-from .boxes import onnx_away
 
 if TYPE_CHECKING:
     import numpy as np
@@ -179,7 +178,7 @@ class ROIPooling(RegionPooling):
             table = _onnx_maxima(graph, table, axis, size)
         table = graph.reshape(table, [-1, channels])
         high, wide = height * height.bit_length(), width * width.bit_length()
-        image = graph.add("Mul", graph.add("Cast", image, to=7), graph.constant(high * wide, "int64"))
+        image = graph.add("Mul", graph.cast(image, "int64"), graph.constant(high * wide, "int64"))
         starts = [graph.add("Add", image, graph.add("Mul", row, graph.constant(wide, "int64"))) for row in rows]
         parts = [graph.add("Gather", table, graph.add("Add", start, column)) for start in starts for column in columns]
         inside = graph.unsqueeze(graph.add("And", inside_rows, inside_columns), [4])
@@ -198,7 +197,7 @@ class ROIPooling(RegionPooling):
         import numpy as np
 
         pooled, scale = self.pooled[list(shape).index(-1) - 2], graph.scalar(self.scale)
-        start, end = (onnx_away(graph, graph.add("Mul", edge, scale)) for edge in (start, end))
+        start, end = (graph.round_away(graph.add("Mul", edge, scale)) for edge in (start, end))
         one = graph.scalar(1.0)
         extent = graph.add("Max", graph.add("Add", graph.add("Sub", end, start), one), one)
         bin_size = graph.add("Div", extent, graph.scalar(float(pooled)))
@@ -208,12 +207,12 @@ class ROIPooling(RegionPooling):
             edge = graph.add(op, graph.add("Mul", graph.constant(cells), bin_size))
             edges.append(graph.clip(graph.add("Add", edge, start), 0.0, float(size)))
         first, last = edges
-        span = graph.add("Cast", graph.clip(graph.add("Sub", last, first), 1.0, float(size)), to=7)
+        span = graph.cast(graph.clip(graph.add("Sub", last, first), 1.0, float(size)), "int64")
         levels = [max(0, n.bit_length() - 1) for n in range(size + 1)]  # by span: the largest window that fits
         shift = graph.add("Gather", graph.constant([float(level * size) for level in levels]), span)
         window = graph.add("Gather", graph.constant([float(1 << level) for level in levels]), span)
         places = [graph.clip(first, None, float(size - 1)), graph.clip(graph.add("Sub", last, window), 0.0, None)]
-        places = [graph.add("Cast", graph.add("Add", place, shift), to=7) for place in places]
+        places = [graph.cast(graph.add("Add", place, shift), "int64") for place in places]
         return places, graph.add("Less", first, last)
 
 
@@ -294,7 +293,7 @@ class PSROIPooling(RegionPooling):
         image, left, top, right, bottom = graph.split(regions, [1] * 5, 1)
         top, bottom = self._onnx_bounds(graph, top, bottom, height, [1, 1, 1, -1, 1])
         left, right = self._onnx_bounds(graph, left, right, width, [1, 1, 1, 1, -1])
-        sums = graph.add("Cast", bottoms[0], to=11)
+        sums = graph.cast(bottoms[0], "float64")
         for axis in (2, 3):
             sums = graph.add("CumSum", sums, graph.constant(axis, "int64"))
         margins = graph.ints(0, 0, 1, 1, 0, 0, 0, 0)
@@ -302,7 +301,7 @@ class PSROIPooling(RegionPooling):
 
         plane = (height + 1) * (width + 1)
         index = graph.constant(np.arange(channels).reshape(1, 1, self.dim, self.group, self.group) * plane, "int64")
-        image = graph.add("Mul", graph.add("Cast", image, to=7), graph.constant(plane * channels, "int64"))
+        image = graph.add("Mul", graph.cast(image, "int64"), graph.constant(plane * channels, "int64"))
         index = graph.add("Add", image, index)
         stride = graph.constant(width + 1, "int64")
         rows = [graph.add("Add", index, graph.add("Mul", row, stride)) for row in (top, bottom)]
@@ -310,8 +309,8 @@ class PSROIPooling(RegionPooling):
         total = graph.add("Add", graph.add("Sub", graph.add("Sub", d, c), b), a)
         area = graph.add("Mul", graph.add("Sub", bottom, top), graph.add("Sub", right, left))
         some = graph.add("And", graph.add("Less", top, bottom), graph.add("Less", left, right))
-        area = graph.add("Cast", graph.add("Where", some, area, graph.constant(1, "int64")), to=11)
-        mean = graph.add("Cast", graph.add("Div", total, area), to=1)
+        area = graph.cast(graph.add("Where", some, area, graph.constant(1, "int64")), "float64")
+        mean = graph.cast(graph.add("Div", total, area), "float32")
         mean = graph.add("Where", some, mean, graph.scalar(0.0))
         return graph.reshape(mean, [-1, self.dim, self.group, self.group])
 
@@ -320,13 +319,13 @@ class PSROIPooling(RegionPooling):
         import numpy as np
 
         scale = graph.scalar(self.scale)
-        start = graph.add("Mul", onnx_away(graph, start), scale)
-        end = graph.add("Mul", graph.add("Add", onnx_away(graph, end), graph.scalar(1.0)), scale)
+        start = graph.add("Mul", graph.round_away(start), scale)
+        end = graph.add("Mul", graph.add("Add", graph.round_away(end), graph.scalar(1.0)), scale)
         extent = graph.add("Max", graph.add("Sub", end, start), graph.scalar(0.1))
         bin_size = graph.add("Div", extent, graph.scalar(float(self.group)))
         cell = np.arange(self.group).reshape(shape)
         ends = []
         for op, cells in (("Floor", cell), ("Ceil", cell + 1)):
             edge = graph.add("Add", graph.add("Mul", graph.constant(cells), bin_size), start)
-            ends.append(graph.add("Cast", graph.clip(graph.add(op, edge), 0.0, size), to=7))
+            ends.append(graph.cast(graph.clip(graph.add(op, edge), 0.0, size), "int64"))
         return ends[0], ends[1]

@@ -113,7 +113,7 @@ class YoloOutput(LayerType):
         boxes, scores, labels = (graph.add("Concat", *values, axis=0) if len(values) > 1 else values[0] for values in zip(*parts))
         if self.inclusive:
             limit = np.nextafter(limit, np.float32(-np.inf))
-        found = box_ops.onnx_positions(graph, graph.add("Cast", graph.add("Greater", scores, graph.scalar(float(limit))), to=1))
+        found = graph.positions(graph.cast(graph.add("Greater", scores, graph.scalar(float(limit))), "float32"))
         # A last candidate that never counts: OpenCV sorts no empty tensor, nor does it suppress among no boxes.
         scores = graph.add("Concat", graph.add("Gather", scores, found), graph.constant([LOWEST]), axis=0)
         found = graph.add("Concat", found, graph.ints(0), axis=0)
@@ -127,13 +127,13 @@ class YoloOutput(LayerType):
         below = float(np.nextafter(threshold, np.float32(0)))
         group, group_scores = graph.unsqueeze(boxes, [0]), graph.unsqueeze(scores, [0, 1])
         keep = box_ops.onnx_suppress(graph, group, group_scores, below, score=float(limit), limit=box_ops.ALL, center=True)
-        kept = box_ops.onnx_positions(graph, keep)
+        kept = graph.positions(keep)
         boxes, scores, labels = (graph.add("Gather", value, kept) for value in (boxes, scores, labels))
         center, size = graph.split(boxes, [2, 2], 1)
         half = graph.add("Div", size, graph.scalar(2.0))
         corners = box_ops.onnx_around(graph, center, half, 1)
         image = graph.add("Mul", labels, graph.scalar(0.0))
-        rows = box_ops.onnx_rows(graph, [image, labels, scores, "*" + corners])
+        rows = box_ops.onnx_rows(graph, [image, labels, scores], corners)
         return box_ops.onnx_rows_or_none(graph, rows, bottoms[0])
 
     def _onnx_found(self, graph: OnnxGraph, i: int, x: str) -> tuple[str, str, str]:
@@ -185,7 +185,7 @@ class YoloDetectionOutput(YoloOutput):
 
     def onnx_scores(self, graph: OnnxGraph, objectness: str, classes: str) -> tuple[str, str]:
         likely = graph.reduce("Max", graph.softmax(classes, 3, 4), [3])
-        label = graph.add("Cast", graph.add("ArgMax", classes, axis=3, keepdims=1), to=1)
+        label = graph.cast(graph.add("ArgMax", classes, axis=3, keepdims=1), "float32")
         return graph.add("Mul", objectness, likely), graph.add("Add", label, graph.scalar(1.0))
 
 

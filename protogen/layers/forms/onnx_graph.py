@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from ...errors import ConversionError
 
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     import onnx
 
 Shape = tuple[int, ...]
-_TYPES = {"float32": 1, "int64": 7, "float64": 11}  # TensorProto.DataType by numpy's name
+_TYPES = {"float32": 1, "int64": 7, "bool": 9, "float64": 11}  # TensorProto.DataType by numpy's name
+MAX_COMPARED = 64  # values of a constant that is stored once for all that are equal
 _NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}  # second operands that change nothing
 
 
-class Value:
+class OpenValue:
     """A number or an array that is known only when the model runs; to compute with it is to emit nodes.
 
     So a formula written for numbers and numpy arrays serves open sizes, too: `(h - 1) // 2` is a number as long as `h` is
@@ -40,52 +41,52 @@ class Value:
         """What nodes call it."""
         return self._emit()
 
-    def astype(self, dtype: str) -> Value:
+    def astype(self, dtype: str) -> OpenValue:
         """Another element type."""
         if dtype == self.dtype:
             return self
-        return Value(self.graph, lambda: self.graph.add("Cast", self.name, to=_TYPES[dtype]), dtype)
+        return OpenValue(self.graph, lambda: self.graph.cast(self.name, dtype), dtype)
 
-    def reshape(self, *shape: int) -> Value:
+    def reshape(self, *shape: int) -> OpenValue:
         """Another shape; one -1 is inferred."""
-        return Value(self.graph, lambda: self.graph.reshape(self.name, shape), self.dtype)
+        return OpenValue(self.graph, lambda: self.graph.reshape(self.name, shape), self.dtype)
 
-    def scalar(self) -> Value:
+    def scalar(self) -> OpenValue:
         """Without its only axis, of size 1."""
-        return Value(self.graph, lambda: self.graph.squeeze(self.name, [0]), self.dtype)
+        return OpenValue(self.graph, lambda: self.graph.squeeze(self.name, [0]), self.dtype)
 
-    def _op(self, op_type: str, other: Any) -> Value:
+    def _op(self, op_type: str, other: Any) -> OpenValue:
         if isinstance(other, (int, float)) and other == _NEUTRAL.get(op_type):
             return self
         graph = self.graph
-        return Value(graph, lambda: graph.add(op_type, self.name, graph.constant(other, self.dtype)), self.dtype)
+        return OpenValue(graph, lambda: graph.add(op_type, self.name, graph.constant(other, self.dtype)), self.dtype)
 
-    def __add__(self, other: Any) -> Value:
+    def __add__(self, other: Any) -> OpenValue:
         return self._op("Add", other)
 
-    def __sub__(self, other: Any) -> Value:
+    def __sub__(self, other: Any) -> OpenValue:
         return self._op("Sub", other)
 
-    def __mul__(self, other: Any) -> Value:
+    def __mul__(self, other: Any) -> OpenValue:
         return self._op("Mul", other)
 
-    def __truediv__(self, other: Any) -> Value:
+    def __truediv__(self, other: Any) -> OpenValue:
         return self._op("Div", other)
 
-    def __rtruediv__(self, other: Any) -> Value:
+    def __rtruediv__(self, other: Any) -> OpenValue:
         graph = self.graph
-        return Value(graph, lambda: graph.add("Div", graph.constant(other, self.dtype), self.name), self.dtype)
+        return OpenValue(graph, lambda: graph.add("Div", graph.constant(other, self.dtype), self.name), self.dtype)
 
-    def __floordiv__(self, other: Any) -> Value:
+    def __floordiv__(self, other: Any) -> OpenValue:
         return self._op("Div", other)
 
-    def __mod__(self, other: Any) -> Value:
+    def __mod__(self, other: Any) -> OpenValue:
         return self._op("Mod", other)
 
     __radd__, __rmul__ = __add__, __mul__
 
 
-Size = int | Value
+Size = int | OpenValue
 
 
 class OnnxGraph:
@@ -124,25 +125,44 @@ class OnnxGraph:
 
     # ---- building
 
-    def add(self, op_type: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        """Append a node and return its output's name, or a list of names if `outputs` is not 1.
+    @overload
+    def add(self, op_type: str, *inputs: str, outputs: None = None, **attributes: Any) -> str: ...
 
-        Attributes that are None are left out; an empty input name ("") skips an optional input. What is made of nothing but
-        constants is a constant, too, where `computed` knows the op: prior boxes joined, say. Weights stay what they are.
+    @overload
+    def add(self, op_type: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]: ...
+
+    def add(self, op_type: str, *inputs: str, outputs: int | None = None, **attributes: Any) -> str | list[str]:
+        """Append a node; what is made of nothing but constants is a constant, too, where `computed` knows the op.
+
+        Args:
+            op_type: the standard operator.
+            inputs: names of its inputs; an empty one ("") skips an optional input.
+            outputs: how many outputs it has, for operators with several.
+            attributes: its attributes; those that are None are left out.
+
+        Returns:
+            The output's name, or a list of names if `outputs` is given.
         """
+        names = self._outputs(op_type, inputs, outputs or 1, attributes)
+        return names[0] if outputs is None else names
+
+    def _outputs(self, op_type: str, inputs: Sequence[str], outputs: int, attributes: Mapping[str, Any]) -> list[str]:
         from onnx import helper
 
         if inputs and self.constants.issuperset(inputs):
-            made = computed(op_type, [self.initializers[name] for name in inputs], attributes)
-            if made is not None:
-                known = [self.constant(array, array.dtype.name) for array in made]
-                return known[0] if outputs == 1 else known
-        given = {key: value for key, value in attributes.items() if value is not None}
+            arrays = computed(op_type, [self.initializers[name] for name in inputs], attributes)
+            if arrays is not None:
+                return [self.constant(array, array.dtype.name) for array in arrays]
+        stated = {key: value for key, value in attributes.items() if value is not None}
         names = [self.unique(f"{self.layer}/{op_type}:{i}" if outputs > 1 else f"{self.layer}/{op_type}") for i in range(outputs)]
         inputs = inputs[: max((i + 1 for i, name in enumerate(inputs) if name), default=0)]
         node_name = self.layer if not any(node.name == self.layer for node in self.nodes[-1:]) else f"{self.layer}/{op_type}"
-        self.nodes.append(helper.make_node(op_type, inputs, names, name=self.unique_node(node_name), **given))
-        return names[0] if outputs == 1 else names
+        self.nodes.append(helper.make_node(op_type, inputs, names, name=self.unique_node(node_name), **stated))
+        return names
+
+    def cast(self, x: str, dtype: str) -> str:
+        """Another element type, by numpy's name: "float32", "float64", "int64" or "bool"."""
+        return self.add("Cast", x, to=_TYPES[dtype])
 
     def loop(self, going: str, state: Sequence[tuple[str, str]], step: Callable[..., Sequence[str]]) -> list[str]:
         """A Loop: while it is `going`, `step` makes the next state of the one before; returns the last one.
@@ -166,46 +186,51 @@ class OnnxGraph:
         taken += [helper.make_tensor_value_info(name, kind, [None]) for name, kind in zip(names, kinds[1:])]
         constants = [numpy_helper.from_array(array, name) for name, array in body.initializers.items()]
         graph = helper.make_graph(body.nodes, f"{self.layer}/body", taken, made, constants)
-        last = self.add("Loop", "", going, *(name for name, _ in state), outputs=len(state), body=graph)
-        return [last] if isinstance(last, str) else last
+        return self.add("Loop", "", going, *(name for name, _ in state), outputs=len(state), body=graph)
 
     def unique_node(self, name: str) -> str:
         """`name` for a node, with a number behind it if another node has it; taken from now on."""
         return _unique(name, self._node_names)
 
     def constant(self, value: Any, dtype: str = "float32") -> str:
-        """The name of an initializer with this value; equal small ones are stored once. A `Value` has its name already.
+        """The name of an initializer with this value; equal small ones are stored once. A `OpenValue` has its name already.
 
         Args:
-            value: number, sequence or array, or a `Value` of that type.
+            value: number, sequence or array, or a `OpenValue` of that type.
             dtype: numpy's name of the element type.
         """
         import numpy as np
 
-        if isinstance(value, Value):
+        if isinstance(value, OpenValue):
             assert value.dtype == dtype, (value.dtype, dtype)
             return value.name
 
         array = np.asarray(value, dtype=dtype, order="C")
-        key = (dtype, array.shape, array.tobytes()) if array.size <= 64 else (id(value), dtype, len(self.initializers))
+        if array.size > MAX_COMPARED:
+            return self.own_array("constant", array)
+        key = (dtype, array.shape, array.tobytes())
         if key not in self._constants:
-            self._constants[key] = self.initializer(f"{self.layer}/constant", array)
+            self._constants[key] = self.own_array("constant", array)
         return self._constants[key]
+
+    def own_array(self, what: str, array: np.ndarray) -> str:
+        """The name of an initializer for an array of the layer's own, such as its boxes; not copied."""
+        return self._keep(f"{self.layer}/{what}", array, is_constant=True)
+
+    def weight(self, name: str, array: np.ndarray) -> str:
+        """The name of an initializer for learned values: `name`, or one like it if that is taken; not copied."""
+        return self._keep(name, array, is_constant=False)
 
     def ints(self, *values: Size) -> str:
         """An int64 vector (shapes, axes, indices): a constant, if none of it is open."""
-        if not any(isinstance(value, Value) for value in values):
+        if not any(isinstance(value, OpenValue) for value in values):
             return self.constant(list(values), "int64")
-        parts = [self.constant(value if isinstance(value, Value) else [value], "int64") for value in values]
+        parts = [self.constant(value if isinstance(value, OpenValue) else [value], "int64") for value in values]
         return self.add("Concat", *parts, axis=0)
 
-    def scalar(self, value: float | Value) -> str:
+    def scalar(self, value: float | OpenValue) -> str:
         """A float32 scalar: a constant, or what a size becomes."""
-        return self.constant(value.astype("float32").scalar() if isinstance(value, Value) else value)
-
-    def initializer(self, name: str, array: np.ndarray) -> str:
-        """Keep an array under `name` (made unique) and return that name; not copied."""
-        return self._keep(name, array, is_constant=name.startswith(f"{self.layer}/"))
+        return self.constant(value.astype("float32").scalar() if isinstance(value, OpenValue) else value)
 
     def _keep(self, name: str, array: np.ndarray, is_constant: bool) -> str:
         name = self.unique(name)
@@ -226,7 +251,7 @@ class OnnxGraph:
         The first axis is open with `dynamic_batch`; with `dynamic_size` those from the third on may be.
         """
         is_open = self.dynamic_batch if axis == 0 else self.dynamic_size and axis > 1
-        return Value(self, lambda: self.size_of(x, axis)) if is_open else size
+        return OpenValue(self, lambda: self.size_of(x, axis)) if is_open else size
 
     def size_of(self, x: str, axis: int) -> str:
         """The size of an axis as an int64 vector of one, read when the model runs."""
@@ -239,16 +264,16 @@ class OnnxGraph:
         if isinstance(size, int):
             return min(size, most)
         names = [size.name, self.ints(most)]  # Min takes no integers before opset 12
-        return Value(self, lambda: self.add("Where", self.add("Less", *names), *names))
+        return OpenValue(self, lambda: self.add("Where", self.add("Less", *names), *names))
 
-    def range(self, size: Size, dtype: str = "int64") -> Any:
-        """0, 1, 2, ... up to `size`: an array, or a `Value`."""
+    def range(self, size: Size, dtype: str = "int64") -> np.ndarray | OpenValue:
+        """0, 1, 2, ... up to `size`: an array, or a `OpenValue`."""
         import numpy as np
 
         if isinstance(size, int):
             return np.arange(size, dtype=dtype)
         first, step = (self.constant(number, "int64") for number in (0, 1))
-        return Value(self, lambda: self.add("Range", first, size.scalar().name, step)).astype(dtype)
+        return OpenValue(self, lambda: self.add("Range", first, size.scalar().name, step)).astype(dtype)
 
     # ---- ops whose form depends on the opset, and small combinations
 
@@ -262,8 +287,8 @@ class OnnxGraph:
             view = self._keep(x, self.initializers[x].reshape(numbers), x in self.constants)
             self.views[view] = x
             return view
-        if -1 not in shape and sum(isinstance(size, Value) for size in shape) == 1:
-            shape = [-1 if isinstance(size, Value) else size for size in shape]
+        if -1 not in shape and sum(isinstance(size, OpenValue) for size in shape) == 1:
+            shape = [-1 if isinstance(size, OpenValue) else size for size in shape]
         return self.add("Reshape", x, self.ints(*shape))
 
     def transpose(self, x: str, axes: Sequence[int]) -> str:
@@ -292,10 +317,8 @@ class OnnxGraph:
     def split(self, x: str, sizes: Sequence[int], axis: int) -> list[str]:
         """Cut an axis into pieces of the given sizes."""
         if self.opset >= 13:
-            made = self.add("Split", x, self.ints(*sizes), outputs=len(sizes), axis=axis)
-        else:
-            made = self.add("Split", x, outputs=len(sizes), axis=axis, split=list(sizes))
-        return made if isinstance(made, list) else [made]
+            return self.add("Split", x, self.ints(*sizes), outputs=len(sizes), axis=axis)
+        return self.add("Split", x, outputs=len(sizes), axis=axis, split=list(sizes))
 
     def slice(self, x: str, starts: Sequence[int], ends: Sequence[Size], axes: Sequence[int], steps: Sequence[int] = ()) -> str:
         """Slice; an end of 2**62 means "to the end"."""
@@ -320,6 +343,29 @@ class OnnxGraph:
         swapped = [i for i in range(ndim) if i != axis] + [axis]
         back = [swapped.index(i) for i in range(ndim)]
         return self.transpose(self.add(op, self.transpose(x, swapped), axis=ndim - 1), back)
+
+    def filled(self, shape: str, value: float) -> str:
+        """A float32 tensor of a shape that is itself a value, filled with one number."""
+        import numpy as np
+        from onnx import numpy_helper
+
+        return self.add("ConstantOfShape", shape, value=numpy_helper.from_array(np.array([value], np.float32)))
+
+    def positions(self, mask: str) -> str:
+        """Places (M,) of the ones in a mask, counted through all its axes, in ascending order, as int64."""
+        return self.squeeze(self.add("NonZero", self.reshape(mask, [-1])), [0])
+
+    def count(self, x: str) -> str:
+        """0, 1, 2, ... as int64, one for each item along axis 0."""
+        return self.positions(self.filled(self.size_of(x, 0), 1.0))
+
+    def round_away(self, x: str) -> str:
+        """Rounded to whole numbers, halves away from zero (ONNX's Round takes them to the even number)."""
+        size = self.add("Abs", x)
+        whole = self.add("Floor", size)
+        down = self.add("Less", self.add("Sub", size, whole), self.scalar(0.5))
+        rounded = self.add("Where", down, whole, self.add("Add", whole, self.scalar(1.0)))
+        return self.add("Mul", rounded, self.add("Sign", x))
 
     def affine(self, x: str, scale: str | None, shift: str | None) -> str:
         """x * scale + shift, either of them optional."""

@@ -220,7 +220,7 @@ class Emitter:
         """Initializer names of a layer's learnable blobs, stored on first use (a blob nobody uses is left out later)."""
         for blob, weight, array in zip(node.op.blobs, node.weights, node.arrays):
             if weight not in self._weights:
-                self._weights[weight] = self.onnx.initializer(f"{node.op.layer.name}.{blob.name}", array)
+                self._weights[weight] = self.onnx.weight(f"{node.op.layer.name}.{blob.name}", array)
         return [self._weights[weight] for weight in node.weights]
 
     def _public(self, blob: str) -> str:

@@ -224,7 +224,7 @@ def test_no_gradient_comes_back() -> None:
         (layer(), [*shapes()[:1], (1, 24, 5, 7), (1, 3)], "do not fit together"),
         (layer(), [*shapes()[:2], (1, 2)], "height, width and scale"),
         (layer(), [*shapes(2)[:2], (1, 3)], "differ in their batch"),
-        (python("nothing"), shapes(anchors=9), "feat_stride, a whole number"),
+        (python("{}"), shapes(anchors=9), "feat_stride, a whole number"),
         (python("'feat_stride': 16, 'scales': []"), shapes(anchors=9), "scales must be a list"),
         (python("'feat_stride': 16, 'scales': __import__('os')"), shapes(anchors=9), "layer 'op'"),
         (python("'feat_stride': 16"), shapes(2, anchors=9), "one image at a time"),

@@ -210,7 +210,7 @@ def test_offsets_stand_in_the_columns_of_the_label(classes: int) -> None:
 @pytest.mark.parametrize(
     ("text", "sizes", "message"),
     [
-        (anchor_layer("nothing"), [(1, 12, 5, 6), (2, 5), (1, 3)], "feat_stride, a positive whole number"),
+        (anchor_layer("{}"), [(1, 12, 5, 6), (2, 5), (1, 3)], "feat_stride, a positive whole number"),
         (anchor_layer("'feat_stride': 0"), [(1, 12, 5, 6), (2, 5), (1, 3)], "feat_stride, a positive whole number"),
         (anchor_layer("{'feat_stride': 16, 'scales': []}"), [(1, 12, 5, 6), (2, 5), (1, 3)], "scales must be positive numbers"),
         (anchor_layer("{'feat_stride': 16, 'ratios': [1e-9]}"), [(1, 12, 5, 6), (2, 5), (1, 3)], "ratios must be positive"),

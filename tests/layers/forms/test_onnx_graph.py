@@ -42,7 +42,7 @@ def test_constants_are_computed_to_the_bits_that_the_model_would_make(opset: int
 
 def test_what_is_not_computed_at_once() -> None:
     graph = graph_of()
-    constant, weight = graph.constant([1.0, 2.0]), graph.initializer("other.weight", np.ones((2, 2), np.float32))
+    constant, weight = graph.constant([1.0, 2.0]), graph.weight("other.weight", np.ones((2, 2), np.float32))
     numbers = graph.constant([-7], "int64")
     graph.transpose(weight, [1, 0])  # weights keep their name
     graph.add("Mul", weight, constant)
