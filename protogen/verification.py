@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from .backends import BACKENDS, OF_ONNX
@@ -301,14 +302,19 @@ def _row(comparison: str, blob: str, actual: np.ndarray, expected: np.ndarray, t
         return Row(comparison, blob, shape, float("inf"), float("inf"), False)
     if not expected.size:
         return Row(comparison, blob, shape, 0.0, 0.0, True)
-    same = actual == expected  # inf - inf is NaN, but equal infinities agree
     with np.errstate(invalid="ignore"):
-        difference = np.where(same, 0.0, np.abs(actual.astype(np.float64) - expected.astype(np.float64)))
-    max_abs = float(np.max(difference))
-    finite = np.abs(expected[np.isfinite(expected)])
-    largest = float(finite.max()) if finite.size else 0.0
+        difference = np.subtract(actual, expected, dtype=np.float64)
+    max_abs, largest = _magnitude(difference), _magnitude(expected)
+    if not (isfinite(max_abs) and isfinite(largest)):
+        max_abs = _magnitude(np.where(actual == expected, 0.0, difference))  # inf - inf is NaN, but equal infinities agree
+        largest = _magnitude(expected[np.isfinite(expected)])
     max_rel = max_abs / largest if largest else (0.0 if max_abs == 0 else float("inf"))
     return Row(comparison, blob, shape, max_abs, max_rel, bool(max_rel <= tolerance))
+
+
+def _magnitude(values: np.ndarray) -> float:
+    """Return the largest absolute value, 0 of no values, NaN if there is one."""
+    return max(float(values.max()), -float(values.min())) if values.size else 0.0
 
 
 def random_inputs(graph: Graph, seed: int, fixed: Mapping[str, np.ndarray], preprocess: Preprocess | None = None) -> Blobs:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ..backends import BACKENDS
 from ..errors import ProtogenError
 from .onnx_options import onnx_options, onnx_settings
 from .options import DYNAMIC_BATCH, OPSET, SEED, ReadOptions, pairs, reads_net, usage_error
@@ -19,17 +20,15 @@ INPUT = click.option(
 )  # fmt: skip
 
 
+_FURTHER = [name for name in BACKENDS if name not in ("torch", "onnxruntime")]
+
+
 @click.command()
 @click.argument("prototxt")
 @click.argument("weights", required=False)
 @click.option("--weights", "weights_option", metavar="FILE", help="Another way to give WEIGHTS.")
-@click.option(
-    "--backend",
-    "extra",
-    multiple=True,
-    metavar="NAME",
-    help="A further backend beside torch and onnxruntime: opencv; repeatable.",
-)
+@click.option("--backend", "extra", type=click.Choice(list(BACKENDS)), multiple=True, metavar="NAME",
+              help=f"A further backend beside torch and onnxruntime: {', '.join(_FURTHER)}; repeatable.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="Where PyTorch runs: cpu, cuda, cuda:1.")
 @click.option(
     "--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32", show_default=True,

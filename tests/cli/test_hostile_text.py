@@ -151,7 +151,7 @@ def test_errors(run: Run, command: str, text: str, message: str) -> None:
         (("convert", f"{FILE}.prototxt", "-o", "net.onnx", "--rename", f"{EVIL}={EVIL}"), 1),
         (("convert", f"{FILE}.prototxt", "-o", "net.onnx", "--dynamic-size"), 1),
         (("fold", f"{FILE}.prototxt", f"{FILE}.caffemodel", "-o", f"{FILE}.prototxt"), 2),
-        (("verify", f"{FILE}.prototxt", "--backend", EVIL), 1),
+        (("verify", f"{FILE}.prototxt", "--backend", EVIL), 2),
         (("verify", f"{FILE}.prototxt", "--device", EVIL), 1),
         (("verify", f"{FILE}.prototxt", "--input", f"{EVIL}data={FILE}.npy"), 1),
         (("peleenet", "--templates", FILE), 1),
