@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -40,15 +42,22 @@ def test_every_blob_or_the_outputs_alone() -> None:
     assert_same(list(outputs.values()), by_torch(net, feed), 0)
 
 
+@pytest.fixture
+def tf32_allowed() -> Iterator[None]:
+    """As a user may have set it; PyTorch's modules of settings do not bear to be patched."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    yield
+    torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.usefixtures("tf32_allowed")
 def test_what_was_allowed_on_cuda_is_allowed_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
     """float32 is computed without TF32, and the user's setting put back, after an error too."""
     seen: list[bool] = []
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
-    right = NetModule.blobs
 
-    def fails(self, *inputs):  # type: ignore[no-untyped-def]
+    def fails(self: NetModule, *inputs: torch.Tensor) -> None:
         seen.append(torch.backends.cuda.matmul.allow_tf32)
-        right(self, *inputs)
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(NetModule, "blobs", fails)

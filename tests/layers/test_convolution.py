@@ -12,26 +12,6 @@ from tests.layers.nets import FILLED, check_every_form, convolution, net_of, val
 from tests.running import assert_same, by_torch
 
 X = (2, 4, 9, 8)
-TYPES = ("Convolution", "DepthwiseConvolution", "Deconvolution", "ConvolutionDepthwise")
-
-
-@pytest.mark.parametrize("type", TYPES)
-@pytest.mark.parametrize(
-    ("pair", "list"),
-    [
-        ("kernel_h: 3 kernel_w: 2", "kernel_size: 3 kernel_size: 2"),
-        ("kernel_size: 3 pad_h: 1 pad_w: 2", "kernel_size: 3 pad: 1 pad: 2"),
-        ("kernel_size: 3 stride_h: 2 stride_w: 3", "kernel_size: 3 stride: 2 stride: 3"),
-        ("kernel_size: 2 hole_h: 2 hole_w: 3", "kernel_size: 2 dilation: 2 dilation: 3"),
-        ("kernel_size: 3 hole: 2", "kernel_size: 3 dilation: 2"),
-    ],
-)
-def test_one_setting_has_several_spellings(type: str, pair: str, list: str) -> None:
-    nets = [convolution(param, type).fill(3) for param in (pair, list)]
-    values = values_for(nets[0])
-    first, second = (by_torch(net, values) for net in nets)
-    assert nets[0].ops[-1].macs == nets[1].ops[-1].macs
-    assert np.array_equal(first[0], second[0])
 
 
 def test_hole_spreads_the_kernel_as_in_deeplabs_first_caffe() -> None:
