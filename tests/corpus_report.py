@@ -275,14 +275,10 @@ def run_torch(net: protogen.Net, feed: Blobs, dtype: str) -> Blobs:
 
 def run_onnxruntime(model: str, feed: Blobs, outputs: list[str]) -> Blobs:
     """Outputs by ONNX Runtime, sampled as the reference is."""
-    import onnxruntime
+    from tests.running import run_model
 
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level, settings.intra_op_num_threads = 3, 1
-    session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-    used = {value.name for value in session.get_inputs()}
-    values = session.run(outputs, {name: value for name, value in feed.items() if name in used})
-    return {name: seeded().sample(name, value) for name, value in zip(outputs, values)}
+    values = run_model(model, feed)
+    return {name: seeded().sample(name, values[name]) for name in outputs}
 
 
 def near(actual: np.ndarray, expected: np.ndarray, tolerance: float = TOLERANCE) -> bool:

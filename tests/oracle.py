@@ -1,4 +1,4 @@
-"""Reference results of real Caffe in `tests/data/layers`, and how a net is held against them."""
+"""Reference results of real Caffe in `tests/data`, and how a net is held against them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 DATA = Path(__file__).parent / "data" / "layers"
+LEGACY = Path(__file__).parent / "data" / "legacy"  # files of older dialects, and what Caffe made of them
 FORWARD, BACKWARD = 1e-5, 1e-4  # of max(1, largest reference value)
 
 

@@ -1,4 +1,4 @@
-"""What may import what: rooms stand in floors, imports go down, and no files import each other in a circle."""
+"""What may import what, and what is tested where: floors of rooms, no circles, and a mirrored test file for each module."""
 
 from __future__ import annotations
 
@@ -102,3 +102,25 @@ def test_the_net_is_a_door_that_the_rooms_below_do_not_know() -> None:
     """Not even by the types of their parameters: what they take are graphs, definitions, arrays."""
     below = [path for module, path in files().items() if module not in FACADE and floor(module) < FLOOR_OF["verification"]]
     assert not [path for path in below if re.search(r"import Net\b|\bnet import\b", path.read_text(encoding="utf-8"))]
+
+
+# Modules without a test file of their own, and where what they do is tested.
+MIRRORED_ELSEWHERE = {
+    "protogen.__main__": "two lines; tests/cli/test_cli.py runs them as a process",
+    "protogen.backends.setting": "a record; the backends' tests make them",
+    "protogen.layers.limits": "two numbers of C, which the layers' tests meet",
+    "protogen.targets.caffe.options": "a record; tests/targets/test_options.py",
+    "protogen.targets.torch.options": "records; tests/targets/test_options.py",
+    "protogen.weights.blobs": "a record, which every reader of weights returns",
+}
+
+
+def test_every_module_has_its_test_file() -> None:
+    """Tests of protogen/x/y.py stand in tests/x/test_y.py; packages are tested through their modules."""
+    here = Path(__file__).parent
+    without = set()
+    for module, path in files().items():
+        room = here / path.relative_to(PACKAGE).parent
+        if path.name != "__init__.py" and not (room / f"test_{path.name}").exists():
+            without.add(module)
+    assert without == set(MIRRORED_ELSEWHERE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 import protogen
 from protogen import ProtogenError
-from protogen.cli import main
+from tests.commands import ROOT, process, run_command
 
 DATA = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }\n'
 
@@ -126,15 +125,13 @@ def test_load_raises_one_clear_error(bad: str) -> None:
 
 @pytest.mark.parametrize("output", ["net.onnx", "net.pth", "net.prototxt"])
 def test_convert_ends_with_one_line_and_no_file(bad: str, output: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end:
-        main(["convert", "bad.prototxt", "-o", output])
-    out, err = capsys.readouterr()
+    code, out, err = run_command(capsys, "convert", "bad.prototxt", "-o", output)
     kept = [path.name for path in Path().iterdir()]
-    if output == "net.prototxt" and end.value.code == 0:  # text to text needs neither shapes nor known types
+    if output == "net.prototxt" and code == 0:  # text to text needs neither shapes nor known types
         assert sorted(kept) == ["bad.prototxt", "net.prototxt"]
         assert protogen.load("net.prototxt").definition == protogen.load("bad.prototxt").definition
         return
-    assert end.value.code in (1, 2)
+    assert code in (1, 2)
     assert kept == ["bad.prototxt"]
     assert out == ""
     assert err.splitlines()[-1].startswith("Error: ")
@@ -179,13 +176,11 @@ def test_absurd_sizes_take_no_memory(text: str, command: str, tmp_path: Path) ->
     path = tmp_path / "bad.prototxt"
     path.write_text(text)
     arguments = [command, str(path), *(["-o", str(tmp_path / "net.onnx")] if command == "convert" else [])]
-    result = subprocess.run(
-        [sys.executable, "-m", "protogen", *arguments],
-        capture_output=True,
+    result = process(
+        *arguments,
         text=True,
-        timeout=60,
         env={"OPENBLAS_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
-        cwd=Path(protogen.__file__).parents[1],
+        cwd=ROOT,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (LIMIT, LIMIT)),
     )
     assert result.returncode == 1, result.stderr
@@ -280,10 +275,8 @@ def test_damaged_weights(damage: str, tmp_path: Path, capsys: pytest.CaptureFixt
     )
     with pytest.raises(ProtogenError, match=r"net\.caffemodel"):
         protogen.load(deploy, path)
-    with pytest.raises(SystemExit) as end:
-        main(["convert", str(deploy), str(path), "-o", str(tmp_path / "net.onnx")])
-    assert end.value.code == 1
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    result = run_command(capsys, "convert", deploy, path, "-o", tmp_path / "net.onnx")
+    assert (result.code, len(result.err.splitlines())) == (1, 1)
     assert not (tmp_path / "net.onnx").exists()
 
 

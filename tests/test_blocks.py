@@ -1,4 +1,4 @@
-"""Building blocks: the shapes they make, the names they give, and blocks of one's own."""
+"""Building blocks: the shapes they make, and the names they give."""
 
 from __future__ import annotations
 
@@ -6,14 +6,8 @@ from typing import Any
 
 import pytest
 
-import protogen
 from protogen import NetBuilder, blocks
-
-
-def begun(shape: tuple[int, ...] = (1, 16, 32, 32)) -> NetBuilder:
-    b = NetBuilder("net")
-    b.input("data", shape)
-    return b
+from tests.nets import begun
 
 
 def names(b: NetBuilder) -> list[str]:
@@ -45,14 +39,14 @@ SHAPES: dict[str, tuple[Any, tuple[int, ...]]] = {
 
 @pytest.mark.parametrize(("make", "shape"), SHAPES.values(), ids=list(SHAPES))
 def test_shapes(make: Any, shape: tuple[int, ...]) -> None:
-    b = begun()
+    b = begun((1, 16, 32, 32))
     assert b.shape(make(b)) == shape
     assert b.build().outputs == [b.last]
 
 
 @pytest.mark.parametrize(("make", "shape"), SHAPES.values(), ids=list(SHAPES))
 def test_blocks_nest_twice_without_a_clash(make: Any, shape: tuple[int, ...]) -> None:
-    b = begun()
+    b = begun((1, 16, 32, 32))
     outputs = []
     for name in ("first", "second"):
         with b.scope(name):
@@ -62,7 +56,7 @@ def test_blocks_nest_twice_without_a_clash(make: Any, shape: tuple[int, ...]) ->
 
 
 def test_conv_block_in_layers() -> None:
-    b = begun()
+    b = begun((1, 16, 32, 32))
     assert b.conv_block(8, 3, stride=2, name="c") == "c"
     assert list(zip(names(b), types(b))) == [
         ("c", "Convolution"),
@@ -77,7 +71,7 @@ def test_conv_block_in_layers() -> None:
 
 def test_two_way_dense_layer_grows_by_both_branches() -> None:
     """Pelee, figure 1: a 1x1-3x3 branch and a 1x1-3x3-3x3 branch of half the growth rate each."""
-    b = begun()
+    b = begun((1, 16, 32, 32))
     blocks.two_way_dense_layer(b, "data", 8, 2, name="dense")
     net = b.build()
     assert net.layer("dense").bottoms == ["data", "dense/a2", "dense/b3"]
@@ -85,7 +79,7 @@ def test_two_way_dense_layer_grows_by_both_branches() -> None:
 
 
 def test_residual_blocks_add_their_input_or_a_projection_of_it() -> None:
-    b = begun()
+    b = begun((1, 16, 32, 32))
     plain = blocks.basic_block(b, "data", 16, name="plain")
     assert b.build().layer(plain).bottoms == ["data", "plain/conv2"]
     wide = blocks.bottleneck(b, plain, 64, name="wide")
@@ -94,7 +88,7 @@ def test_residual_blocks_add_their_input_or_a_projection_of_it() -> None:
 
 
 def test_inverted_residual_is_linear_at_its_end() -> None:
-    b = begun()
+    b = begun((1, 16, 32, 32))
     block = blocks.inverted_residual(b, "data", 16, name="ir")
     net = b.build()
     assert net.layer(block).bottoms == ["data", "ir/linear"]
@@ -114,60 +108,3 @@ def test_squeeze_excite_weights_channels_as_the_formula_does() -> None:
     squeezed = torch.relu(x.mean((2, 3)) @ reduce[0].flatten(1).T + reduce[1])
     gate = torch.sigmoid(squeezed @ expand[0].flatten(1).T + expand[1])
     torch.testing.assert_close(module(x), x * gate[:, :, None, None])
-
-
-@protogen.block
-def pair(b: NetBuilder, x: str, channels: int) -> str:
-    x = b.conv_block(x, channels, 1, name="reduce")
-    return b.conv_block(x, channels, 3, name="conv")
-
-
-@protogen.block
-def tower(b: NetBuilder, x: str, channels: int) -> str:
-    for _ in range(2):
-        x = pair(b, x, channels)
-    return x
-
-
-def test_a_block_of_ones_own_gets_a_prefix_and_a_number() -> None:
-    b = begun()
-    assert [pair(b, "data", 4), pair(b, b.last, 4), pair(b, "data", 4, name="named")] == [
-        "pair1/conv",
-        "pair2/conv",
-        "named/conv",
-    ]
-    assert pair(b, 6) == "pair3/conv", "without a bottom it goes on from the last blob"
-    assert b.build().layer("pair3/reduce").bottoms == ["named/conv"]
-
-
-def test_blocks_nest_and_are_groups_in_summaries() -> None:
-    b = begun()
-    tower(b, "data", 4, name="tower")
-    blocks.basic_block(b, b.last, 4, name="residual")
-    net = b.build()
-    groups = list(dict.fromkeys(layer.group for layer in net.layers))
-    assert groups == ["", "tower/pair1", "tower/pair2", "residual"]
-    text = str(net.summary())
-    assert [text.index(f"[{group}]") for group in groups[1:]] == sorted(text.index(f"[{group}]") for group in groups[1:])
-    assert net.summary().rows[1].group == "tower/pair1"
-
-
-def test_a_block_without_a_prefix() -> None:
-    @protogen.block(prefix=False)
-    def plain(b: NetBuilder, x: str) -> str:
-        return b.conv(x, 4, 1, name="conv")
-
-    b = begun()
-    assert plain(b, "data", name="group") == "conv"
-    assert b.build().layer("conv").group == "group"
-
-
-def test_an_error_inside_a_block_names_the_layer_and_closes_the_scope() -> None:
-    @protogen.block
-    def broken(b: NetBuilder, x: str) -> str:
-        return b.conv(x, 4, 99, name="conv")
-
-    b = begun()
-    with pytest.raises(protogen.LayerError, match="layer 'broken1/conv'"):
-        broken(b, "data")
-    assert b.conv("data", 4, 1, name="after") == "after"

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.commands import ROOT
+
 EXAMPLES = sorted(ROOT.glob("examples/*.py"))
 
 

@@ -16,11 +16,10 @@ import pytest
 
 import protogen
 from protogen.weights import read_weights
-from tests.oracle import cases, families
+from tests.oracle import LEGACY, cases, families
 
 SECONDS = float(os.environ.get("PROTOGEN_FUZZ_SECONDS", "30"))
 SEED = int(os.environ.get("PROTOGEN_FUZZ_SEED", "1"))
-LEGACY = Path(__file__).parent / "data" / "legacy"
 SLOWEST = 5.0  # seconds for one small file
 MOST_MEMORY = 256 << 20
 

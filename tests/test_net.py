@@ -1,4 +1,4 @@
-"""Net and Layer: blobs, shapes, learnable blobs, cost, phases, and what is said when layers do not fit."""
+"""Net: inputs and outputs, learnable blobs, phases, weights, and layers by name."""
 
 from __future__ import annotations
 
@@ -6,29 +6,8 @@ import numpy as np
 import pytest
 
 import protogen
-from protogen import LayerError, NetError, WeightsError
-
-DATA = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 8 dim: 8 } } }\n'
-SMALL = (
-    'name: "small"\n'
-    + DATA
-    + """
-layer { name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param { num_output: 4 kernel_size: 3 pad: 1 } }
-layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }
-layer { name: "scale" type: "Scale" bottom: "conv" top: "conv" scale_param { bias_term: true } }
-layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }
-layer { name: "pool" type: "Pooling" bottom: "conv" top: "pool" pooling_param { kernel_size: 3 stride: 2 } }
-layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc" inner_product_param { num_output: 5 } }
-layer { name: "side" type: "Pooling" bottom: "conv" top: "side" pooling_param { pool: AVE global_pooling: true } }
-"""
-)
-
-
-FC = "inner_product_param { num_output: 2 }"
-
-
-def layers(*texts: str) -> str:
-    return DATA + "\n".join(f"layer {{ {text} }}" for text in texts)
+from protogen import NetError, WeightsError
+from tests.nets import SMALL, layers
 
 
 def test_what_a_net_is() -> None:
@@ -39,11 +18,6 @@ def test_what_a_net_is() -> None:
     assert (conv.type, conv.bottoms, conv.tops) == ("Convolution", ["data"], ["conv"])
 
 
-def test_in_place_layers_share_a_blob() -> None:
-    net = protogen.loads(SMALL)
-    assert net.shapes == {"data": (2, 3, 8, 8), "conv": (2, 4, 8, 8), "pool": (2, 4, 4, 4), "fc": (2, 5), "side": (2, 4, 1, 1)}
-
-
 def test_learnable_blobs_in_caffes_order() -> None:
     assert protogen.loads(SMALL).param_shapes == {
         "conv": [(4, 3, 3, 3), (4,)],
@@ -51,20 +25,6 @@ def test_learnable_blobs_in_caffes_order() -> None:
         "scale": [(4,), (4,)],
         "fc": [(5, 64), (5,)],
     }
-
-
-def test_cost() -> None:
-    net = protogen.loads(SMALL)
-    assert net.param_count == (4 * 27 + 4) + (4 + 4) + (5 * 64 + 5), "statistics are no parameters"
-    convolution, classifier = 2 * 4 * 8 * 8 * 27, 2 * 5 * 64
-    assert net.macs == convolution + classifier
-
-
-def test_a_blob_read_and_then_worked_on_in_place_is_no_output() -> None:
-    net = protogen.loads(layers('name: "relu" type: "ReLU" bottom: "data" top: "data"'))
-    assert net.outputs == ["data"]
-    net = protogen.loads(SMALL)
-    assert "conv" not in net.outputs
 
 
 def test_input_shapes_can_be_given() -> None:
@@ -95,59 +55,6 @@ def test_a_missing_input_shape_says_how_to_give_it() -> None:
 def test_input_shapes_that_do_not_fit(inputs: dict[str, tuple[int, ...]], message: str) -> None:
     with pytest.raises(NetError, match=message):
         _ = protogen.loads(SMALL, inputs=inputs).shapes
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (
-            layers('name: "a" type: "ReLU" bottom: "dota" top: "a"'),
-            "layer 'a' .*no layer before it makes its bottom 'dota'; did you mean 'data'",
-        ),
-        (
-            layers('name: "a" type: "ReLU" bottom: "b" top: "a"', 'name: "b" type: "ReLU" bottom: "a" top: "b"'),
-            "layer 'a' .*made only further on, by layer 'b'.*cycle",
-        ),
-        (
-            layers('name: "a" type: "ReLU" bottom: "data" top: "x"', 'name: "b" type: "ReLU" bottom: "data" top: "x"'),
-            "layer 'b' .*top 'x' is made by layer 'a' already",
-        ),
-        (layers('name: "a" type: "Slice" bottom: "data" top: "x" top: "x"'), "two of its tops have one name"),
-        (layers('name: "a" type: "Eltwise" top: "x"'), "needs at least 2 bottoms, has 0"),
-        (layers('name: "a" bottom: "data" top: "x"'), "has no type"),
-        (
-            layers(*[f'name: "a" type: "InnerProduct" bottom: "data" top: "{top}" {FC}' for top in "xy"]),
-            "layer 'a' .*the same name, and both have weights",
-        ),
-        (
-            layers('name: "a" type: "Convolution" bottom: "data" top: "x" convolution_param { num_output: 2 kernel_size: 11 }'),
-            "layer 'a' .*11",
-        ),
-    ],
-)
-def test_layers_that_do_not_fit(text: str, message: str) -> None:
-    with pytest.raises(NetError, match=message):
-        protogen.loads(text)
-
-
-def test_layer_errors_say_where() -> None:
-    text = layers(
-        'name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 4 kernel_size: 3 group: 3 }'
-    )
-    with pytest.raises(LayerError, match=r"^net\.prototxt:2:7: layer 'c' \(Convolution\)"):
-        protogen.loads(text, source="net.prototxt")
-
-
-def test_unknown_layer_types_read_but_have_no_shapes() -> None:
-    net = protogen.loads(
-        layers('name: "a" type: "Convolutoin" bottom: "data" top: "x"', 'name: "b" type: "ReLU" bottom: "x" top: "y"')
-    )
-    assert net.unknown_types == ["Convolutoin"]
-    assert [layer.name for layer in net.layers] == ["data", "a", "b"]
-    with pytest.raises(NetError, match=r"unknown layer type 'Convolutoin'; did you mean 'Convolution'"):
-        _ = net.shapes
-    with pytest.raises(NetError, match="Convolutoin"):
-        net.to_onnx()
 
 
 def test_layer_by_name() -> None:
@@ -233,17 +140,6 @@ def test_shared_weights_are_counted_once() -> None:
     assert net.weights["one"][0][0, 0] == 2
 
 
-def test_a_loss_without_a_top_makes_one() -> None:
-    net = protogen.loads(
-        layers(
-            'name: "label" type: "Input" top: "label" input_param { shape { dim: 2 dim: 3 dim: 8 dim: 8 } }',
-            'name: "loss" type: "EuclideanLoss" bottom: "data" bottom: "label"',
-        )
-    )
-    assert net.outputs == ["loss"]
-    assert net.shapes["loss"] == ()
-
-
 def test_written_and_read_back() -> None:
     net = protogen.loads(SMALL)
     again = protogen.loads(net.to_prototxt())
@@ -285,26 +181,3 @@ def test_a_layer_type_from_outside() -> None:
         assert report.ok
     finally:
         registry.unregister("Halve")
-
-
-def test_summary_of_a_net_with_unknown_shapes() -> None:
-    net = protogen.loads(layers('name: "a" type: "Odd" bottom: "data" top: "x"', 'name: "b" type: "ReLU" bottom: "x" top: "y"'))
-    summary = net.summary()
-    assert not summary.complete
-    assert [row.shapes for row in summary.rows] == [[(2, 3, 8, 8)], [None], [None]]
-    assert "?" in str(summary)
-
-
-def test_what_silence_alone_reads_is_the_output() -> None:
-    """The published colourisation net ends so; without outputs, its converted forms would compute nothing."""
-    net = protogen.loads("""
-        layer { name: "l" type: "Input" top: "l" top: "label" input_param { shape { dim: 1 dim: 1 dim: 4 dim: 4 } } }
-        layer { name: "side" type: "Power" bottom: "l" top: "side" }
-        layer { name: "ab" type: "Convolution" bottom: "side" top: "ab" convolution_param { num_output: 2 kernel_size: 1 } }
-        layer { name: "relu" type: "ReLU" bottom: "ab" top: "ab" }
-        layer { name: "quiet" type: "Silence" bottom: "ab" bottom: "side" bottom: "label" }""")
-    assert net.outputs == ["ab"]
-    assert [value.name for value in net.to_onnx().graph.output] == ["ab"]
-    assert protogen.verify(net).ok
-    more = 'layer { name: "prob" type: "Softmax" bottom: "ab" top: "prob" }'
-    assert protogen.loads(net.to_prototxt() + more).outputs == ["prob"], "what is unread comes first"

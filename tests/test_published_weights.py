@@ -11,7 +11,9 @@ import protogen
 from protogen.backends import BACKENDS
 from protogen.backends.setting import Setting
 from protogen.graph.fold import folded
+from tests.commands import exit_code
 from tests.corpus import CORPUS, ORACLE, needs_oracle
+from tests.running import run_model
 
 pytestmark = needs_oracle
 
@@ -38,15 +40,7 @@ def test_mtcnn(name: str, form: str, fold: bool) -> None:
 
 def test_the_command_line_gives_them_too(tmp_path: Path) -> None:
     """`convert` with weights, then a plain ONNX Runtime session, as a user would."""
-    import onnxruntime
-    from click.testing import CliRunner
-
-    from protogen.cli import cli
-
     made = tmp_path / "det1.onnx"
-    result = CliRunner().invoke(cli, ["convert", str(FOLDER / "det1.prototxt"), str(FOLDER / "det1.caffemodel"), "-o", str(made)])
-    assert result.exit_code == 0, result.output
+    assert exit_code("convert", FOLDER / "det1.prototxt", FOLDER / "det1.caffemodel", "-o", made) == 0
     with np.load(ORACLE / "real" / "det1.npz") as data:
-        session = onnxruntime.InferenceSession(made.read_bytes(), providers=["CPUExecutionProvider"])
-        (prob,) = session.run(["prob1"], {"data": data["in/data"]})
-        np.testing.assert_allclose(prob, data["out/prob1"], atol=1e-5)
+        np.testing.assert_allclose(run_model(made, data["in/data"])["prob1"], data["out/prob1"], atol=1e-5)

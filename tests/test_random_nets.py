@@ -9,7 +9,6 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -19,6 +18,7 @@ import protogen
 from protogen.backends.model_file import onnx_blobs
 from protogen.prototxt.reader import read_definition
 from tests.random_nets import LEAST, LONGEST_OFFER, MOST, RandomNet, random_net
+from tests.running import run_model
 
 GRAPHS = int(os.environ.get("PROTOGEN_GRAPHS", "2000"))
 PARTS = 8  # tests, so that several processes can share them
@@ -26,10 +26,6 @@ TOLERANCE = 1e-4  # of a blob's largest value
 NOISE = TOLERANCE / 10
 SMALL = 1e-2  # ONNX Runtime's Sigmoid is right to 1e-7, not to so much of its value: smaller blobs are held against this
 Blobs = dict[str, np.ndarray]
-
-SESSION = onnxruntime.SessionOptions()
-SESSION.log_severity_level = 4
-SESSION.intra_op_num_threads = SESSION.inter_op_num_threads = 1
 
 
 # Fewer layers of a seed are the beginning of more: a failure shrinks to the first layers that show it.
@@ -108,9 +104,7 @@ def by_onnxruntime(net: protogen.Net, values: Blobs, all_blobs: bool = False) ->
     model = net.to_onnx(fold=False, all_blobs=all_blobs)
     if not model.graph.output:  # nothing but inputs that nobody reads
         return {}
-    session = onnxruntime.InferenceSession(model.SerializeToString(), SESSION, providers=["CPUExecutionProvider"])
-    results = session.run(None, {value.name: values[value.name] for value in session.get_inputs()})
-    return dict(zip(onnx_blobs(model.graph), results))
+    return dict(zip(onnx_blobs(model.graph), run_model(model, values).values()))
 
 
 def as_blobs(names: Sequence[str], made: torch.Tensor | tuple[torch.Tensor, ...]) -> Blobs:

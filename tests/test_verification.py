@@ -6,22 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import protogen
-from protogen import NetBuilder, ProtogenError, blocks, verification
+from protogen import NetBuilder, ProtogenError, verification
 from protogen.targets.onnx.options import Preprocess
 from protogen.verification import random_inputs, verify, with_random_weights
-from tests.targets.onnx.test_options import SSD
-
-
-def small_net() -> protogen.Net:
-    b = NetBuilder("small")
-    x = b.conv_block(b.input("data", (2, 3, 12, 12)), 6, 3, name="one")
-    x = blocks.basic_block(b, x, 8, 2, name="two")
-    b.conv(x, 2, 1, name="map")
-    b.softmax(b.fc(b.global_pool(x, name="pool"), 5, name="fc"))
-    return b.build()
+from tests.backends.test_model_file import BGR
+from tests.nets import SSD, small_net
 
 
 def test_every_blob_is_compared() -> None:
@@ -140,15 +131,6 @@ def test_one_backend_is_compared_with_its_folded_form() -> None:
     assert verify(small_net(), backends=["torch"]).comparisons == ["torch folded / torch"]
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_half_precision_against_float32(dtype: str) -> None:
-    report = verify(small_net(), dtype=dtype)
-    assert report.ok, report.verdict
-    assert report.comparisons == [f"torch {dtype} / torch"]
-    assert report.tolerance == verification.TOLERANCES[dtype]
-    assert max(row.max_rel for row in report.rows) > 1e-5
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -168,18 +150,6 @@ def test_half_precision_against_float32(dtype: str) -> None:
 def test_wrong_requests(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ProtogenError, match=message):
         verify(small_net(), **options)
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_cuda_where_there_is_none() -> None:
-    with pytest.raises(ProtogenError, match="no CUDA device"):
-        verify(small_net(), device="cuda")
-
-
-def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(ProtogenError, match="pip install onnxruntime"):
-        verify(small_net())
 
 
 def test_a_net_that_computes_nothing() -> None:
@@ -289,32 +259,6 @@ def test_a_training_net_is_compared_unfolded() -> None:
 
 
 # ---- options of the ONNX model
-
-BGR = Preprocess(mean=(104, 117, 123), scale=(0.017, 0.018, 0.019), swap_rb=True, nhwc=True)
-SHAPED = ("torch folded / torch", "onnxruntime folded / torch")
-
-
-@pytest.mark.parametrize(
-    ("options", "further"),
-    [
-        ({"preprocess": BGR}, []),
-        ({"preprocess": Preprocess(mean=127.5, scale=0.0078125)}, []),
-        ({"rename": {"data": "image", "prob": "scores"}}, []),
-        ({"external_data": True, "opset": 11}, []),
-        ({"fp16": True}, []),
-        ({"dynamic_batch": True}, ["onnxruntime at 3x3x12x12 / torch"]),
-        ({"dynamic_batch": True, "dynamic_size": True}, ["onnxruntime at 3x3x44x76 / torch"]),
-        ({"dynamic_size": True, "preprocess": BGR, "rename": {"data": "image"}}, ["onnxruntime at 2x44x76x3 / torch"]),
-    ],
-)
-def test_the_model_that_was_asked_for(options: dict[str, Any], further: list[str]) -> None:
-    net = small_net()
-    report = verify(net, **options)
-    assert report.ok, report.verdict
-    assert report.comparisons == ["onnxruntime / torch", *SHAPED, *further]
-    blobs = [blob for blob in net.shapes if blob != "data"]
-    assert [row.blob for row in report.rows if row.comparison == "onnxruntime / torch"] == blobs
-    assert [row.blob for row in report.rows if row.comparison in further] == net.outputs * len(further)
 
 
 def test_float16_weights_have_their_own_tolerance() -> None:

@@ -27,22 +27,10 @@ _FURTHER = [name for name in BACKENDS if name not in ("torch", "onnxruntime")]
 @click.command()
 @click.argument("prototxt")
 @click.argument("weights", required=False)
-<<<<<<< HEAD
-@click.option("--weights", "weights_option", metavar="FILE", help="Another way to give WEIGHTS.")
-@click.option("--backend", "extra", type=click.Choice(list(BACKENDS)), multiple=True, metavar="NAME",
-              help=f"A further backend beside torch and onnxruntime: {', '.join(_FURTHER)}; repeatable.")  # fmt: skip
-@click.option("--device", default="cpu", show_default=True, help="Where PyTorch runs: cpu, cuda, cuda:1.")
-=======
 @click.option("--weights", "weights_option", metavar="FILE", help="Alternative to the argument WEIGHTS.")
-@click.option(
-    "--backend",
-    "extra",
-    multiple=True,
-    metavar="NAME",
-    help="Backend in addition to torch and onnxruntime: opencv; repeatable.",
-)
+@click.option("--backend", "extra", type=click.Choice(list(BACKENDS)), multiple=True, metavar="NAME",
+              help=f"A further backend besides torch and onnxruntime: {', '.join(_FURTHER)}; repeatable.")  # fmt: skip
 @click.option("--device", default="cpu", show_default=True, help="Device of PyTorch: cpu, cuda, cuda:1.")
->>>>>>> english_rest
 @click.option(
     "--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32", show_default=True,
     help="In half precision, compare PyTorch with PyTorch in float32 instead.",

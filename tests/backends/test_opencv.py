@@ -11,7 +11,7 @@ import protogen
 from protogen import ProtogenError
 from protogen.backends import BACKENDS, OF_ONNX, opencv
 from protogen.backends.setting import Setting
-from tests.targets.onnx.test_options import SSD
+from tests.nets import SSD
 
 cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
 needs_opencv5 = pytest.mark.skipif(int(cv2.__version__.partition(".")[0]) < 5, reason="needs OpenCV 5")

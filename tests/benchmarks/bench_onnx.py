@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 
 import protogen
+from tests.running import session
 
 ROUNDS, SESSIONS = 18, 11
 
@@ -36,7 +36,7 @@ def compare(name: str, net: protogen.Net) -> None:
     models = {"protogen": net.to_onnx(), "torch.onnx.export + onnxslim": exported(net, torch.from_numpy(x))}
     times: dict[str, list[float]] = {}
     for _ in range(SESSIONS):  # where a session's memory happens to lie changes its time by several percent
-        runs: dict[str, Callable[[], np.ndarray]] = {what: session(model, x) for what, model in models.items()}
+        runs: dict[str, Callable[[], np.ndarray]] = {what: run_of(model, x) for what, model in models.items()}
         caffe = by_opencv(net, x)
         if caffe is not None:
             runs["OpenCV's readNetFromCaffe"] = caffe
@@ -62,14 +62,11 @@ def exported(net: protogen.Net, x: torch.Tensor) -> onnx.ModelProto:
         return onnxslim.slim(onnx.load(path))
 
 
-def session(model: onnx.ModelProto, x: np.ndarray) -> Callable[[], np.ndarray]:
+def run_of(model: onnx.ModelProto, x: np.ndarray) -> Callable[[], np.ndarray]:
     """A run of the model in ONNX Runtime on one thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    made = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    feed = {made.get_inputs()[0].name: x}
-    return lambda: made.run(None, feed)[0]
+    engine = session(model)
+    feed = {engine.get_inputs()[0].name: x}
+    return lambda: engine.run(None, feed)[0]
 
 
 def by_opencv(net: protogen.Net, x: np.ndarray) -> Callable[[], np.ndarray] | None:

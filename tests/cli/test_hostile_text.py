@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,15 +13,16 @@ import numpy as np
 import pytest
 
 import protogen
-from protogen.cli import COMMANDS, main
+from protogen.cli import COMMANDS
 from protogen.prototxt.format import quote
+from tests.commands import Result, process, run_command
 
 # Colour, a window's title, the one-byte form of ESC [, marks that turn writing round, ends of lines, NUL, rich's markup.
 EVIL = "\x1b[31mred\x1b]0;title\x07\x9b2J\u202e\u2066\r\nError: forged\n\u2028\x7f\x00\x08[red]x[/red]"
 FILE = EVIL.replace("\x00", "").replace("/", "|")
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
-Run = Callable[..., tuple[int, str, str]]
+Run = Callable[..., Result]
 
 
 def net(evil: str, more: str = "") -> str:
@@ -48,14 +48,12 @@ def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
     """Run a command in an empty folder; what libraries print past Python's streams counts, too."""
     monkeypatch.chdir(tmp_path)
 
-    def call(*arguments: str) -> tuple[int, str, str]:
-        with warnings.catch_warnings(), pytest.raises(SystemExit) as end:
-            main(arguments)
-        out, err = capfd.readouterr()
-        for stream in (out, err):
+    def call(*arguments: str) -> Result:
+        result = run_command(capfd, *arguments)
+        for stream in (result.out, result.err):
             assert not UNSAFE.search(stream), repr(stream)
             assert not re.search("^Error: forged", stream, re.MULTILINE)
-        return int(end.value.code or 0), out, err
+        return result
 
     return call
 
@@ -195,19 +193,14 @@ def test_a_fault_of_our_own(run: Run, monkeypatch: pytest.MonkeyPatch, capfd: py
 # ---- terminals
 
 
-def process(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "protogen", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, timeout=120, env={**os.environ, **environment})
-
-
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_characters_that_the_terminal_lacks(tmp_path: Path, encoding: str) -> None:
     """They are escaped in tables as elsewhere, and columns stay in line; prototxt on stdout is UTF-8 in any case."""
-    path = tmp_path / "é名.prototxt"
+    path, environment = tmp_path / "é名.prototxt", {**os.environ, "PYTHONIOENCODING": encoding}
     text = 'name: "né名"\nlayer { name: "dé名" type: "Input" top: "d" input_param { shape { dim: 1 dim: 3 } } }'
     path.write_text(text + '\nlayer { name: "r\\377" type: "ReLU" bottom: "d" top: "r" }', "utf-8")
     shown = "dé名".encode(encoding, "backslashreplace")
-    done = process("summary", path, PYTHONIOENCODING=encoding)
+    done = process("summary", path, env=environment)
     assert (done.returncode, done.stderr) == (0, b"")
     lines = done.stdout.splitlines()
     assert any(shown in line for line in lines)
@@ -215,10 +208,10 @@ def test_characters_that_the_terminal_lacks(tmp_path: Path, encoding: str) -> No
     first, second = (line.decode(encoding) for line in lines if b" Input " in line or b" ReLU " in line)
     width = 1 if encoding == "utf-8" else 0  # a Chinese character takes two columns
     assert first.index("Input") + width == second.index("ReLU")
-    done = process("diff", path, path, "--input", "x名=1", PYTHONIOENCODING=encoding)
+    done = process("diff", path, path, "--input", "x名=1", env=environment)
     assert done.returncode == 2
     assert "no input 'x名'".encode(encoding, "backslashreplace") in done.stderr
-    done = process("upgrade", path, PYTHONIOENCODING=encoding)
+    done = process("upgrade", path, env=environment)
     assert done.stdout.decode("utf-8").startswith('name: "né名"\n')
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 import protogen
 from protogen import ConversionError, ProtogenWarning
 from protogen.graph.cut import inference_part, measures, without_measures
 from protogen.layers.registry import unregister
+from tests.commands import run_command
+from tests.running import run_model
 
 TRAIN_VAL = """
 name: "train val"
@@ -36,18 +37,12 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "
 LEFT_OUT = ["side/loss", "accuracy", "loss"]
 
 
-def run(model: onnx.ModelProto, x: np.ndarray) -> dict[str, np.ndarray]:
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
-    return dict(zip([value.name for value in session.get_outputs()], session.run(None, {given.name: x})))
-
-
 def test_a_train_val_net_becomes_a_model_of_its_predictions() -> None:
     net = protogen.loads(TRAIN_VAL).fill(3)
     with pytest.warns(ProtogenWarning, match=r"left out of the ONNX model.*'side/loss', 'accuracy', 'loss'$"):
         model = net.to_onnx()
     x = np.random.default_rng(0).standard_normal((5, 3, 8, 8), dtype=np.float32)
-    made = run(model, x)
+    made = run_model(model, x)
     assert set(made) == {"side", "fc"}, "no labels, no losses, and no blob that only labels went into"
     import torch
 
@@ -119,7 +114,7 @@ def test_a_layer_that_draws_some_rows_to_train_with_lets_all_pass() -> None:
     with pytest.warns(ProtogenWarning, match="left out of the ONNX model.*'draw', 'draw again', 'cost'$"):
         model = net.to_onnx()
     x = np.random.default_rng(0).standard_normal((6, 3), dtype=np.float32)
-    made = run(model, x)
+    made = run_model(model, x)
     assert set(made) == {"fc", "out"}, "what it draws from is an output too"
     first, second = (net.weights[name][0] for name in ("fc", "out"))
     np.testing.assert_allclose(made["out"], x @ first.T @ second.T, rtol=1e-4, atol=1e-5)
@@ -227,14 +222,11 @@ def test_a_deploy_net_is_not_touched() -> None:
 
 def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One shape is enough: there are as many labels as images."""
-    from protogen.cli import main
-
     source, made = tmp_path / "train_val.prototxt", tmp_path / "net.onnx"
     source.write_text(TRAIN_VAL.replace("crop_size: 8", ""))
-    with pytest.raises(SystemExit) as end:
-        main(["convert", str(source), "-o", str(made), "--input", "data=2,3,8,8"])
-    assert end.value.code == 0
-    assert "Warning: left out of the ONNX model" in capsys.readouterr().err
+    result = run_command(capsys, "convert", source, "-o", made, "--input", "data=2,3,8,8")
+    assert result.code == 0
+    assert "Warning: left out of the ONNX model" in result.err
     model = onnx.load(made)
     assert [value.name for value in model.graph.input] == ["data"]
     assert [value.name for value in model.graph.output] == ["side", "fc"]

@@ -12,21 +12,13 @@ from hypothesis import strategies as st
 
 import protogen
 from protogen import NetBuilder
-
-
-def with_random_weights(net: protogen.Net, seed: int = 0) -> protogen.Net:
-    """Every blob random, statistics and scales well away from 0 and 1, so that a wrong fold shows."""
-    rng = np.random.default_rng(seed)
-    for layer, shapes in net.param_shapes.items():
-        kind = net.layer(layer).type
-        positive = kind in ("BatchNorm", "Scale")
-        net.weights[layer] = [rng.random(shape) + 0.5 if positive else rng.standard_normal(shape) * 0.5 for shape in shapes]
-    return net
+from tests.nets import begun
+from tests.running import randomised
 
 
 def check(b: NetBuilder, seed: int = 0) -> protogen.Net:
     """The folded net, after holding it against the unfolded one: outputs, their names, and the net given."""
-    net = with_random_weights(b.build(), seed)
+    net = randomised(b.build(), seed)
     before = net.to_prototxt()
     result = net.folded()
     assert net.to_prototxt() == before
@@ -49,12 +41,6 @@ def types(net: protogen.Net) -> list[str]:
     return [layer.type for layer in net.layers if layer.type != "Input"]
 
 
-def begun(shape: tuple[int, ...] = (2, 4, 9, 9)) -> NetBuilder:
-    b = NetBuilder("net")
-    b.input("data", shape)
-    return b
-
-
 MAKERS: dict[str, Callable[[NetBuilder, bool], str]] = {
     "Convolution": lambda b, bias: b.conv("data", 6, 3, bias_term=bias, name="made"),
     "Convolution in groups": lambda b, bias: b.conv("data", 8, 3, group=2, bias_term=bias, name="made"),
@@ -73,7 +59,7 @@ MAKERS: dict[str, Callable[[NetBuilder, bool], str]] = {
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize("maker", MAKERS)
 def test_batch_norm_and_scale_behind(maker: str, bias: bool, in_place: bool) -> None:
-    b = begun()
+    b = begun((2, 4, 9, 9))
     made = MAKERS[maker](b, bias)
     b.relu(b.bn(made, in_place=in_place, name=None if in_place else "normalised"))
     result = check(b)
@@ -85,7 +71,7 @@ def test_batch_norm_and_scale_behind(maker: str, bias: bool, in_place: bool) -> 
 
 def test_scale_alone_and_bias_alone() -> None:
     for kind in ("Scale", "Bias"):
-        b = begun()
+        b = begun((2, 4, 9, 9))
         b.conv(5, 3, name="conv", bias_term=False)
         b.layer(kind, "conv", name="affine", top="out")
         result = check(b)
@@ -94,7 +80,7 @@ def test_scale_alone_and_bias_alone() -> None:
 
 
 def test_every_layer_of_a_chain_of_affine_layers() -> None:
-    b = begun()
+    b = begun((2, 4, 9, 9))
     b.bn(b.bn(b.conv(5, 3, name="conv")))
     b.scale("conv", bias_term=True, name="last")
     result = check(b)
@@ -104,7 +90,7 @@ def test_every_layer_of_a_chain_of_affine_layers() -> None:
 
 def test_batch_norm_before_a_convolution_stays_in_front() -> None:
     """Pre-activation: padding comes after BatchNorm, so merging forwards would be wrong at the border."""
-    b = begun()
+    b = begun((2, 4, 9, 9))
     b.relu(b.bn("data", in_place=False, name="pre"))
     b.conv(6, 3, pad=1, name="conv")
     result = check(b)
@@ -113,7 +99,7 @@ def test_batch_norm_before_a_convolution_stays_in_front() -> None:
 
 def test_batch_norm_behind_a_relu_or_a_pool_stays() -> None:
     for between in (lambda b: b.relu(), lambda b: b.pool("MAX", 2)):
-        b = begun()
+        b = begun((2, 4, 9, 9))
         b.conv(6, 3, name="conv")
         between(b)
         b.bn()
@@ -121,7 +107,7 @@ def test_batch_norm_behind_a_relu_or_a_pool_stays() -> None:
 
 
 def test_a_blob_read_twice_is_not_folded_into() -> None:
-    b = begun()
+    b = begun((2, 4, 9, 9))
     conv = b.conv(6, 3, name="conv")
     normal = b.bn(conv, in_place=False, name="normal")
     b.eltwise(conv, normal, name="sum")
@@ -129,14 +115,14 @@ def test_a_blob_read_twice_is_not_folded_into() -> None:
 
 
 def test_both_readers_see_the_folded_blob() -> None:
-    b = begun()
+    b = begun((2, 4, 9, 9))
     conv = b.bn(b.conv(6, 3, name="conv"))
     b.eltwise(b.relu(conv, in_place=False, name="left"), b.sigmoid(conv, in_place=False, name="right"), name="sum")
     assert types(check(b)) == ["Convolution", "ReLU", "Sigmoid", "Eltwise"]
 
 
 def test_what_is_folded_into_takes_the_last_name() -> None:
-    b = begun()
+    b = begun((2, 4, 9, 9))
     b.conv(6, 3, name="conv")
     b.bn("conv", in_place=False, name="normal")
     result = check(b)
@@ -145,7 +131,7 @@ def test_what_is_folded_into_takes_the_last_name() -> None:
 
 def test_shared_weights_are_not_folded() -> None:
     """Two convolutions of one kernel, normalised differently: a merged kernel would be wrong for the other."""
-    b = begun()
+    b = begun((2, 4, 9, 9))
     outs = []
     for side in ("left", "right"):
         x = b.conv("data", 6, 3, bias_term=False, name=side, param=[{"name": "kernel"}])
@@ -157,7 +143,7 @@ def test_shared_weights_are_not_folded() -> None:
 
 
 def test_shared_batch_norm_stays_right() -> None:
-    b = begun()
+    b = begun((2, 4, 9, 9))
     for side in ("left", "right"):
         b.conv("data", 6, 3, name=side)
         b.layer("BatchNorm", side, name=f"{side}/bn", in_place=True, param=[{"name": f"stat{i}"} for i in range(3)])
@@ -166,7 +152,7 @@ def test_shared_batch_norm_stays_right() -> None:
 
 
 def test_a_scale_by_another_blob_stays() -> None:
-    b = begun()
+    b = begun((2, 4, 9, 9))
     conv = b.conv(6, 3, name="conv")
     gate = b.flatten(b.sigmoid(b.global_pool(conv, name="pool")), name="gate")
     b.scale(conv, gate, axis=0, name="gated")
@@ -181,7 +167,7 @@ def test_a_scale_along_another_axis_stays_right() -> None:
 
 
 def test_batch_norm_with_its_batchs_own_statistics_is_not_folded() -> None:
-    b = begun()
+    b = begun((2, 4, 9, 9))
     b.conv(6, 3, name="conv")
     b.bn(use_global_stats=False)
     assert "BatchNorm" in types(check(b))
@@ -189,9 +175,9 @@ def test_batch_norm_with_its_batchs_own_statistics_is_not_folded() -> None:
 
 def test_empty_statistics() -> None:
     """A factor of 0 (no statistics yet) means mean and variance 0, as in Caffe, and no division by zero."""
-    b = begun()
+    b = begun((2, 4, 9, 9))
     b.bn(b.conv(6, 3, name="conv"))
-    net = with_random_weights(b.build())
+    net = randomised(b.build())
     net.weights["conv/bn"] = [np.ones(6), np.ones(6), np.zeros(1)]
     x = torch.randn(2, 4, 9, 9)
     torch.testing.assert_close(net.to_torch(fold=True)(x), net.to_torch()(x), rtol=1e-4, atol=1e-3)
@@ -201,21 +187,21 @@ def test_empty_statistics() -> None:
 
 
 def test_dropout_goes() -> None:
-    b = begun()
+    b = begun((2, 4, 9, 9))
     b.dropout(b.relu(b.conv(6, 3, name="conv")))
     b.fc(5, name="fc")
     assert types(check(b)) == ["Convolution", "ReLU", "InnerProduct"]
 
 
 def test_dropout_between_a_convolution_and_its_batch_norm() -> None:
-    b = begun()
+    b = begun((2, 4, 9, 9))
     b.conv(6, 3, name="conv")
     b.bn(b.dropout("conv", in_place=False, name="dropped"), in_place=False, name="out")
     assert types(check(b)) == ["Convolution"]
 
 
 def test_a_dropout_that_makes_an_output_leaves_its_name() -> None:
-    b = begun()
+    b = begun((2, 4, 9, 9))
     b.dropout(b.fc(5, name="fc"), in_place=False, name="out")
     result = check(b)
     assert result.outputs == ["out"]
@@ -223,7 +209,7 @@ def test_a_dropout_that_makes_an_output_leaves_its_name() -> None:
 
 
 def test_an_output_that_equals_a_blob_others_read() -> None:
-    b = begun()
+    b = begun((2, 4, 9, 9))
     b.conv(6, 3, name="conv")
     b.dropout("conv", in_place=False, name="out")
     b.relu("conv", in_place=False, name="other")
@@ -232,13 +218,13 @@ def test_an_output_that_equals_a_blob_others_read() -> None:
 
 
 def test_an_output_that_equals_an_input() -> None:
-    b = begun()
+    b = begun((2, 4, 9, 9))
     b.dropout("data", in_place=False, name="out")
     assert check(b).outputs == ["out"]
 
 
 def test_split() -> None:
-    b = begun()
+    b = begun((2, 4, 9, 9))
     b.conv(6, 3, name="conv")
     one, two = b.layer("Split", "conv", top=["one", "two"])
     b.eltwise(b.bn(one, in_place=False, name="n"), two, name="sum")
@@ -246,7 +232,7 @@ def test_split() -> None:
 
 
 def test_two_outputs_of_a_split() -> None:
-    b = begun()
+    b = begun((2, 4, 9, 9))
     b.conv(6, 3, name="conv")
     b.layer("Split", "conv", top=["one", "two"])
     assert check(b).outputs == ["one", "two"]
@@ -254,7 +240,7 @@ def test_two_outputs_of_a_split() -> None:
 
 def test_in_place_on_a_blob_that_was_split_off() -> None:
     """The ReLU overwrites only its own copy, also when the copying layer is gone."""
-    b = begun()
+    b = begun((2, 4, 9, 9))
     b.conv(6, 3, name="conv")
     b.layer("Split", "conv", top=["one", "two"])
     b.relu("one")
@@ -263,7 +249,7 @@ def test_in_place_on_a_blob_that_was_split_off() -> None:
 
 
 def test_in_place_on_a_dropped_blob_that_is_read_elsewhere() -> None:
-    b = begun()
+    b = begun((2, 4, 9, 9))
     b.conv(6, 3, name="conv")
     b.relu(b.dropout("conv", in_place=False, name="copy"))
     b.eltwise("conv", "copy", name="sum")
@@ -272,11 +258,11 @@ def test_in_place_on_a_dropped_blob_that_is_read_elsewhere() -> None:
 
 def test_outputs_keep_their_order() -> None:
     """BatchNorm behind another output merges into a convolution before it."""
-    b = begun()
+    b = begun((2, 4, 9, 9))
     b.conv(6, 3, name="conv")
     b.relu("data", in_place=False, name="first")
     b.bn("conv", in_place=False, name="second")
-    net = with_random_weights(b.build())
+    net = randomised(b.build())
     assert net.outputs == ["first", "second"]
     x = torch.randn(2, 4, 9, 9)
     for plain, merged in zip(net.to_torch()(x), net.to_torch(fold=True)(x)):
@@ -285,7 +271,7 @@ def test_outputs_keep_their_order() -> None:
 
 
 def test_folding_twice_changes_nothing_more() -> None:
-    b = begun()
+    b = begun((2, 4, 9, 9))
     b.fc(b.dropout(b.relu(b.bn(b.conv(6, 3, name="conv")))), 3)
     once = check(b)
     assert once.folded().to_prototxt() == once.to_prototxt()
@@ -293,7 +279,7 @@ def test_folding_twice_changes_nothing_more() -> None:
 
 def test_a_folded_net_is_a_net() -> None:
     """It writes, reads back, and takes its own weights from a file."""
-    net = with_random_weights(protogen.models.peleenet(size=32, classes=5))
+    net = randomised(protogen.models.peleenet(size=32, classes=5))
     result = net.folded()
     assert not {"BatchNorm", "Scale"} & set(types(result))
     again = protogen.loads(result.to_prototxt())
@@ -337,3 +323,47 @@ def nets(draw: st.DrawFn) -> NetBuilder:
 @given(nets(), st.integers(0, 3))
 def test_any_net(b: NetBuilder, seed: int) -> None:
     check(b, seed)
+
+
+X = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 4 dim: 6 dim: 6 } } }\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (
+            X + 'layer { name: "like" type: "Tile" bottom: "x" top: "like" tile_param { tiles: 2 } }'
+            'layer { name: "same" type: "Interp" bottom: "x" bottom: "like" top: "same" }'
+            'layer { name: "out" type: "TanH" bottom: "same" top: "out" }',
+            "what lends its size to a dropped layer must not become an output",
+        ),
+        (
+            X + 'layer { name: "flip" type: "Flip" bottom: "x" top: "flip" flip_param { flip_width: false } }'
+            'layer { name: "abs" type: "AbsVal" bottom: "x" top: "abs" }'
+            'layer { name: "same" type: "Interp" bottom: "abs" bottom: "flip" top: "same" }'
+            'layer { name: "out" type: "TanH" bottom: "same" top: "out" }',
+            "nor one that a dropped layer has read",
+        ),
+        (
+            X + 'layer { name: "same" type: "Split" bottom: "x" top: "same" }'
+            'layer { name: "x2" type: "ReLU" bottom: "x" top: "x" }'
+            'layer { name: "a" type: "TanH" bottom: "x" top: "a" }'
+            'layer { name: "b" type: "TanH" bottom: "same" top: "b" }',
+            "an input keeps its name when it is overwritten while a copy of it is still read",
+        ),
+        (
+            X + 'layer { name: "x2" type: "Sigmoid" bottom: "x" top: "x" }'
+            'layer { name: "same" type: "Split" bottom: "x" top: "same" }'
+            'layer { name: "x3" type: "AbsVal" bottom: "same" top: "z" }'
+            'layer { name: "x4" type: "ReLU" bottom: "x" top: "x" }'
+            'layer { name: "b" type: "TanH" bottom: "same" top: "b" }'
+            'layer { name: "c" type: "TanH" bottom: "x" top: "c" }',
+            "also in its second version",
+        ),
+    ],
+)  # fmt: skip
+def test_folding_keeps_inputs_and_outputs(text: str, why: str) -> None:
+    net = protogen.loads(text)
+    inference = net.folded()
+    assert (inference.inputs, set(inference.outputs)) == (net.inputs, set(net.outputs)), why
+    assert protogen.verify(net, tolerance=1e-5).ok

@@ -11,6 +11,7 @@ import pytest
 import protogen
 from protogen.errors import ProtogenWarning, WeightsError
 from protogen.weights import caffemodel, hdf5
+from tests.running import same_weights
 
 HEAD = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 } } }\n'
 FC = """layer {{ name: "{0}" type: "InnerProduct" bottom: "{1}" top: "{0}" {2}
@@ -24,12 +25,6 @@ def shared(first: str, second: str, names: str = BOTH) -> str:
     return HEAD + FC.format(first, "data", names) + FC.format(second, first, names)
 
 
-def same(a: protogen.Net, b: protogen.Net) -> bool:
-    return list(a.weights) == list(b.weights) and all(
-        one.tobytes() == other.tobytes() for layer in a.weights for one, other in zip(a.weights[layer], b.weights[layer])
-    )
-
-
 def test_round_trips_of_a_real_net(tmp_path: Path) -> None:
     net = protogen.models.peleenet(size=64, classes=10).fill(3)
     net.save_caffemodel(tmp_path / "a.caffemodel")
@@ -37,7 +32,7 @@ def test_round_trips_of_a_real_net(tmp_path: Path) -> None:
     for ending in ("caffemodel", "caffemodel.h5"):
         other = protogen.models.peleenet(size=64, classes=10)
         report = other.weights.load(tmp_path / f"a.{ending}")
-        assert same(net, other)
+        assert same_weights(net, other)
         assert (len(report.loaded), report.without_weights, report.unused) == (len(net.param_shapes), [], [])
     assert (tmp_path / "a.caffemodel.h5").read_bytes()[1:4] == b"HDF"
 
@@ -55,7 +50,7 @@ def test_shared_blobs_that_hdf5_leaves_out(tmp_path: Path, names: tuple[str, str
         assert sum(blob is not None for blob in stored[names[1]]) == 2 - params.count("name")
     other = protogen.loads(text)
     report = other.weights.load(path)
-    assert same(net, other)
+    assert same_weights(net, other)
     assert not report.without_weights
 
 

@@ -21,7 +21,8 @@ from protogen.errors import LayerError
 from protogen.prototxt.layer import Layer
 from protogen.prototxt.message import Message
 from protogen.reading import read_definition
-from tests.layers.forms import Arrays, net_of, text_of, values_for
+from tests.layers.nets import net_of, text_of, values_for
+from tests.running import Arrays
 
 Results = Sequence[np.ndarray]
 # From the net with the field and its inputs by name to its outputs, followed by what `stored` and `gradient` ask for.

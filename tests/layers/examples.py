@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 import protogen
-from tests.layers.forms import net_of
+from tests.layers.nets import net_of
 from tests.oracle import cases, families
 
 Values = dict[str, np.ndarray]

@@ -9,8 +9,8 @@ import torch
 import protogen
 from protogen.errors import ConversionError, LayerError, ProtogenError
 from tests.layers.alone import Alone
-from tests.layers.test_activation import compile_whole
 from tests.layers.test_loss import labels, module, random, text
+from tests.running import compile_whole
 
 
 def test_ties_count_against_the_label() -> None:

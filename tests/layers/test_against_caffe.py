@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
 import protogen
 from tests.oracle import BACKWARD, FORWARD, Case, assert_close, case_ids, cases
-
-SESSION = onnxruntime.SessionOptions()
-SESSION.log_severity_level = 3
-SESSION.intra_op_num_threads = 1
+from tests.running import run_model
 
 
 def load(case: Case) -> protogen.Net:
@@ -71,10 +67,7 @@ def test_onnx_runtime_gives_caffes_numbers(family: str, name: str) -> None:
     notes = [op.onnx_note for op in net.ops if op.only_trains]
     if notes:
         pytest.skip(notes[0])
-    model = net.to_onnx()
-    session = onnxruntime.InferenceSession(model.SerializeToString(), SESSION, providers=["CPUExecutionProvider"])
-    outputs = [value.name for value in session.get_outputs()]
-    results = dict(zip(outputs, session.run(None, {k: v for k, v in case.of("in").items() if k in net.inputs})))
+    results = run_model(net.to_onnx(), case.of("in"))
     for blob, expected in case.of("out").items():
         if blob in net.inputs:
             continue

@@ -8,7 +8,8 @@ import torch
 
 import protogen
 from tests.layers.alone import Alone
-from tests.layers.forms import Arrays, assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
+from tests.layers.nets import check_every_form, net_of, values_for
+from tests.running import Arrays, assert_same, by_onnx, by_torch
 
 X = (4, 3, 5, 2)
 MEAN, VARIANCE = np.array([0.5, -1, 2], np.float32), np.array([2, 0.5, 1], np.float32)

@@ -8,7 +8,8 @@ import torch
 
 import protogen
 from tests.layers.alone import Alone
-from tests.layers.forms import Arrays, assert_same, by_torch, check_every_form, net_of, values_for
+from tests.layers.nets import check_every_form, net_of, values_for
+from tests.running import Arrays, assert_same, by_torch
 
 X = (3, 4, 5, 2)
 FIELDS = 'scale_filler { type: "gaussian" mean: 1 std: 0.3 } shift_filler { type: "gaussian" } var_eps: 0.01'

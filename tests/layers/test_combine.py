@@ -7,7 +7,8 @@ import pytest
 
 import protogen
 from tests.layers.alone import Alone
-from tests.layers.forms import Arrays, assert_same, by_torch, check_every_form, net_of, values_for
+from tests.layers.nets import check_every_form, net_of, values_for
+from tests.running import Arrays, assert_same, by_torch
 
 
 def test_concat_dim_is_the_old_name_of_axis() -> None:

@@ -11,6 +11,7 @@ from protogen.report.layers import INPUT, ROWS, support_table
 from tests.layers.examples import SMALL, example
 from tests.layers.test_against_caffe import load
 from tests.oracle import cases, families
+from tests.running import compile_whole
 
 # Shapes that follow from the data, and a layer that evaluates row by row, are no graphs.
 DYNAMIC = {row.type for row in support_table().rows if row.note == ROWS} | {"DetectionEvaluate"}
@@ -38,22 +39,23 @@ def assert_equal(actual: object, expected: object) -> None:
     torch.testing.assert_close(actual, expected, rtol=1e-6, atol=1e-6, equal_nan=True)
 
 
-@pytest.mark.parametrize(("make", "name"), NETS)
-def test_compiles_as_one_graph(make, name: str) -> None:
+@pytest.fixture
+def module_and_inputs(make, name: str) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
     net, inputs = make(name)
-    module = net.to_torch()
     if not net.outputs:
         pytest.skip("a sink makes nothing")
-    torch.compiler.reset()
-    assert_equal(torch.compile(module, fullgraph=True, backend="eager")(*inputs), module(*inputs))
+    return net.to_torch(), inputs
 
 
 @pytest.mark.parametrize(("make", "name"), NETS)
-def test_exports(make, name: str) -> None:
-    net, inputs = make(name)
-    module = net.to_torch()
-    if not net.outputs:
-        pytest.skip("a sink makes nothing")
+def test_compiles_as_one_graph(module_and_inputs) -> None:
+    module, inputs = module_and_inputs
+    assert_equal(compile_whole(module)(*inputs), module(*inputs))
+
+
+@pytest.mark.parametrize(("make", "name"), NETS)
+def test_exports(module_and_inputs) -> None:
+    module, inputs = module_and_inputs
     assert_equal(torch.export.export(module, inputs).module()(*inputs), module(*inputs))
 
 

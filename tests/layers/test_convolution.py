@@ -1,43 +1,17 @@
-"""Convolutions beyond the reference cases: spellings of one setting, DeepLab's hole, Intel's fused ReLU, depthwise forms."""
+"""Convolutions beyond the reference cases: spellings of one setting, DeepLab's hole, depthwise forms."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 import protogen
 from protogen.errors import LayerError
 from tests.layers.alone import Alone
-from tests.layers.forms import assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
+from tests.layers.nets import FILLED, check_every_form, convolution, net_of, values_for
+from tests.running import assert_same, by_torch
 
 X = (2, 4, 9, 8)
-TYPES = ("Convolution", "DepthwiseConvolution", "Deconvolution", "ConvolutionDepthwise")
-FILLED = 'weight_filler { type: "gaussian" std: 1 } bias_filler { type: "constant" value: 0.5 }'
-
-
-def convolution(param: str, type: str = "Convolution", shape: tuple[int, ...] = X, bottoms: str = 'bottom: "a" top: "y"'):
-    text = f'type: "{type}" {bottoms} convolution_param {{ num_output: 4 {FILLED} {param} }}'
-    return net_of(text, *[shape] * bottoms.count("bottom"))
-
-
-@pytest.mark.parametrize("type", TYPES)
-@pytest.mark.parametrize(
-    ("pair", "list"),
-    [
-        ("kernel_h: 3 kernel_w: 2", "kernel_size: 3 kernel_size: 2"),
-        ("kernel_size: 3 pad_h: 1 pad_w: 2", "kernel_size: 3 pad: 1 pad: 2"),
-        ("kernel_size: 3 stride_h: 2 stride_w: 3", "kernel_size: 3 stride: 2 stride: 3"),
-        ("kernel_size: 2 hole_h: 2 hole_w: 3", "kernel_size: 2 dilation: 2 dilation: 3"),
-        ("kernel_size: 3 hole: 2", "kernel_size: 3 dilation: 2"),
-    ],
-)
-def test_one_setting_has_several_spellings(type: str, pair: str, list: str) -> None:
-    nets = [convolution(param, type).fill(3) for param in (pair, list)]
-    values = values_for(nets[0])
-    first, second = (by_torch(net, values) for net in nets)
-    assert nets[0].ops[-1].macs == nets[1].ops[-1].macs
-    assert np.array_equal(first[0], second[0])
 
 
 def test_hole_spreads_the_kernel_as_in_deeplabs_first_caffe() -> None:
@@ -55,41 +29,6 @@ def test_hole_spreads_the_kernel_as_in_deeplabs_first_caffe() -> None:
 def test_hole_and_dilation_together_are_refused() -> None:
     with pytest.raises(LayerError, match="either dilation or hole"):
         convolution("kernel_size: 3 hole: 2 dilation: 2")
-
-
-@pytest.mark.parametrize("slope", [0.0, 0.25])
-def test_a_fused_relu_follows_the_convolution(slope: float) -> None:
-    net, plain = (convolution(f"kernel_size: 3 {relu}").fill(2) for relu in (f"relu: true negative_slope: {slope}", ""))
-    values = values_for(net)
-    linear = by_torch(plain, values)[0]
-    assert_same(by_torch(net, values), [np.where(linear > 0, linear, slope * linear)])
-    check_every_form(net)
-
-
-def test_a_slope_without_relu_changes_nothing() -> None:
-    net, plain = (convolution(f"kernel_size: 3 {param}").fill(2) for param in ("negative_slope: 0.5", ""))
-    values = values_for(net)
-    assert np.array_equal(by_torch(net, values)[0], by_torch(plain, values)[0])
-
-
-@pytest.mark.parametrize("type", ["Deconvolution", "ConvolutionDepthwise"])
-def test_a_fused_relu_is_refused_where_intel_fuses_none(type: str) -> None:
-    with pytest.raises(protogen.ProtogenError, match=r"layer 'op' .*: convolution_param\.relu is not computed"):
-        convolution("kernel_size: 3 relu: true", type).to_torch()
-
-
-def test_a_scale_behind_a_fused_relu_is_not_folded_into_the_weights() -> None:
-    net = protogen.loads(f"""
-        layer {{ name: "a" type: "Input" top: "a" input_param {{ shape {{ dim: 1 dim: 4 dim: 5 dim: 5 }} }} }}
-        layer {{ name: "c" type: "Convolution" bottom: "a" top: "c"
-                 convolution_param {{ num_output: 3 kernel_size: 3 relu: true {FILLED} }} }}
-        layer {{ name: "s" type: "Scale" bottom: "c" top: "s" scale_param {{ filler {{ type: "constant" value: -2 }} }} }}
-    """).fill()
-    values = values_for(net)
-    plain = by_torch(net, values)[0]
-    assert plain.min() < 0 >= plain.max()
-    assert_same([net.to_torch(fold=True)(torch.tensor(values["a"])).detach().numpy()], [plain])
-    assert_same(by_onnx(net, values), [plain])
 
 
 @pytest.mark.parametrize("type", ["Convolution", "DepthwiseConvolution", "Deconvolution"])

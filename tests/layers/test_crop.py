@@ -16,7 +16,8 @@ from protogen.layers.registry import unregister
 from protogen.prototxt.reader import read_definition, read_source
 from tests.corpus import CORPUS, fill_as_seeded, needs_corpus, needs_oracle, samples, seeded
 from tests.corpus_shapes import assumed_shapes
-from tests.layers.forms import assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
+from tests.layers.nets import check_every_form, net_of, values_for
+from tests.running import assert_same, by_onnx, by_torch
 
 X = (2, 6, 4, 4)
 REFUSED = [

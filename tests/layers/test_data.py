@@ -15,7 +15,8 @@ from protogen.layers.registry import unregister
 from protogen.prototxt.layer import Layer
 from protogen.prototxt.message import Message
 from tests.layers.alone import Alone
-from tests.layers.forms import assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
+from tests.layers.nets import check_every_form, net_of, values_for
+from tests.running import assert_same, by_onnx, by_torch
 
 X = (2, 3, 4, 5)
 DUMMY = 'type: "DummyData" top: "x" '

@@ -8,9 +8,9 @@ import torch
 
 import protogen
 from protogen.errors import ConversionError, LayerError
-from tests.layers import forms
 from tests.layers.alone import Alone
-from tests.layers.test_activation import check_every_form, net_of
+from tests.layers.nets import check_every_form, net_of, over
+from tests.running import Arrays, randomised
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from tests.layers.test_activation import check_every_form, net_of
     ],
 )
 def test_every_form_agrees(layer: str) -> None:
-    check_every_form(net_of(layer, (2, 3, 4, 2)))
+    check_every_form(randomised(over(layer, (2, 3, 4, 2))))
 
 
 @pytest.mark.parametrize(
@@ -33,11 +33,11 @@ def test_every_form_agrees(layer: str) -> None:
 )
 def test_what_caffe_refuses_is_refused(layer: str, message: str) -> None:
     with pytest.raises(LayerError, match="'op'.*" + message):
-        _ = net_of(layer, (1, 2)).shapes
+        _ = over(layer, (1, 2)).shapes
 
 
 def test_selu_dropout_keeps_mean_and_variance_in_training() -> None:
-    net = net_of('type: "SeLuDropout" selu_dropout_param { dropout_ratio: 0.3 }', (400, 500), phase="TRAIN")
+    net = over('type: "SeLuDropout" selu_dropout_param { dropout_ratio: 0.3 }', (400, 500), phase="TRAIN")
     x = torch.randn(400, 500, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(1)
     y = net.to_torch()(x)
@@ -48,7 +48,7 @@ def test_selu_dropout_keeps_mean_and_variance_in_training() -> None:
 
 
 def test_selu_dropout_puts_alpha_where_it_drops() -> None:
-    net = net_of('type: "SeLuDropout" selu_dropout_param { dropout_ratio: 0.25 alpha: -1 }', (40, 50), phase="TRAIN")
+    net = over('type: "SeLuDropout" selu_dropout_param { dropout_ratio: 0.25 alpha: -1 }', (40, 50), phase="TRAIN")
     y = net.to_torch()(torch.full((40, 50), 2.0))
     scale = (0.75 + 0.75 * 0.25) ** -0.5
     np.testing.assert_allclose(y.unique(), [(-1 + 0.25) * scale, (2 + 0.25) * scale], rtol=1e-6)
@@ -58,15 +58,13 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     torch.manual_seed(0)
     for scale_train, value in (("true", 1 / 0.75), ("false", 1.0)):
         layer = f'type: "Dropout" dropout_param {{ dropout_ratio: 0.25 scale_train: {scale_train} }}'
-        y = net_of(layer, (400, 500), phase="TRAIN").to_torch()(torch.ones(400, 500))
+        y = over(layer, (400, 500), phase="TRAIN").to_torch()(torch.ones(400, 500))
         assert abs(float((y == 0).float().mean()) - 0.25) < 0.01
         np.testing.assert_allclose(y[y != 0], value, rtol=1e-6)
 
 
 def dropout(param: str, phase: str) -> protogen.Net:
-    return forms.net_of(
-        f'type: "Dropout" bottom: "a" top: "y" dropout_param {{ dropout_ratio: 0.75 {param} }}', (4, 5000), phase=phase
-    )
+    return net_of(f'type: "Dropout" bottom: "a" top: "y" dropout_param {{ dropout_ratio: 0.75 {param} }}', (4, 5000), phase=phase)
 
 
 @pytest.mark.parametrize(("param", "train", "test"), [("", 4, 1), ("sqrt_scale: true", 2, 1), ("scale_train: false", 1, 0.25)])
@@ -91,7 +89,7 @@ def test_sqrt_scale_without_a_scale_is_refused() -> None:
         dropout("scale_train: false sqrt_scale: true", "TRAIN")
 
 
-def kept(net: protogen.Net, values: forms.Arrays, ratio: float) -> np.ndarray:
+def kept(net: protogen.Net, values: Arrays, ratio: float) -> np.ndarray:
     """The values that PyTorch's dropout keeps first after the seed that `Alone` sets."""
     torch.manual_seed(0)
     return torch.empty(net.shapes["a"]).bernoulli_(1 - ratio).numpy()
@@ -105,7 +103,7 @@ def dropped(ratio: float, factor: float):
 def shifted(ratio: float, alpha: float):
     """`alpha` where values are dropped; then a x + b, which keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
 
-    def of(net: protogen.Net, values: forms.Arrays) -> list[np.ndarray]:
+    def of(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
         torch.manual_seed(0)
         x = np.where(torch.rand(net.shapes["a"]).numpy() < 1 - ratio, values["a"], alpha)
         a = ((1 - ratio) + alpha**2 * ratio * (1 - ratio)) ** -0.5

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.layers.forms import by_torch, net_of
+from tests.layers.nets import net_of
+from tests.running import by_torch
 
 
 def test_rows_of_the_table_plus_the_bias() -> None:

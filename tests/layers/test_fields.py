@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,15 +16,14 @@ from protogen.layers.base import LayerType
 from protogen.layers.fields import COMMON
 from protogen.layers.registry import layer_type, layer_types
 from protogen.prototxt.message import Message
-from protogen.report.fields import COMPUTED, REFUSED, FieldUse, field_uses, fields_page
+from protogen.report.fields import COMPUTED, REFUSED, FieldUse, field_uses
 from protogen.schema import Field, message_type
 from tests.layers.alone import Alone, altered, rows
 from tests.layers.examples import example
-from tests.layers.forms import net_of
+from tests.layers.nets import net_of
 from tests.layers.test_against_caffe import assert_caffes
 from tests.oracle import Case, case_ids, cases, families
 
-ROOT = Path(__file__).parents[2]
 USES = [use for use in field_uses() if use.type not in ("(any)", "Python")]
 WORDS = {"metric": "MeanIU", "source": "matrix.binaryproto"}
 # Values that a field's kind does not tell: a whole number that fits, a list of the right length.
@@ -35,11 +33,6 @@ VALUES: dict[str, list[Any]] = {
     "eta": [0.5], "dropout_ratio": [0.25], "top_k": [2, 1], "slice_dim": [2, 3], "concat_dim": [2, 0],
     "hole_h": [2], "hole_w": [2], "label_smooth_eps": [0.3],
 }  # fmt: skip
-
-
-def test_page_lists_what_the_types_declare() -> None:
-    written = (ROOT / "examples/fields.md").read_text(encoding="utf-8")
-    assert written == fields_page(), "write it anew: protogen layers --fields > examples/fields.md"
 
 
 def test_every_built_in_type_declares_its_fields() -> None:

@@ -9,7 +9,8 @@ import torch
 import protogen
 from protogen.errors import LayerError
 from tests.layers.alone import Alone
-from tests.layers.forms import Arrays, by_torch, check_every_form, net_of, values_for
+from tests.layers.nets import check_every_form, net_of, values_for
+from tests.running import Arrays, by_torch
 
 ONE = 'bottom: "a" top: "y" '
 X = (2, 6, 4, 4)
@@ -51,15 +52,6 @@ def test_im2col_times_weights_is_the_convolution() -> None:
     columns = torch.tensor(by_torch(net, values)[0])
     expected = torch.nn.functional.conv2d(torch.tensor(values["a"]), weights, stride=2, padding=1)
     assert torch.allclose(torch.einsum("ok,nkhw->nohw", weights.flatten(1), columns), expected, atol=1e-5)
-
-
-def test_im2col_takes_pairs_for_lists() -> None:
-    pair, both = (net_of(f'type: "Im2col" bottom: "a" top: "y" convolution_param {{ {param} }}', (1, 2, 7, 8)) for param in (
-        "kernel_h: 3 kernel_w: 2 stride_h: 2 stride_w: 3 pad_h: 1 pad_w: 0",
-        "kernel_size: 3 kernel_size: 2 stride: 2 stride: 3 pad: 1 pad: 0",
-    ))  # fmt: skip
-    values = values_for(pair)
-    assert np.array_equal(by_torch(pair, values)[0], by_torch(both, values)[0])
 
 
 # Each field alone, and lists of real Caffe's cases that say the same.

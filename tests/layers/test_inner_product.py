@@ -8,7 +8,8 @@ import torch
 
 import protogen
 from tests.layers.alone import Alone
-from tests.layers.forms import Arrays, assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
+from tests.layers.nets import check_every_form, net_of, values_for
+from tests.running import Arrays, assert_same, by_onnx, by_torch
 
 X = (3, 2, 3, 2)
 FILLED = 'weight_filler { type: "gaussian" std: 2 } bias_filler { type: "gaussian" }'

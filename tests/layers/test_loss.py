@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 import protogen
 from protogen.errors import ConversionError, LayerError, ProtogenError
-from tests.layers.test_activation import compile_whole
+from tests.running import compile_whole
 
 
 def text(type: str, *shapes: tuple[int, ...], tops: int = 1, more: str = "") -> str:

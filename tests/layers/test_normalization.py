@@ -9,17 +9,8 @@ import torch
 import protogen
 from protogen.errors import LayerError
 from tests.layers.alone import Alone
-from tests.layers.test_activation import (
-    assert_same,
-    check_every_form,
-    compile_whole,
-    gradient,
-    inputs_of,
-    net_of,
-    onnx_outputs,
-    random_weights,
-    torch_outputs,
-)
+from tests.layers.nets import behind_convolution, check_every_form, gradient, inputs_of, over
+from tests.running import assert_same, by_onnx, by_torch, compile_whole, randomised
 
 SEGNET_LEARN = 'type: "BN" bn_param { scale_filler { value: 1 } shift_filler { value: 0 } }'
 NVIDIA = 'type: "BatchNorm" batch_norm_param { scale_bias: true moving_average_fraction: 0.9 }'
@@ -52,16 +43,16 @@ NVIDIA = 'type: "BatchNorm" batch_norm_param { scale_bias: true moving_average_f
     ],
 )
 def test_every_form_of_a_type_agrees(layer: str, tops: str) -> None:
-    check_every_form(net_of(layer, (2, 3, 4, 5), tops=tops))
+    check_every_form(randomised(over(layer, (2, 3, 4, 5), tops=tops)))
 
 
 @pytest.mark.parametrize(
     "layer", ['type: "MVN"', 'type: "Normalize" normalize_param { }', 'type: "BN" bn_param { bn_mode: INFERENCE }']
 )
 def test_tops_with_four_axes_for_bottoms_with_fewer(layer: str) -> None:
-    net = net_of(layer, (2, 3, 4))
+    net = over(layer, (2, 3, 4))
     assert net.shapes["out"] == (2, 3, 4, 1)
-    check_every_form(net)
+    check_every_form(randomised(net))
 
 
 @pytest.mark.parametrize(
@@ -69,9 +60,9 @@ def test_tops_with_four_axes_for_bottoms_with_fewer(layer: str) -> None:
     ['type: "Normalize" norm_param { channel_shared: false }', 'type: "BN" bn_param { eps: 1e-5 }', 'type: "L2Normalization"'],
 )
 def test_tops_shaped_as_bottoms_with_two_axes(layer: str) -> None:
-    net = net_of(layer, (2, 3))
+    net = over(layer, (2, 3))
     assert net.shapes["out"] == (2, 3)
-    check_every_form(net)
+    check_every_form(randomised(net))
 
 
 @pytest.mark.parametrize(
@@ -93,7 +84,7 @@ def test_tops_shaped_as_bottoms_with_two_axes(layer: str) -> None:
 )
 def test_what_caffe_refuses_is_refused(layer: str, shape: tuple[int, ...], tops: str, message: str) -> None:
     with pytest.raises(LayerError, match="'op'.*" + message):
-        _ = net_of(layer, shape, tops=tops).shapes
+        _ = over(layer, shape, tops=tops).shapes
 
 
 @pytest.mark.parametrize("size", [3, 5, 9])
@@ -103,22 +94,22 @@ def test_lrn_follows_its_formula_where_windows_reach_over_the_edge(size: int) ->
     padded = np.pad(x.astype(np.float64) ** 2, [(0, 0), (half, half), (half, half), (half, half)])
     across = sum(padded[:, i : i + 3, half : half + 4, half : half + 2] for i in range(size))
     within = sum(padded[:, half : half + 3, i : i + 4, j : j + 2] for i in range(size) for j in range(size))
-    net = net_of(f'type: "LRN" lrn_param {{ local_size: {size} alpha: 2 k: 3 }}', x.shape)
-    assert_same(torch_outputs(net, [torch.tensor(x)]), [x * (3 + 2 / size * across) ** -0.75])
-    net = net_of(f'type: "LRN" lrn_param {{ local_size: {size} alpha: 2 k: 3 norm_region: WITHIN_CHANNEL }}', x.shape)
-    assert_same(torch_outputs(net, [torch.tensor(x)]), [x * (1 + 2 / size**2 * within) ** -0.75])
+    net = over(f'type: "LRN" lrn_param {{ local_size: {size} alpha: 2 k: 3 }}', x.shape)
+    assert_same(by_torch(net, [torch.tensor(x)]), [x * (3 + 2 / size * across) ** -0.75])
+    net = over(f'type: "LRN" lrn_param {{ local_size: {size} alpha: 2 k: 3 norm_region: WITHIN_CHANNEL }}', x.shape)
+    assert_same(by_torch(net, [torch.tensor(x)]), [x * (1 + 2 / size**2 * within) ** -0.75])
 
 
 def test_a_huge_lrn_window_costs_no_memory() -> None:
     for region in ("ACROSS_CHANNELS", "WITHIN_CHANNEL"):
-        net = net_of(f'type: "LRN" lrn_param {{ local_size: 4294967295 alpha: 1 norm_region: {region} }}', (1, 2, 3, 3))
+        net = over(f'type: "LRN" lrn_param {{ local_size: 4294967295 alpha: 1 norm_region: {region} }}', (1, 2, 3, 3))
         (x,) = inputs_of(net)
-        assert_same(torch_outputs(net, [x]), [x.numpy()])  # alpha is shared out over so many that nothing is left
-        assert_same(onnx_outputs(net, [x]), [x.numpy()])
+        assert_same(by_torch(net, [x]), [x.numpy()])  # alpha is shared out over so many that nothing is left
+        assert_same(by_onnx(net, [x]), [x.numpy()])
 
 
 def test_mvn_gradient_is_caffes_for_a_large_eps() -> None:
-    net = net_of('type: "MVN" mvn_param { eps: 0.5 }', (2, 3, 4, 5))
+    net = over('type: "MVN" mvn_param { eps: 0.5 }', (2, 3, 4, 5))
     (x,) = inputs_of(net)
     weights = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(2))
     x.requires_grad_()
@@ -132,18 +123,18 @@ def test_mvn_gradient_is_caffes_for_a_large_eps() -> None:
 
 
 def test_mvn_of_a_constant_is_zero_with_a_finite_gradient() -> None:
-    net = net_of('type: "MVN"', (1, 1, 2, 2))
-    assert torch_outputs(net, [torch.full((1, 1, 2, 2), 2.0)])[0].tolist() == [[[[0, 0], [0, 0]]]]
+    net = over('type: "MVN"', (1, 1, 2, 2))
+    assert by_torch(net, [torch.full((1, 1, 2, 2), 2.0)])[0].tolist() == [[[[0, 0], [0, 0]]]]
     assert torch.isfinite(gradient(net, torch.full((1, 1, 2, 2), 2.0))).all()
 
 
 def test_normalize_is_ssds_or_happynears_by_its_parameters() -> None:
     shape = (1, 3, 2, 2)
-    assert net_of('type: "Normalize" norm_param { channel_shared: false }', shape).param_shapes == {"op": [(3,)]}
-    assert net_of('type: "Normalize" norm_param { }', shape).param_shapes == {"op": [()]}
-    assert net_of('type: "Normalize" param { lr_mult: 0 }', shape).param_shapes == {"op": [()]}
-    assert net_of('type: "Normalize" normalize_param { }', shape).param_shapes == {}
-    net = net_of('type: "Normalize"', shape, tops="out norm")
+    assert over('type: "Normalize" norm_param { channel_shared: false }', shape).param_shapes == {"op": [(3,)]}
+    assert over('type: "Normalize" norm_param { }', shape).param_shapes == {"op": [()]}
+    assert over('type: "Normalize" param { lr_mult: 0 }', shape).param_shapes == {"op": [()]}
+    assert over('type: "Normalize" normalize_param { }', shape).param_shapes == {}
+    net = over('type: "Normalize"', shape, tops="out norm")
     assert net.param_shapes == {}
     assert net.shapes["norm"] == (1, 1, 2, 2)
 
@@ -154,8 +145,8 @@ def test_happynears_normalize_gives_the_norm_and_its_gradient_if_asked(kind: str
     length = 7.0 if kind == "L1" else 5.0
     for bp_norm in (False, True):
         param = f'normalize_param {{ normalize_type: "{kind}" bp_norm: {str(bp_norm).lower()} }}'
-        net = net_of(f'type: "Normalize" {param}', (1, 2), tops="out norm")
-        y, norm = torch_outputs(net, [x])
+        net = over(f'type: "Normalize" {param}', (1, 2), tops="out norm")
+        y, norm = by_torch(net, [x])
         np.testing.assert_allclose(y.reshape(-1), x.numpy()[0] / length, rtol=1e-6)
         np.testing.assert_allclose(norm, [[[[length]]]], rtol=1e-6)
         module = net.to_torch()
@@ -167,24 +158,24 @@ def test_happynears_normalize_gives_the_norm_and_its_gradient_if_asked(kind: str
 
 
 def test_segnets_bn_learns_from_the_batch_in_test_too() -> None:
-    net = net_of(SEGNET_LEARN, (4, 3, 5, 5), tops="out mean variance")
+    net = over(SEGNET_LEARN, (4, 3, 5, 5), tops="out mean variance")
     assert net.shapes["variance"] == (1, 3, 1, 1)
-    random_weights(net)
+    randomised(net)
     scale, shift = net.weights["op"]
     (x,) = inputs_of(net)
     values = x.numpy().astype(np.float64)
     mean, variance = values.mean((0, 2, 3), keepdims=True), values.var((0, 2, 3), keepdims=True)
     expected = [(values - mean) / np.sqrt(variance + 1e-9) * scale + shift, mean, variance]
-    assert_same(torch_outputs(net, [x]), expected)
+    assert_same(by_torch(net, [x]), expected)
     for opset in (11, 18):
-        assert_same(onnx_outputs(net, [x], opset=opset), expected)
+        assert_same(by_onnx(net, [x], opset=opset), expected)
     compiled = compile_whole(net.to_torch())(x)
     assert_same([tensor.detach().numpy() for tensor in compiled], expected)
 
 
 def test_pspnets_bn_moves_its_statistics_in_training() -> None:
-    net = net_of('type: "BN" bn_param { slope_filler { value: 1 } momentum: 0.8 eps: 0.01 }', (4, 3, 5, 5), phase="TRAIN")
-    random_weights(net)
+    net = over('type: "BN" bn_param { slope_filler { value: 1 } momentum: 0.8 eps: 0.01 }', (4, 3, 5, 5), phase="TRAIN")
+    randomised(net)
     slope, bias, mean, variance = (blob.copy() for blob in net.weights["op"])
     (x,) = inputs_of(net)
     values = x.numpy().astype(np.float64)
@@ -197,8 +188,8 @@ def test_pspnets_bn_moves_its_statistics_in_training() -> None:
 
 
 def test_a_frozen_bn_keeps_everything_in_training() -> None:
-    net = net_of('type: "BN" bn_param { frozen: true }', (2, 3, 4, 4), phase="TRAIN")
-    random_weights(net)
+    net = over('type: "BN" bn_param { frozen: true }', (2, 3, 4, 4), phase="TRAIN")
+    randomised(net)
     (x,) = inputs_of(net)
     slope, bias, mean, variance = net.weights["op"]
     module = net.to_torch()
@@ -214,28 +205,18 @@ def test_a_frozen_bn_keeps_everything_in_training() -> None:
 
 @pytest.mark.parametrize("layer", ['type: "BN" bn_param { bn_mode: INFERENCE }', 'type: "BN" bn_param { eps: 0.1 }', NVIDIA])
 def test_bn_folds_into_the_convolution_before(layer: str) -> None:
-    text = f"""
-        layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ dim: 2 dim: 2 dim: 4 dim: 4 }} }} }}
-        layer {{ name: "c" type: "Convolution" bottom: "x" top: "c" convolution_param {{ num_output: 3 kernel_size: 3 }} }}
-        layer {{ name: "n" bottom: "c" top: "c" {layer} }}"""
-    net = protogen.loads(text)
-    random_weights(net)
+    net = behind_convolution(layer)
     inputs = inputs_of(net)
     assert [node.op_type for node in net.to_onnx().graph.node] == ["Conv"]
-    expected = torch_outputs(net, inputs)
-    assert_same(onnx_outputs(net, inputs), expected)
-    assert_same(onnx_outputs(net, inputs, fold=False), expected)
+    expected = by_torch(net, inputs)
+    assert_same(by_onnx(net, inputs), expected)
+    assert_same(by_onnx(net, inputs, fold=False), expected)
 
 
 def test_segnets_learning_bn_is_not_folded() -> None:
-    text = f"""
-        layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ dim: 2 dim: 2 dim: 4 dim: 4 }} }} }}
-        layer {{ name: "c" type: "Convolution" bottom: "x" top: "c" convolution_param {{ num_output: 3 kernel_size: 3 }} }}
-        layer {{ name: "n" bottom: "c" top: "n" {SEGNET_LEARN} }}"""
-    net = protogen.loads(text)
-    random_weights(net)
+    net = behind_convolution(SEGNET_LEARN)
     inputs = inputs_of(net)
-    assert_same(onnx_outputs(net, inputs), torch_outputs(net, inputs))
+    assert_same(by_onnx(net, inputs), by_torch(net, inputs))
 
 
 # ---- NVIDIA's BatchNorm
@@ -244,18 +225,18 @@ def test_segnets_learning_bn_is_not_folded() -> None:
 @pytest.mark.parametrize("decided", ["", "use_global_stats: false"])
 def test_nvidias_batch_norm_in_test_uses_its_statistics_undivided(decided: str) -> None:
     layer = f'type: "BatchNorm" batch_norm_param {{ scale_bias: true eps: 0 {decided} }}'
-    net = net_of(layer, (2, 3, 4, 4))
+    net = over(layer, (2, 3, 4, 4))
     assert net.param_shapes["op"] == [(3,), (3,), (1,), (3,), (3,)]
-    random_weights(net)
+    randomised(net)
     mean, variance, _, scale, bias = (blob.reshape(-1, 1, 1) for blob in net.weights["op"])
     (x,) = inputs_of(net)
     expected = [(x.numpy() - mean) / np.sqrt(variance + 1e-5) * scale + bias]
-    assert_same(torch_outputs(net, [x]), expected)
-    assert_same(onnx_outputs(net, [x], fold=False), expected)
+    assert_same(by_torch(net, [x]), expected)
+    assert_same(by_onnx(net, [x], fold=False), expected)
 
 
 def test_nvidias_batch_norm_begins_its_averages_with_the_first_batch() -> None:
-    net = net_of(NVIDIA, (4, 3, 5, 5), phase="TRAIN")
+    net = over(NVIDIA, (4, 3, 5, 5), phase="TRAIN")
     zero, one = np.zeros(3, np.float32), np.ones(3, np.float32)
     net.weights["op"] = [zero, zero, np.ones(1, np.float32), one, zero]
     module = net.to_torch()
@@ -274,8 +255,8 @@ def test_nvidias_batch_norm_begins_its_averages_with_the_first_batch() -> None:
 
 
 def test_batch_norm_in_training_divides_by_its_own_deviation_with_scale_and_bias() -> None:
-    net = net_of(NVIDIA, (4, 3, 5, 5), phase="TRAIN")
-    random_weights(net)
+    net = over(NVIDIA, (4, 3, 5, 5), phase="TRAIN")
+    randomised(net)
     scale, bias = (blob.reshape(-1, 1, 1) for blob in net.weights["op"][3:])
     (x,) = inputs_of(net)
     values = x.numpy().astype(np.float64)
@@ -293,7 +274,7 @@ def test_batch_norm_in_training_divides_by_its_own_deviation_with_scale_and_bias
 @pytest.mark.parametrize("kind", ["L1", "L2"])
 def test_happynears_fix_gradient_leaves_out_the_division_by_the_norm(kind: str) -> None:
     def run(fields: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        net = net_of(f'type: "Normalize" normalize_param {{ normalize_type: "{kind}" {fields} }}', (2, 3, 2, 2), tops="out norm")
+        net = over(f'type: "Normalize" normalize_param {{ normalize_type: "{kind}" {fields} }}', (2, 3, 2, 2), tops="out norm")
         (x,) = inputs_of(net)
         x.requires_grad_()
         y, norm = net.to_torch()(x)

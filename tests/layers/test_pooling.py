@@ -11,7 +11,8 @@ import torch
 import protogen
 from protogen.errors import LayerError
 from tests.layers.alone import Alone
-from tests.layers.forms import OPSETS, Arrays, assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
+from tests.layers.nets import OPSETS, check_every_form, net_of, values_for
+from tests.running import Arrays, assert_same, by_onnx, by_torch
 
 X = (2, 3, 7, 6)
 AWKWARD = [

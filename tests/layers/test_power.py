@@ -6,18 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-import protogen
 from protogen.errors import LayerError
-from tests.layers.test_activation import (
-    assert_same,
-    check_every_form,
-    gradient,
-    inputs_of,
-    net_of,
-    onnx_outputs,
-    random_weights,
-    torch_outputs,
-)
+from tests.layers.nets import behind_convolution, check_every_form, gradient, inputs_of, over
+from tests.running import assert_same, by_onnx, by_torch, randomised
 
 
 @pytest.mark.parametrize(
@@ -35,7 +26,7 @@ from tests.layers.test_activation import (
     ],
 )
 def test_every_form_agrees(layer: str) -> None:
-    check_every_form(net_of(layer, (2, 3, 4, 2)))
+    check_every_form(randomised(over(layer, (2, 3, 4, 2))))
 
 
 @pytest.mark.parametrize(
@@ -49,36 +40,31 @@ def test_every_form_agrees(layer: str) -> None:
 )
 def test_what_caffe_refuses_is_refused(layer: str, message: str) -> None:
     with pytest.raises(LayerError, match="'op'.*" + message):
-        _ = net_of(layer, (1, 2)).shapes
+        _ = over(layer, (1, 2)).shapes
 
 
 @pytest.mark.parametrize(("param", "value"), [("power: 0", 1.0), ("power: 0 shift: 7", 1.0), ("power: 2 scale: 0 shift: 3", 9.0)])
 def test_power_without_power_or_scale_ignores_its_input(param: str, value: float) -> None:
-    net = net_of(f'type: "Power" power_param {{ {param} }}', (1, 3))
+    net = over(f'type: "Power" power_param {{ {param} }}', (1, 3))
     x = torch.tensor([[0.0, float("inf"), float("nan")]])
     expected = [np.full((1, 3), value, np.float32)]
-    assert_same(torch_outputs(net, [x]), expected)
-    assert_same(onnx_outputs(net, [x]), expected)
+    assert_same(by_torch(net, [x]), expected)
+    assert_same(by_onnx(net, [x]), expected)
     assert gradient(net, x).tolist() == [[0, 0, 0]]
 
 
 def test_constants_beyond_float_do_not_crash() -> None:
-    zero_to_minus_one = net_of('type: "Power" power_param { power: -1 scale: 0 }', (1, 1))
-    root_of_minus_one = net_of('type: "Power" power_param { power: 0.5 scale: 0 shift: -1 }', (1, 1))
-    huge = net_of('type: "Exp" exp_param { base: 1e30 shift: 1e30 }', (1, 1))
+    zero_to_minus_one = over('type: "Power" power_param { power: -1 scale: 0 }', (1, 1))
+    root_of_minus_one = over('type: "Power" power_param { power: 0.5 scale: 0 shift: -1 }', (1, 1))
+    huge = over('type: "Exp" exp_param { base: 1e30 shift: 1e30 }', (1, 1))
     ones = [torch.ones(1, 1)]
-    assert torch_outputs(zero_to_minus_one, ones)[0] == np.inf
-    assert np.isnan(torch_outputs(root_of_minus_one, ones)[0])
-    assert torch_outputs(huge, ones)[0] == np.inf
+    assert by_torch(zero_to_minus_one, ones)[0] == np.inf
+    assert np.isnan(by_torch(root_of_minus_one, ones)[0])
+    assert by_torch(huge, ones)[0] == np.inf
 
 
 def test_a_linear_power_folds_into_the_convolution_before() -> None:
-    text = """
-        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 dim: 4 dim: 4 } } }
-        layer { name: "c" type: "Convolution" bottom: "x" top: "c" convolution_param { num_output: 3 kernel_size: 3 } }
-        layer { name: "p" type: "Power" bottom: "c" top: "p" power_param { scale: 0.5 shift: 2 } }"""
-    net = protogen.loads(text)
-    random_weights(net)
+    net = behind_convolution('type: "Power" power_param { scale: 0.5 shift: 2 }')
     inputs = inputs_of(net)
     assert [node.op_type for node in net.to_onnx().graph.node] == ["Conv"]
-    assert_same(onnx_outputs(net, inputs), torch_outputs(net, inputs))
+    assert_same(by_onnx(net, inputs), by_torch(net, inputs))

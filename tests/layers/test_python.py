@@ -6,7 +6,7 @@ import pytest
 
 import protogen
 from protogen.errors import LayerError
-from tests.layers.forms import net_of
+from tests.layers.nets import net_of
 
 SOFT = 'type: "Python" bottom: "a" bottom: "b" bottom: "c" top: "y" python_param { module: "rpn.proposal_layer" '
 SHAPES = ((1, 18, 4, 5), (1, 36, 4, 5), (1, 3))

@@ -12,7 +12,7 @@ import torch
 import protogen
 from protogen.errors import ProtogenWarning, WeightsError
 from protogen.weights import caffemodel
-from tests.layers.forms import by_onnx, by_torch
+from tests.running import by_onnx, by_torch
 
 HEAD = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 2 dim: 2 } } }\n'
 X = np.random.default_rng(0).standard_normal((2, 3, 2, 2)).astype(np.float32)

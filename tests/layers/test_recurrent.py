@@ -9,7 +9,8 @@ import torch
 import protogen
 from protogen.errors import ConversionError, LayerError
 from tests.layers.alone import Alone
-from tests.layers.test_activation import OPSETS, assert_same, compile_whole, onnx_outputs, torch_outputs
+from tests.layers.nets import OPSETS
+from tests.running import assert_same, by_onnx, by_torch, compile_whole, model_of, run_model
 
 T, N, D = 4, 3, 2
 
@@ -108,21 +109,21 @@ def test_every_form_equals_the_plain_recurrence(type: str, options: dict) -> Non
     net = net_of(type, **options)
     inputs = inputs_of(net)
     expected = plain(net, inputs, "static" in options, "exposed" in options)
-    assert_same(torch_outputs(net, inputs), [value.astype(np.float32) for value in expected])
+    assert_same(by_torch(net, inputs), [value.astype(np.float32) for value in expected])
     assert [net.shapes[name] for name in net.outputs] == [value.shape for value in expected]
     for opset in OPSETS:
-        assert_same(onnx_outputs(net, inputs, opset=opset), torch_outputs(net, inputs))
+        assert_same(by_onnx(net, inputs, opset=opset), by_torch(net, inputs))
 
 
 @pytest.mark.parametrize("type", ["LSTM", "RNN"])
 def test_compile_export_and_other_numbers_of_streams(type: str) -> None:
     net = net_of(type, static=(4,), exposed=True)
     module, inputs = net.to_torch(), inputs_of(net)
-    expected = torch_outputs(net, inputs)
+    expected = by_torch(net, inputs)
     for other in (compile_whole(module), torch.export.export(module, tuple(inputs)).module()):
         assert_same([value.detach().numpy() for value in other(*inputs)], expected)
     two = [value[:2] if value.shape[0] == N and value.dim() == 2 and value.shape[1] == 4 else value[:, :2] for value in inputs]
-    assert_same(torch_outputs(net, two), [value[:, :2] for value in expected])
+    assert_same(by_torch(net, two), [value[:, :2] for value in expected])
 
 
 def test_no_gradient_through_exposed_states_as_in_caffe() -> None:
@@ -179,8 +180,8 @@ def test_constant_marks_give_onnxs_own_operator(type: str, exposed: bool) -> Non
         # The same numbers as the steps written out.
         x, _, *states = inputs_of(net)
         feeds = {"x": x.numpy(), **{name: value.numpy() for name, value in zip(("h0", "c0"), states)}}
-        made = run(graph, feeds, tops)
-        assert_same(made, torch_outputs(net, [x, torch.tensor(ones), *states]))
+        made = run_model(model_of(graph, dict.fromkeys(feeds), dict.fromkeys(tops)), feeds)
+        assert_same([made[top] for top in tops], by_torch(net, [x, torch.tensor(ones), *states]))
 
 
 @pytest.mark.parametrize("type", ["LSTM", "RNN"])
@@ -189,21 +190,7 @@ def test_marks_from_dummy_data_are_known(type: str) -> None:
     assert type in [node.op_type for node in net.to_onnx().graph.node]
     inputs = inputs_of(net)
     for opset in OPSETS:
-        assert_same(onnx_outputs(net, inputs, opset=opset), torch_outputs(net, inputs))
-
-
-def run(graph: object, feeds: dict[str, np.ndarray], tops: list[str]) -> list[np.ndarray]:
-    import onnxruntime
-    from onnx import TensorProto, helper, numpy_helper
-
-    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, value.shape) for name, value in feeds.items()]
-    outs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tops]
-    tensors = [numpy_helper.from_array(array, name) for name, array in graph.initializers.items()]  # type: ignore[attr-defined]
-    made = helper.make_graph(graph.nodes, "g", infos, outs, initializer=tensors)  # type: ignore[attr-defined]
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
-    return onnxruntime.InferenceSession(model.SerializeToString(), options).run(tops, feeds)
+        assert_same(by_onnx(net, inputs, opset=opset), by_torch(net, inputs))
 
 
 def test_steps_written_out_refuse_an_open_number_of_them() -> None:

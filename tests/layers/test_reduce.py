@@ -1,4 +1,4 @@
-"""Reduction, ArgMax, Embed and SPP: what Caffe refuses, every form, ties."""
+"""Reduction, ArgMax and Embed: what Caffe refuses, every form, ties."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from protogen.errors import LayerError
-from tests.layers.forms import OPSETS, assert_same, by_onnx, by_torch, check_every_form, net_of
+from tests.layers.nets import OPSETS, check_every_form, net_of
+from tests.running import assert_same, by_onnx, by_torch
 
 ONE = 'bottom: "a" top: "y" '
 X = (2, 3, 4, 5)
@@ -23,11 +24,6 @@ X = (2, 3, 4, 5)
         ('type: "ArgMax" argmax_param { top_k: 0 }', X, "top_k"),
         ('type: "Embed" embed_param { input_dim: 3 }', X, "num_output must be positive"),
         ('type: "Embed" embed_param { num_output: 3 }', X, "input_dim must be positive"),
-        ('type: "SPP" spp_param { pyramid_height: 0 }', X, "pyramid_height must be positive"),
-        ('type: "SPP" spp_param { pyramid_height: 4 }', X, "2^3 x 2^3 bins"),
-        ('type: "SPP" spp_param { pyramid_height: 4294967295 }', X, "more than the pixels"),
-        ('type: "SPP" spp_param { pyramid_height: 3 }', (1, 1, 5, 5), "must be smaller than the kernel"),
-        ('type: "SPP" spp_param { pyramid_height: 1 }', (2, 3), "4 axes"),
     ],
 )
 def test_what_caffe_refuses_names_the_layer(layer: str, shape: tuple[int, ...], message: str) -> None:
@@ -49,8 +45,6 @@ def test_what_caffe_refuses_names_the_layer(layer: str, shape: tuple[int, ...], 
         'type: "ArgMax" argmax_param { axis: 2 top_k: 2 }',
         'type: "ArgMax"',
         'type: "ArgMax" argmax_param { out_max_val: true top_k: 3 }',
-        'type: "SPP" spp_param { pyramid_height: 2 }',
-        'type: "SPP" spp_param { pyramid_height: 2 pool: AVE }',
     ],
 )
 def test_every_form_agrees(layer: str) -> None:
@@ -95,11 +89,3 @@ def test_asum_has_no_gradient_at_zero() -> None:
     module(x).backward()
     assert x.grad is not None
     assert x.grad.tolist() == [-2, 0, 2]
-
-
-def test_spp_gives_any_image_size_the_same_number_of_values() -> None:
-    module = net_of(ONE + 'type: "SPP" spp_param { pyramid_height: 2 }', X).to_torch()
-    x = torch.randn(3, 3, 8, 6)
-    y = module(x)
-    assert y.shape == (3, 15)
-    assert torch.equal(y[:, :3], x.amax((2, 3)))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import warnings
 
 import pytest
@@ -14,6 +12,7 @@ from protogen.errors import ProtogenError, ProtogenWarning
 from protogen.layers.activation import ReLU
 from protogen.layers.base import LayerType
 from protogen.layers.registry import INDEX, built_in_modules, layer_type, layer_types, register, unregister
+from tests.commands import fresh_python
 
 
 def test_the_index_is_what_the_decorators_say() -> None:
@@ -27,8 +26,7 @@ def test_a_type_outside_the_index_is_found_too(tmp_path: object) -> None:
         "from protogen.layers import registry; index = registry._index(); index.pop('ReLU');"
         "import sys; print(registry.layer_type('ReLU').__name__)"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "ReLU"
+    assert fresh_python(code).strip() == "ReLU"
 
 
 def test_a_net_of_few_types_imports_few_families() -> None:
@@ -37,8 +35,7 @@ def test_a_net_of_few_types_imports_few_families() -> None:
         '\'layer { name: "r" type: "ReLU" bottom: "d" top: "r" }\');'
         "print(*(name for name in sys.modules if name.startswith('protogen.layers.detection')))"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == ""
+    assert fresh_python(code).strip() == ""
 
 
 def test_two_built_in_classes_of_one_type_are_refused() -> None:

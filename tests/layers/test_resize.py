@@ -9,7 +9,8 @@ import torch
 import protogen
 from protogen.errors import LayerError
 from tests.layers.alone import Alone
-from tests.layers.forms import assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
+from tests.layers.nets import check_every_form, net_of, values_for
+from tests.running import assert_same, by_onnx, by_torch
 
 INTERP = 'type: "Interp" bottom: "a" top: "y" interp_param '
 UP = 'type: "Upsample" bottom: "a" top: "y" upsample_param '

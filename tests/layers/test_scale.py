@@ -8,7 +8,8 @@ import torch
 
 import protogen
 from tests.layers.alone import Alone
-from tests.layers.forms import assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
+from tests.layers.nets import check_every_form, net_of, values_for
+from tests.running import assert_same, by_onnx, by_torch
 
 X = (2, 4, 3, 3)
 FACTORS = np.array([-3.0, -0.5, 0.5, 5.0], np.float32)

@@ -9,7 +9,8 @@ import torch
 import protogen
 from protogen.errors import LayerError
 from tests.layers.alone import Alone
-from tests.layers.forms import Arrays, assert_same, by_onnx, by_torch, check_every_form, net_of, values_for
+from tests.layers.nets import check_every_form, net_of, values_for
+from tests.running import Arrays, assert_same, by_onnx, by_torch
 
 ONE = 'bottom: "a" top: "y" '
 X = (2, 6, 4, 4)

@@ -1,49 +1,14 @@
-"""Models by name: found with only their own file imported, registered from outside the package, refused when unknown."""
+"""Models by name: found with only their own file imported, registered from outside, refused when unknown."""
 
 from __future__ import annotations
-
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 import protogen
 from protogen import NetBuilder, NetError, ProtogenError
-from protogen.models import find, model, models, registry
+from protogen.models import find, model, models
 from protogen.models.registry import Model
-
-OUTSIDE = '''
-"""A model of another package."""
-import protogen
-
-@protogen.models.model(paper="Nobody: Dots, Workshop", year=2031)
-def dots(size: int = 4) -> protogen.Net:
-    """A net of one layer.
-
-    Args:
-        size: of the image.
-    """
-    b = protogen.NetBuilder("dots")
-    b.relu(b.input("data", (1, 1, size, size)))
-    return b.build()
-'''
-
-
-@pytest.fixture
-def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers is gone after it."""
-    models()
-    monkeypatch.setattr(registry, "_MODELS", dict(registry._MODELS))
-
-
-def python(code: str, *paths: Path) -> str:
-    """What a fresh interpreter prints."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [Path(protogen.__file__).parents[1], *paths]))}
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
+from tests.commands import fresh_python
 
 
 def test_every_model_says_what_it_is() -> None:
@@ -68,7 +33,7 @@ def test_only_the_files_asked_for_are_imported() -> None:
         "print(set(sys.modules) & {'torch', 'onnx', 'numpy', 'importlib.metadata'})"
     )
     registry_only = ["protogen.models.registry"]
-    assert python(code).splitlines() == [str(registry_only), str(["protogen.models.lenet", *registry_only]), "set()"]
+    assert fresh_python(code).splitlines() == [str(registry_only), str(["protogen.models.lenet", *registry_only]), "set()"]
 
 
 def test_a_models_name_is_its_function_even_after_its_file_was_imported() -> None:
@@ -78,7 +43,7 @@ def test_a_models_name_is_its_function_even_after_its_file_was_imported() -> Non
         "from protogen.models import lenet, peleenet\n"
         "print(callable(peleenet), callable(lenet), protogen.models.peleenet(size=32).name, type(protogen.models.registry))"
     )
-    assert python(code) == "True True PeleeNet <class 'module'>\n"
+    assert fresh_python(code) == "True True PeleeNet <class 'module'>\n"
 
 
 def test_unknown_names() -> None:
@@ -133,30 +98,3 @@ def test_a_model_without_words() -> None:
 
     model(paper="Nobody", year=2030)(silent)
     assert find("silent").summary == ""
-
-
-def test_another_packages_models_by_its_entry_point(tmp_path: Path) -> None:
-    (tmp_path / "dotted.py").write_text(OUTSIDE)
-    info = tmp_path / "dotted-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: dotted\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[protogen.models]\ndots = dotted\n")
-    code = "import sys; from protogen.cli import main; main(sys.argv[1:] or {})"
-    assert "Nobody: Dots, Workshop 2031" in python(code.format(["models"]), tmp_path)
-    built = python(code.format(["build", "dots", "--size", "3"]), tmp_path)
-    assert protogen.loads(built).shapes["data"] == (1, 1, 3, 3)
-
-
-def test_an_entry_point_that_does_not_load_is_told_and_hides_no_other(tmp_path: Path) -> None:
-    (tmp_path / "broken.py").write_text("raise OSError('its data is missing')\n")
-    info = tmp_path / "broken-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[protogen.models]\nbroken = broken\n")
-    listing = python(
-        "import warnings; warnings.simplefilter('ignore'); import sys; from protogen.cli import main; main(['models'])", tmp_path
-    )
-    assert "peleenet" in listing
-    telling = "import warnings; warnings.simplefilter('error'); from protogen.models.registry import models\n"
-    told = python(telling + "try: models()\nexcept Exception as error: print(error)", tmp_path)
-    assert told.strip() == "entry point 'broken' of protogen.models does not load: OSError: its data is missing"

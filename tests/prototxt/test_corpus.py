@@ -18,8 +18,8 @@ from protogen.prototxt.reader import kind_of, read_definition, read_solver
 from protogen.prototxt.writer import write
 from protogen.reading import load
 from protogen.schema import message_class
+from tests.corpus import CORPUS
 
-CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
 FILES = sorted(path for ending in ("*.prototxt", "*.pt") for path in CORPUS.rglob(ending))
 TYPES = {"net": "NetParameter", "solver": "SolverParameter", "label map": "LabelMap"}
 

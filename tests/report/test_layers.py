@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
-from pathlib import Path
 
-import onnxruntime
 import pytest
 import torch
-from click.testing import CliRunner
 
 import protogen
-from protogen.cli import cli
 from protogen.report.layers import INPUT, SupportTable, support_table
+from tests.commands import ROOT
 from tests.layers.examples import example, oracle_nets
+from tests.running import run_model
 
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
 BEGIN, END = "<!-- layers:begin -->", "<!-- layers:end -->"
 
 
@@ -56,10 +53,7 @@ def test_onnx_is_as_the_table_says(row) -> None:
         return
     model = net.to_onnx(fold=False)
     if model.graph.output:
-        settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 4
-        session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
-        assert session.run(None, {node.name: values[node.name] for node in session.get_inputs()})
+        assert run_model(model, values)
 
 
 def test_inputs_are_what_feeds_a_net() -> None:
@@ -85,13 +79,6 @@ def test_a_type_from_outside_is_listed_as_it_is() -> None:
     finally:
         unregister("Shapeless")
     assert (row.shapes, row.torch, row.gradient, row.onnx) == (True, False, False, False)
-
-
-def test_the_command_prints_the_table_in_three_forms() -> None:
-    run = CliRunner().invoke
-    assert "Convolution" in run(cli, ["layers"]).output
-    assert run(cli, ["layers", "--markdown"]).output == table().markdown()
-    assert {row["type"] for row in json.loads(run(cli, ["layers", "--json"]).output)} == {row.type for row in table().rows}
 
 
 def test_the_readme_has_the_same_table() -> None:

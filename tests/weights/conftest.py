@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -87,9 +86,3 @@ _CLASSES = _classes()
 def messages() -> SimpleNamespace:
     """Protobuf classes Net, Layer, V1Layer, V0Layer, Blob, BlobShape, UnpackedBlob."""
     return _CLASSES
-
-
-@pytest.fixture(scope="session")
-def legacy() -> Path:
-    """Folder of files that Caffe wrote."""
-    return Path(__file__).parent.parent / "data" / "legacy"

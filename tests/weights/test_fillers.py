@@ -1,3 +1,5 @@
+"""Fillers: the distributions of Caffe's, by their ranges, means and variances."""
+
 from __future__ import annotations
 
 import math

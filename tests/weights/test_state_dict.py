@@ -6,12 +6,8 @@ import io
 import json
 import pickle
 import struct
-import time
-import tracemalloc
 import warnings
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,56 +15,11 @@ import numpy as np
 import pytest
 import torch
 
-import protogen
-from protogen.errors import ProtogenWarning, WeightsError
+from protogen.errors import WeightsError
 from protogen.weights import state_dict
-
-TEXT = """
-name: "small"
-layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
-layer { name: "conv.1" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 4 kernel_size: 3
-  weight_filler { type: "xavier" } bias_filler { type: "gaussian" } } }
-layer { name: "bn" type: "BatchNorm" bottom: "c" top: "c" }
-layer { name: "loss" type: "Scale" bottom: "c" top: "c" scale_param { bias_term: true filler { type: "gaussian" } } }
-layer { name: "module" type: "PReLU" bottom: "c" top: "c" }
-layer { name: "fc" type: "InnerProduct" bottom: "c" top: "y"
-  inner_product_param { num_output: 5 weight_filler { type: "xavier" } } }
-"""
-SHARED = """
-layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 4 } } }
-layer { name: "z" type: "InnerProduct" bottom: "data" top: "a" param { name: "w" } param { name: "b" }
-  inner_product_param { num_output: 4 weight_filler { type: "xavier" } } }
-layer { name: "a" type: "InnerProduct" bottom: "a" top: "b" param { name: "w" } param { name: "b" }
-  inner_product_param { num_output: 4 } }
-"""
-
-
-@contextmanager
-def bounded(megabytes: float = 8, seconds: float = 10) -> Iterator[None]:
-    begun = time.process_time()
-    tracemalloc.start()
-    try:
-        yield
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < megabytes * (1 << 20)
-    assert time.process_time() - begun < seconds
-
-
-def small() -> protogen.Net:
-    return protogen.loads(TEXT)
-
-
-def same(a: protogen.Net, b: protogen.Net) -> bool:
-    return list(a.weights) == list(b.weights) and all(
-        one.tobytes() == other.tobytes() for layer in a.weights for one, other in zip(a.weights[layer], b.weights[layer])
-    )
-
-
-def trained() -> tuple[protogen.Net, dict[str, torch.Tensor]]:
-    net = small().fill(5)
-    return net, net.to_torch().state_dict()
+from tests.bounds import bounded
+from tests.running import same_weights
+from tests.weights.trained import small, trained
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
@@ -85,7 +36,7 @@ def test_round_trip_bit_for_bit(tmp_path: Path, prefix: str, ending: str) -> Non
         torch.save(state, path)
     other = small()
     report = other.weights.load(path)
-    assert same(net, other)
+    assert same_weights(net, other)
     assert not report.unused
     assert not report.without_weights
 
@@ -105,7 +56,7 @@ def test_module_trained_in_torch_goes_back_to_caffe(tmp_path: Path) -> None:
     for layer in net.weights:
         for stored, live in zip(read.weights[layer], module.caffe_params(layer)):
             assert stored.tobytes() == live.detach().numpy().tobytes()
-    assert not same(net, read)
+    assert not same_weights(net, read)
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -114,7 +65,7 @@ def test_every_pickle_protocol(tmp_path: Path, protocol: int) -> None:
     torch.save(state, tmp_path / "a.pth", pickle_protocol=protocol)
     other = small()
     other.weights.load(tmp_path / "a.pth")
-    assert same(net, other)
+    assert same_weights(net, other)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int32])
@@ -146,53 +97,7 @@ def test_strides_and_offsets(tmp_path: Path) -> None:
     net.save_caffemodel(tmp_path / "a.caffemodel")
     other = small()
     other.weights.load(tmp_path / "a.caffemodel")
-    assert same(net, other)
-
-
-@pytest.mark.parametrize("dropped", [[], ["a.weight", "a.bias"], ["z.weight", "z.bias"]])
-def test_shared_blobs_need_one_key(tmp_path: Path, dropped: list[str]) -> None:
-    net = protogen.loads(SHARED).fill()
-    state = {key: value for key, value in net.to_torch().state_dict().items() if key not in dropped}
-    torch.save(state, tmp_path / "a.pth")
-    other = protogen.loads(SHARED)
-    other.weights.load(tmp_path / "a.pth")
-    assert same(net, other)
-
-
-def test_shared_blobs_that_differ_are_refused(tmp_path: Path) -> None:
-    state = protogen.loads(SHARED).fill().to_torch().state_dict()
-    torch.save({**state, "a.weight": state["a.weight"] + 1}, tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match=r"'z\.weight' and 'a\.weight' are one shared blob"):
-        protogen.loads(SHARED).weights.load(tmp_path / "a.pth")
-
-
-def test_missing_and_unexpected_keys_are_named(tmp_path: Path) -> None:
-    state = trained()[1]
-    without = {key: value for key, value in state.items() if key != "fc.bias"}
-    torch.save(without, tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match=r"a\.pth: keys missing: 'fc\.bias'$"):
-        small().weights.load(tmp_path / "a.pth")
-    whole_layer = {key: value for key, value in state.items() if not key.startswith("fc.")}
-    torch.save({**whole_layer, "extra.weight": torch.ones(1)}, tmp_path / "a.pth")
-    net = small()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        report = net.weights.load(tmp_path / "a.pth")
-    assert (report.without_weights, report.unused) == (["fc"], ["extra.weight"])
-    texts = [str(warning.message) for warning in caught if warning.category is ProtogenWarning]
-    assert any("'fc'" in text for text in texts)
-    assert any("'extra.weight'" in text for text in texts)
-
-
-def test_wrong_shapes_are_all_named_and_nothing_is_taken(tmp_path: Path) -> None:
-    state = trained()[1]
-    torch.save({**state, "fc.bias": torch.ones(6), "conv_1.bias": torch.ones(2)}, tmp_path / "a.pth")
-    net = small()
-    with pytest.raises(WeightsError) as error:
-        net.weights.load(tmp_path / "a.pth")
-    assert "layer 'fc', blob 1: the net's shape is (5,), the weights' (6,)" in str(error.value)
-    assert "layer 'conv.1', blob 1: the net's shape is (4,), the weights' (2,)" in str(error.value)
-    assert len(net.weights) == 0
+    assert same_weights(net, other)
 
 
 class Evil:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +10,10 @@ import pytest
 import torch
 
 import protogen
-from protogen.cli import main
 from protogen.errors import ProtogenWarning, WeightsError
 from protogen.weights import caffemodel
+from tests.commands import exit_code, fresh_python
+from tests.running import metadata_of
 
 HEAD = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 4 } } }\n'
 FC = 'layer {{ name: "{0}" type: "InnerProduct" bottom: "{1}" top: "{0}" inner_product_param {{ num_output: {2} }} {3} }}\n'
@@ -26,12 +25,6 @@ WEIGHT, BIAS = np.arange(1, 9, dtype=np.float32).reshape(2, 4), np.array([10, 20
 def outputs(net: protogen.Net) -> list[float]:
     """The net's output for an input of ones."""
     return net.to_torch()(torch.ones(1, 4)).flatten().tolist()
-
-
-def command(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as end:
-        main([str(argument) for argument in arguments])
-    return int(end.value.code or 0)
 
 
 def test_they_are_the_nets_weights(tmp_path: Path) -> None:
@@ -202,33 +195,31 @@ def test_neither_reading_nor_summary_need_torch(tmp_path: Path) -> None:
         "import sys, protogen; net = protogen.load('a.prototxt'); print(net.summary().totals, net.weights['fc'][1][1]); "
         "sys.exit('torch' in sys.modules or 'onnx' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout.split()[-1]) == (0, "20.0"), done.stderr
+    assert fresh_python(code, folder=tmp_path).split()[-1] == "20.0"
 
 
 def test_the_command_line_tells_which_layers_have_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "a.prototxt"
     path.write_text(TEXT)
-    assert command("convert", path, "-o", tmp_path / "a.onnx") == 0
+    assert exit_code("convert", path, "-o", tmp_path / "a.onnx") == 0
     assert capsys.readouterr().err == ""
     path.write_text(TEXT + FC.format("out", "fc", 1, ""))
-    assert command("convert", path, "-o", tmp_path / "b.onnx") == 0
+    assert exit_code("convert", path, "-o", tmp_path / "b.onnx") == 0
     assert (
         "Note: no weights given for 'out'; those of the layers' fillers are used: all zeros in 'out'" in capsys.readouterr().err
     )
-    metadata = {prop.key: prop.value for prop in onnx.load(tmp_path / "b.onnx").metadata_props}
-    assert metadata["weights.filled"] == "out"
+    assert metadata_of(onnx.load(tmp_path / "b.onnx"))["weights.filled"] == "out"
 
 
 def test_a_net_with_all_its_weights_is_folded_without_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "a.prototxt"
     path.write_text(BN.partition('layer { name: "loss"')[0] % FOUR)
-    assert command("fold", path, "-o", tmp_path / "f") == 0
+    assert exit_code("fold", path, "-o", tmp_path / "f") == 0
     net = protogen.load(tmp_path / "f.prototxt", weights=tmp_path / "f.caffemodel")
     assert outputs(net) == pytest.approx([9, 10.5])
     assert "blobs" not in (tmp_path / "f.prototxt").read_text()
     path.write_text(BN.partition('layer { name: "loss"')[0] % "")
-    assert command("fold", path, "-o", tmp_path / "g") == 2
+    assert exit_code("fold", path, "-o", tmp_path / "g") == 2
     assert "WEIGHTS are needed" in capsys.readouterr().err
 
 

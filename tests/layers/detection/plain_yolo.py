@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.layers.forms import net_of
+from tests.layers.nets import net_of
 
 CLASSES, SIDE, ROWS = 3, 4, 8
 SCALE = 32  # pixels of a cell
@@ -191,32 +191,38 @@ def plain_region(x, label, **s):
     return (delta**2).sum() / len(x), delta.reshape(len(x), -1, SIDE, SIDE) / len(x)
 
 
-def plain_yolov3(x, label, **s):
-    """Loss and gradient."""
-    s = {**V3, **s}
-    mask, kind = s["mask"], s["kind"]
-    x = x.astype(float).reshape(len(x), len(mask), -1, SIDE, SIDE)
-    y = np.concatenate([sigmoid(x[:, :, :2]), x[:, :, 2:4], sigmoid(x[:, :, 4:])], 2)
-    sizes = relative(s["anchors"], SIDE * s["scale"])
-    delta, lost, given = np.zeros_like(x), 0.0, 0
-    low, high = s["smooth"] / 2, 1 - s["smooth"] / 2
+class Yolov3:
+    """The layer's predictions for some images, and the gradient as it grows."""
 
-    def box(image, k, j, i):
-        v, (w, h) = y[image, k, :, j, i], sizes[mask[k]]
+    def __init__(self, x, s) -> None:
+        self.s, self.mask, self.kind = s, s["mask"], s["kind"]
+        self.x = x.astype(float).reshape(len(x), len(self.mask), -1, SIDE, SIDE)
+        self.y = np.concatenate([sigmoid(self.x[:, :, :2]), self.x[:, :, 2:4], sigmoid(self.x[:, :, 4:])], 2)
+        self.sizes = relative(s["anchors"], SIDE * s["scale"])
+        self.delta, self.lost, self.given = np.zeros_like(self.x), 0.0, 0
+
+    def box(self, image, k, j, i):
+        v, (w, h) = self.y[image, k, :, j, i], self.sizes[self.mask[k]]
         return [(i + v[0]) / SIDE, (j + v[1]) / SIDE, math.exp(v[2]) * w, math.exp(v[3]) * h]
 
-    def give(image, k, j, i, c, truth):
-        v, d = y[image, k, :, j, i], delta[image, k, :, j, i]
-        now = box(image, k, j, i)
-        if kind == "MSE":
+    def give(self, image, k, j, i, c, truth):
+        """Make one cell's box responsible for an object."""
+        s, v, d = self.s, self.y[image, k, :, j, i], self.delta[image, k, :, j, i]
+        now = self.box(image, k, j, i)
+        if self.kind == "MSE":
             weight = s["coord"] * (2 - truth[2] * truth[3])
             d[:2] = weight * (v[:2] - (truth[:2] * SIDE - [i, j]))
-            d[2:4] = weight * (v[2:4] - np.log(truth[2:] / sizes[mask[k]]))
+            d[2:4] = weight * (v[2:4] - np.log(truth[2:] / self.sizes[self.mask[k]]))
         else:
-            rise = plain_rise(now, list(truth), kind) * [1, 1, math.exp(v[2]), math.exp(v[3])] * s["normalizer"]
+            rise = plain_rise(now, list(truth), self.kind) * [1, 1, math.exp(v[2]), math.exp(v[3])] * s["normalizer"]
             d[:4] = (d[:4] if s["accumulate"] else 0) - rise.clip(-s["max_delta"], s["max_delta"])
         d[4] = (v[4] - 1) * (s["object"] if s["logic"] else 1)
-        p = v[5:]
+        self.classify(v[5:], d, c)
+        self.lost += 1 - alike(now, truth, "DIOU" if self.kind == "IOU" else self.kind)
+        self.given += 1
+
+    def classify(self, p, d, c):
+        s, low, high = self.s, self.s["smooth"] / 2, 1 - self.s["smooth"] / 2
         if d[5 + c]:
             d[5 + c] = s["class"] * (p[c] - high)
         elif s["focal"]:
@@ -224,29 +230,38 @@ def plain_yolov3(x, label, **s):
             d[5:] = s["class"] * (p - (np.arange(len(p)) == c)) * 0.5 * focus
         else:
             d[5:] = s["class"] * (p - np.where(np.arange(len(p)) == c, high, low))
-        return 1 - alike(now, truth, "DIOU" if kind == "IOU" else kind)
 
-    for image in range(len(x)):
-        for k, j, i in np.ndindex(len(mask), SIDE, SIDE):
-            best = max((alike(box(image, k, j, i), truth, kind) for _, truth in rows_of(label[image], 1)), default=0)
-            delta[image, k, 4, j, i] = 0 if best > s["thresh"] else y[image, k, 4, j, i]
-        for c, truth in rows_of(label[image], 3):
+    def take(self, image, label):
+        """One image: what is no object, then which boxes each object is given to."""
+        for k, j, i in np.ndindex(len(self.mask), SIDE, SIDE):
+            best = max((alike(self.box(image, k, j, i), truth, self.kind) for _, truth in rows_of(label, 1)), default=0)
+            self.delta[image, k, 4, j, i] = 0 if best > self.s["thresh"] else self.y[image, k, 4, j, i]
+        for c, truth in rows_of(label, 3):
             i, j = int(truth[0] * SIDE), int(truth[1] * SIDE)
-            like = [alike([0, 0, *size], [0, 0, *truth[2:]], kind) for size in sizes]
+            like = [alike([0, 0, *size], [0, 0, *truth[2:]], self.kind) for size in self.sizes]
             best = int(np.argmax(like)) if max(like) > 0 else -1
             done = best
-            if best in mask:
-                done = mask.index(best)
-                lost, given = lost + give(image, done, j, i, c, truth), given + 1
-            for n in range(len(sizes)):
-                if n in mask and n != done and s["iou_thresh"] < 1 and like[n] > s["iou_thresh"]:
-                    lost, given = lost + give(image, mask.index(n), j, i, c, truth), given + 1
-    loss = (delta**2).sum() if kind == "MSE" else (delta[:, :, 4:] ** 2).sum() + s["normalizer"] * lost / max(given, 1)
+            if best in self.mask:
+                done = self.mask.index(best)
+                self.give(image, done, j, i, c, truth)
+            for n in range(len(self.sizes)):
+                if n in self.mask and n != done and self.s["iou_thresh"] < 1 and like[n] > self.s["iou_thresh"]:
+                    self.give(image, self.mask.index(n), j, i, c, truth)
+
+
+def plain_yolov3(x, label, **s):
+    """Loss and gradient."""
+    s = {**V3, **s}
+    plain = Yolov3(x, s)
+    for image in range(len(x)):
+        plain.take(image, label[image])
+    delta, squares = plain.delta, plain.delta**2
+    loss = squares.sum() if plain.kind == "MSE" else squares[:, :, 4:].sum() + s["normalizer"] * plain.lost / max(plain.given, 1)
     if s["logic"]:
-        slopes = slope(y)
+        slopes = slope(plain.y)
         slopes[:, :, 2:4] = 1
-        if kind != "MSE":
-            slopes[:, :, :2] = slope(x[:, :, :2])
+        if plain.kind != "MSE":
+            slopes[:, :, :2] = slope(plain.x[:, :, :2])
         delta = delta * slopes
     return loss / len(x), delta.reshape(len(x), -1, SIDE, SIDE) / len(x)
 

@@ -7,7 +7,7 @@ import torch
 
 import protogen
 from protogen.errors import LayerError, ProtogenWarning
-from tests.layers.forms import net_of
+from tests.layers.nets import net_of
 
 BOXES = (1, 1, 300, 5)
 EXCITE = 'type: "AssistedExcitation" bottom: "a" bottom: "b" bottom: "c" top: "y"'

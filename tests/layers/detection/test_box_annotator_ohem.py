@@ -9,7 +9,7 @@ import torch
 import protogen
 from protogen.errors import LayerError
 from tests.layers.alone import Alone
-from tests.layers.test_activation import compile_whole
+from tests.running import compile_whole
 
 OHEM = """
 layer { name: "in" type: "Input" top: "rois" top: "loss" top: "label" top: "weight" input_param {

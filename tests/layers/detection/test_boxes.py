@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from protogen.layers.detection.boxes import areas, decode, encode, iou
-from protogen.layers.detection.matching import hardest
 
 BOX, SHIFTED, APART = [0.0, 0.0, 4.0, 2.0], [2.0, 0.0, 6.0, 2.0], [10.0, 0.0, 12.0, 2.0]
 EMPTY, TURNED = [1.0, 1.0, 1.0, 1.0], [4.0, 2.0, 0.0, 0.0]
@@ -56,14 +55,3 @@ def test_each_code_says_by_how_much_a_prior_is_moved(code: str, offsets: list[fl
     scaled = encode(box, prior, variances, code)
     assert torch.equal(scaled * variances, torch.tensor(offsets))
     assert torch.equal(decode(scaled, prior, variances, code), box)
-
-
-def test_the_hardest_boxes_are_taken_per_image() -> None:
-    boxes = torch.tensor([[BOX, [0.0, 0.0, 4.0, 2.2], APART, EMPTY, SHIFTED]] * 2)
-    loss = torch.tensor([[1.0, 2.0, 3.0, 9.0, 8.0], [5.0, 4.0, 3.0, 9.0, 8.0]])
-    eligible = torch.tensor([[True] * 4 + [False], [True] * 4 + [False]])
-    everything, two, one = (torch.tensor([limit, 9]) for limit in (9, 2, 1))
-    assert hardest(boxes, loss, eligible, 0.5, -1, everything).int().tolist() == [[0, 1, 1, 0, 0], [1, 0, 1, 0, 0]]
-    assert hardest(boxes, loss, eligible, 0.95, -1, two).int().tolist() == [[0, 1, 1, 0, 0], [1, 1, 1, 0, 0]]
-    assert hardest(boxes, loss, eligible, 0.95, -1, one).int().tolist() == [[0, 0, 1, 0, 0], [1, 1, 1, 0, 0]]
-    assert hardest(boxes, loss, eligible, 0.95, 2, everything).int().tolist() == [[0, 0, 1, 0, 0], [1, 0, 0, 0, 0]]

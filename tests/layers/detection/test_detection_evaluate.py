@@ -9,7 +9,7 @@ import torch
 import protogen
 from protogen.errors import LayerError
 from tests.layers.alone import Alone
-from tests.layers.forms import net_of
+from tests.layers.nets import net_of
 
 EVALUATE = 'type: "DetectionEvaluate" bottom: "a" bottom: "b" top: "y" detection_evaluate_param { %s }'
 

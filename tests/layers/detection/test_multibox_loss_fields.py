@@ -1,4 +1,4 @@
-"""Each field of MultiBoxLoss alone, held against the plain loop of `test_multibox_loss.py`."""
+"""Each field of MultiBoxLoss alone, held against the plain loop of `plain_multibox.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.layers.alone import Alone
-from tests.layers.detection.test_multibox_loss import CLASSES, IMAGES, PRIORS, case, plain_loss
+from tests.layers.detection.plain_multibox import CLASSES, IMAGES, PRIORS, case, plain_loss
 
 SEED = 3
 TEXT = 'bottom: "a" bottom: "b" bottom: "c" bottom: "d" top: "loss" multibox_loss_param {{ {} }} {}'

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
@@ -14,8 +13,9 @@ import protogen
 from protogen.errors import LayerError
 from protogen.prototxt.message import Message
 from tests.layers.alone import Alone
-from tests.layers.forms import by_onnx, by_torch, check_every_form, net_of, values_for
+from tests.layers.nets import check_every_form, net_of, values_for
 from tests.oracle import cases
+from tests.running import by_onnx, by_torch, session
 
 SHAPES = [(2, 4, 3, 2), (2, 3, 60, 40)]
 
@@ -209,10 +209,10 @@ def test_denser_boxes_are_those_of_textboxes_steps(param: str, size: tuple[int, 
 @pytest.mark.parametrize("layer", [*OPEN, *map(prior, OPENCV), *map(prior, DENSER)])
 def test_computed_for_any_size_they_are_the_same_bits(layer: str, opset: int) -> None:
     net = net_of(layer, *SHAPES)
-    session = onnxruntime.InferenceSession(net.to_onnx(opset=opset, dynamic_size=True, dynamic_batch=True).SerializeToString())
+    engine = session(net.to_onnx(opset=opset, dynamic_size=True, dynamic_batch=True))
     for size, image in (((3, 2), (60, 40)), ((7, 11), (97, 131)), ((1, 1), (33, 500)), ((38, 57), (300, 451))):
         bottoms = {"a": np.zeros((1, 4, *size), np.float32), "b": np.zeros((3, 3, *image), np.float32)}
-        made = session.run(None, bottoms)[0]
+        (made,) = engine.run(None, bottoms)
         wanted = by_torch(net, bottoms)[0]
         assert made.shape == wanted.shape
         assert made.tobytes() == wanted.tobytes()

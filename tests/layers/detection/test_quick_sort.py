@@ -7,10 +7,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
 from protogen.layers.detection.quick_sort import onnx_quick_order, quick_order
 from protogen.layers.forms.onnx_graph import OnnxGraph
+from tests.running import model_of, session
 
 List = list[tuple[float, int]]
 
@@ -52,18 +52,9 @@ def model(count: int, opset: int, total: int | None = None) -> onnxruntime.Infer
     # Sizes are open from axis 2 on.
     size = total if total is not None else graph.dim(graph.unsqueeze("scores", [1]), 2, 0)
     order = onnx_quick_order(graph, "scores", size, graph.at_most(size, count))
-    proto = helper.make_graph(
-        graph.nodes,
-        "net",
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [None, total])],
-        [helper.make_tensor_value_info(order, TensorProto.INT64, [None, None])],
-        [numpy_helper.from_array(array, name) for name, array in graph.initializers.items()],
-    )
-    made = helper.make_model(proto, opset_imports=[helper.make_opsetid("", opset)], ir_version=6 if opset < 12 else 8)
+    made = model_of(graph, {"scores": [None, total]}, {order: [None, None]}, np.int64)
     onnx.checker.check_model(made, full_check=True)
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads, settings.log_severity_level = 1, 3
-    return onnxruntime.InferenceSession(made.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+    return session(made)
 
 
 def lists(rng: np.random.Generator, rows: int, total: int) -> list[np.ndarray]:
@@ -84,11 +75,11 @@ def lists(rng: np.random.Generator, rows: int, total: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("count", [1, 2, 9, 25, 100])
 def test_the_order_is_that_of_caffes_swaps(total: int, count: int) -> None:
     rng, any_size = np.random.default_rng(total * count), model(count, 17)
-    session = model(min(total, count), 11, total)
+    fixed = model(min(total, count), 11, total)
     for scores in lists(rng, 3, total):
         expected = sorted_by_caffe(scores, count)
         np.testing.assert_array_equal(quick_order(torch.tensor(scores), count), expected)
-        for made in (session, any_size):
+        for made in (fixed, any_size):
             np.testing.assert_array_equal(made.run(None, {"scores": scores})[0] - np.arange(3)[:, None] * total, expected)
 
 

@@ -12,7 +12,8 @@ import torch
 import protogen
 from protogen.errors import LayerError
 from tests.layers.alone import Alone
-from tests.layers.forms import Arrays, by_onnx, check_every_form, net_of
+from tests.layers.nets import check_every_form, net_of
+from tests.running import Arrays, by_onnx
 
 DATA = (2, 4, 9, 11)
 ROI = 'type: "ROIPooling" bottom: "a" bottom: "b" top: "y" roi_pooling_param '

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
@@ -13,7 +12,8 @@ from protogen.errors import LayerError
 from protogen.graph.cut import without_measures
 from protogen.targets.torch.convert import to_torch
 from tests.corpus import CORPUS, needs_corpus
-from tests.layers.forms import Arrays, by_torch, net_of
+from tests.layers.nets import net_of
+from tests.running import Arrays, by_torch, names_of, run_model
 
 # Corners around the first cell for scales 2 and 4: 46x24, 92x48, 32x32, 64x64, 22x44 and 44x88 pixels around (7.5, 7.5).
 ANCHORS = [[-15, -4, 30, 19], [-38, -16, 53, 31], [-8, -8, 23, 23], [-24, -24, 39, 39], [-3, -14, 18, 29], [-14, -36, 29, 51]]
@@ -348,15 +348,12 @@ def test_its_onnx_model_predicts_for_all_proposals() -> None:
     net = protogen.loads(FASTER_RCNN, inputs=INPUTS).fill(1)
     with pytest.warns(ProtogenWarning, match="left out of the ONNX model.*" + ", ".join(map(repr, LEFT_OUT)) + "$"):
         model = net.to_onnx()
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level, settings.intra_op_num_threads = 3, 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
-    assert [node.name for node in session.get_inputs()] == ["data", "im_info"]
-    names = [node.name for node in session.get_outputs()]
+    inputs, names = names_of(model)
+    assert inputs == ["data", "im_info"]
     assert {"rpn_rois", "cls_score", "bbox_pred"} <= set(names)
     assert not {"rois", "labels"} & set(names)
     given = feed()
-    made = dict(zip(names, session.run(None, {name: given[name] for name in ("data", "im_info")})))
+    made = run_model(model, given)
     # The training net itself has the same proposals, before some are drawn.
     blobs = net.to_torch().blobs(*[torch.tensor(value) for value in given.values()])
     np.testing.assert_allclose(made["rpn_rois"], blobs["rpn_rois"].detach().numpy(), atol=1e-3)

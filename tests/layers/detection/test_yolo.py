@@ -7,7 +7,9 @@ import pytest
 
 import protogen
 from protogen.errors import LayerError
-from tests.layers.forms import Arrays, by_onnx, by_torch, net_of
+from tests.layers.detection.plain_yolo import plain_iou, sigmoid
+from tests.layers.nets import net_of
+from tests.running import Arrays, by_onnx, by_torch
 
 V2 = "num_classes: 3 num_box: 2 biases: 1.5 biases: 2 biases: 4 biases: 3 nms_threshold: 0.3 confidence_threshold: 0.2"
 V3 = (
@@ -30,13 +32,6 @@ def values(net: protogen.Net, images: int = 1) -> Arrays:
     return {name: rng.standard_normal((images, *net.shapes[name][1:])).astype(np.float32) for name in net.inputs}
 
 
-def overlap(a: list[float], b: list[float]) -> float:
-    side = [min(a[i] + a[i + 2] / 2, b[i] + b[i + 2] / 2) - max(a[i] - a[i + 2] / 2, b[i] - b[i + 2] / 2) for i in (0, 1)]
-    if min(side) < 0:
-        return 0.0
-    return side[0] * side[1] / (a[2] * a[3] + b[2] * b[3] - side[0] * side[1])
-
-
 def by_hand(net: protogen.Net, given: Arrays) -> np.ndarray:
     layer = net.layers[-1]
     third = layer.type == "Yolov3DetectionOutput"
@@ -46,13 +41,13 @@ def by_hand(net: protogen.Net, given: Arrays) -> np.ndarray:
         side = data.shape[3]
         for image, row, column, n in np.ndindex(len(data), side, side, p.num_box):
             values = data[image].reshape(p.num_box, -1, side, side)[n, :, row, column].astype(np.float64)
-            x, y, objectness = (1 / (1 + np.exp(-values[i])) for i in (0, 1, 4))
+            x, y, objectness = sigmoid(values[[0, 1, 4]])
             anchor = p.mask[t * p.num_box + n] if third else n
             unit = side * p.anchors_scale[t] if third else side
             size = [np.exp(values[2 + i]) * p.biases[2 * anchor + i] / unit for i in (0, 1)]
             box = [(column + x) / side, (row + y) / side, *size]
             if third:
-                scores = objectness / (1 + np.exp(-values[5:]))
+                scores = objectness * sigmoid(values[5:])
                 found += [(score, label, box) for label, score in enumerate(scores) if score > p.confidence_threshold]
             else:
                 likely = np.exp(values[5:]) / np.exp(values[5:]).sum()
@@ -61,7 +56,7 @@ def by_hand(net: protogen.Net, given: Arrays) -> np.ndarray:
     found.sort(key=lambda item: -item[0])
     kept: list[tuple[float, int, list[float]]] = []
     for item in found:
-        if all(overlap(item[2], other[2]) < p.nms_threshold for other in kept):
+        if all(plain_iou(item[2], other[2]) < p.nms_threshold for other in kept):
             kept.append(item)
     rows = [[0, label + 1, score, x - w / 2, y - h / 2, x + w / 2, y + h / 2] for score, label, (x, y, w, h) in kept]
     return np.array(rows or [[image, *[-1] * 6] for image in range(len(next(iter(given.values()))))]).reshape(1, 1, -1, 7)

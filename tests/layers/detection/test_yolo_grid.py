@@ -1,4 +1,4 @@
-"""YOLO's losses against plain loops over cells, anchors and boxes, written from the description of the layers."""
+"""What YOLO's two losses share: the fork's own numbers, laws, grids, borders, and nets that learn."""
 
 from __future__ import annotations
 
@@ -17,12 +17,9 @@ from tests.layers.detection.plain_yolo import (
     SCALE,
     SIDE,
     V2_ANCHORS,
-    V3,
     V3_ANCHORS,
     case,
     check,
-    plain_region,
-    plain_yolov3,
     region_text,
     relative,
     run,
@@ -30,47 +27,8 @@ from tests.layers.detection.plain_yolo import (
     slope,
     yolov3_text,
 )  # fmt: skip
-from tests.layers.forms import net_of
-from tests.layers.test_activation import compile_whole
-
-REGION_SETTINGS = [
-    {},
-    {"rescore": 0},
-    {"bias_match": 0},
-    {"object": 5.0, "noobject": 1.0, "coord": 1.0, "thresh": 0.6},
-    {"thresh": 0.0, "class": 2.5, "bias_match": 0, "rescore": 0},
-]
-
-
-@pytest.mark.parametrize("settings", REGION_SETTINGS, ids=str)
-def test_region_loss_is_the_plain_loop(settings: dict) -> None:
-    for seed in range(3):
-        x, label = case(2, 5, seed)
-        check(run(region_text(**settings), x, label), plain_region(x, label, **settings))
-
-
-YOLO_SETTINGS = [
-    {},
-    {"mask": (3, 4, 5), "coord": 1.0, "object": 5.0, "thresh": 0.6, "class": 2.0},
-    {"mask": (0, 1, 2)},
-    {"mask": (5, 3)},
-    {"iou_thresh": 1.0, "smooth": 0.0},
-    {"iou_thresh": 0.2},
-    {"logic": True, "object": 5.0},
-    {"focal": True},
-    {"focal": True, "iou_thresh": 1.0, "mask": (3, 4, 5, 2)},
-    *({"kind": kind} for kind in ("IOU", "GIOU", "DIOU", "CIOU")),
-    *({"kind": kind, "accumulate": False, "normalizer": 2.0, "max_delta": 1.5} for kind in ("IOU", "GIOU", "DIOU", "CIOU")),
-    {"kind": "CIOU", "logic": True, "iou_thresh": 0.1},
-]
-
-
-@pytest.mark.parametrize("settings", YOLO_SETTINGS, ids=str)
-def test_yolov3_is_the_plain_loop(settings: dict) -> None:
-    for seed in range(3):
-        x, label = case(3, len({**V3, **settings}["mask"]), seed)
-        check(run(yolov3_text(**settings), x, label), plain_yolov3(x, label, **settings))
-
+from tests.layers.nets import net_of
+from tests.running import compile_whole
 
 # What the fork's own code, compiled alone, gives for `wild_case`: the loss and the sum of the gradient's absolute values.
 FORK = [

@@ -8,7 +8,7 @@ import pytest
 from protogen.errors import LayerError
 from tests.layers.alone import Alone
 from tests.layers.detection.plain_yolo import check, run, sigmoid
-from tests.layers.forms import net_of
+from tests.layers.nets import net_of
 
 
 def seg_text(scale: float = 5.0) -> str:

@@ -6,17 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import protogen
 from protogen.errors import ProtogenError
 from protogen.graph.fold import folded
 from protogen.targets.caffe.pair import save_pair
-from protogen.verification import with_random_weights
-
-
-def randomised(net: protogen.Net, seed: int) -> protogen.Net:
-    return net.with_graph(with_random_weights(net.graph(), seed))
+from tests.running import by_torch, randomised
 
 
 def classifier() -> protogen.Net:
@@ -31,12 +26,6 @@ def classifier() -> protogen.Net:
     x = b.pool(x, "AVE", 2, stride=2, name="pool2")
     b.softmax(b.fc(x, 10, name="fc"), name="prob")
     return b.build()
-
-
-def run(net: protogen.Net, x: np.ndarray) -> np.ndarray:
-    with torch.no_grad():
-        made: torch.Tensor = net.to_torch()(torch.from_numpy(x))
-    return made.numpy()
 
 
 def random_input(net: protogen.Net) -> np.ndarray:
@@ -55,7 +44,7 @@ def test_opencv_reads_the_pair_and_gives_the_same(tmp_path: Path, model: str, fo
     x = random_input(net)
     reader = cv2.dnn.readNetFromCaffe(str(tmp_path / "a.prototxt"), str(tmp_path / "a.caffemodel"))
     reader.setInput(x, "data")
-    expected = run(net, x)
+    expected = by_torch(net, {"data": x})[0]
     assert np.ptp(expected) > 1e-3
     np.testing.assert_allclose(reader.forward(net.outputs[0]), expected, rtol=0, atol=1e-5)
 
@@ -67,7 +56,7 @@ def test_the_folded_pair_gives_the_same_outputs(tmp_path: Path, ending: str) -> 
     other = protogen.load(tmp_path / "a.prototxt", tmp_path / f"a.{ending}")
     assert not {"BatchNorm", "Scale", "Dropout"} & {layer.type for layer in other.layers}
     x = random_input(net)
-    np.testing.assert_allclose(run(other, x), run(net, x), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(by_torch(other, {"data": x})[0], by_torch(net, {"data": x})[0], rtol=0, atol=1e-5)
 
 
 def test_both_or_none(tmp_path: Path) -> None:

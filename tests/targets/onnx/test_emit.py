@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 
 import protogen
 from protogen import ConversionError, NetBuilder, blocks
-from protogen.layers.forms.onnx_graph import OnnxGraph
-from tests.layers.forms import by_onnx
+from tests.running import by_onnx, ops_of, run_model, shape_of
+from tests.targets.onnx.nets import assert_gives, value
 
 OPSETS = range(11, 22)
 
@@ -28,29 +27,6 @@ def small_net(batch: int = 2) -> protogen.Net:
     b.lrn(b.pool(x, "MAX", 3, stride=2, name="pool"), name="norm")
     b.softmax(b.fc(b.dropout(b.relu(b.fc(b.flatten(b.last), 8, name="fc1"))), 5, name="fc2"))
     return b.build().fill(1)
-
-
-def value(net: protogen.Net, batch: int = 2) -> np.ndarray:
-    return np.random.default_rng(0).standard_normal((batch, *net.shapes[net.inputs[0]][1:])).astype(np.float32)
-
-
-def expected(net: protogen.Net, x: np.ndarray) -> list[np.ndarray]:
-    with torch.no_grad():
-        made = net.to_torch()(torch.tensor(x))
-    return [tensor.numpy() for tensor in (made if isinstance(made, tuple) else (made,))]
-
-
-def assert_gives(net: protogen.Net, x: np.ndarray, **options: object) -> None:
-    for actual, wanted in zip(by_onnx(net, {net.inputs[0]: x}, **options), expected(net, x)):
-        np.testing.assert_allclose(actual, wanted, rtol=1e-4, atol=1e-5)
-
-
-def ops(model: onnx.ModelProto) -> list[str]:
-    return [node.op_type for node in model.graph.node]
-
-
-def shape_of(info: onnx.ValueInfoProto) -> list[int | str]:
-    return [dim.dim_param or dim.dim_value for dim in info.type.tensor_type.shape.dim]
 
 
 @pytest.mark.parametrize("fold", [True, False], ids=["folded", "as it is"])
@@ -97,13 +73,13 @@ def test_stated_shapes_are_the_nets() -> None:
 
 def test_folded_leaves_nothing_over() -> None:
     model = small_net().to_onnx()
-    assert not {"Dropout", "Identity", "BatchNormalization", "Mul", "Sub", "Div"} & set(ops(model))
-    assert ops(model).count("Conv") == 4
-    assert ops(model).count("Relu") == 4
+    assert not {"Dropout", "Identity", "BatchNormalization", "Mul", "Sub", "Div"} & set(ops_of(model))
+    assert ops_of(model).count("Conv") == 4
+    assert ops_of(model).count("Relu") == 4
 
 
 def test_dropout_leaves_nothing_even_unfolded() -> None:
-    assert not {"Dropout", "Identity"} & set(ops(small_net().to_onnx(fold=False)))
+    assert not {"Dropout", "Identity"} & set(ops_of(small_net().to_onnx(fold=False)))
 
 
 def test_weights_are_stored_once() -> None:
@@ -213,8 +189,7 @@ def test_all_blobs() -> None:
     net = small_net()
     model = net.to_onnx(fold=False, all_blobs=True)
     assert [info.name for info in model.graph.output] == [blob for blob in net.shapes if blob not in net.inputs]
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    made = dict(zip([node.name for node in session.get_outputs()], session.run(None, {"data": value(net)})))
+    made = run_model(model, value(net))
     with torch.no_grad():
         for name, tensor in net.to_torch().blobs(torch.tensor(value(net))).items():
             if name not in net.inputs:
@@ -271,115 +246,3 @@ def test_an_input_overwritten_in_place_is_an_output_of_another_name() -> None:
     model = net.to_onnx()
     assert [value.name for value in model.graph.input] == ["x"]
     assert [value.name for value in model.graph.output] == ["x_out"]
-
-
-# ---- what is computed while converting
-
-
-def graph_of(opset: int = 17) -> OnnxGraph:
-    graph = OnnxGraph(opset)
-    graph.layer = "layer"
-    return graph
-
-
-def as_run(graph: OnnxGraph, names: list[str], arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """Values that ONNX Runtime computes with the graph's nodes, nothing optimized; `arrays` are the inputs."""
-    values = [[onnx.helper.make_tensor_value_info(name, 1, None) for name in some] for some in (arrays, names)]
-    weights = [onnx.numpy_helper.from_array(array, name) for name, array in graph.initializers.items()]
-    made = onnx.helper.make_graph(graph.nodes, "test", *values, initializer=weights)
-    model = onnx.helper.make_model(made, opset_imports=[onnx.helper.make_opsetid("", graph.opset)], ir_version=6)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(model.SerializeToString(), options).run(names, arrays)
-
-
-def several(graph: OnnxGraph, x: str, y: str) -> list[str]:
-    """One of every op that is computed with constants at once."""
-    ops = [graph.add(op, x, other) for op in ("Add", "Sub", "Mul", "Div") for other in (y, graph.scalar(0.1))]
-    cut = graph.slice(x, [1, -1], [2**62, -(2**62)], [0, 2], [2, -1])
-    return [
-        *ops, graph.add("Div", y, graph.scalar(0.0)), graph.add("Concat", x, x, axis=2), graph.transpose(x, [2, 0, 1]),
-        *graph.split(x, [1, 3], 2), graph.split(x, [5], 0)[0], cut, graph.slice(x, [-4], [3], [0]),
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("opset", [11, 13, 21])
-def test_constants_are_computed_to_the_bits_that_the_model_would_make(opset: int) -> None:
-    rng = np.random.default_rng(0)
-    x, y = (rng.standard_normal(shape).astype(np.float32) * scale for shape, scale in (((5, 3, 4), 1e20), ((3, 1), 1e-25)))
-    at_once, later = graph_of(opset), graph_of(opset)
-    made = several(at_once, at_once.constant(x), at_once.constant(y))
-    assert at_once.nodes == []
-    for name, expected in zip(made, as_run(later, several(later, "x", "y"), {"x": x, "y": y})):
-        array = at_once.initializers[name]
-        assert array.dtype == expected.dtype
-        assert array.flags.c_contiguous
-        np.testing.assert_array_equal(array, expected)
-
-
-def test_what_is_not_computed_at_once() -> None:
-    graph = graph_of()
-    constant, weight = graph.constant([1.0, 2.0]), graph.weight("other.weight", np.ones((2, 2), np.float32))
-    numbers = graph.constant([-7], "int64")
-    graph.transpose(weight, [1, 0])  # weights keep their name
-    graph.add("Mul", weight, constant)
-    graph.transpose(graph.reshape(weight, [4, 1]), [1, 0])
-    graph.add("Exp", constant)  # its last bits differ
-    graph.add("Div", numbers, graph.constant([2], "int64"))  # rounded to zero in ONNX
-    graph.add("Add", constant, "x")
-    assert [node.op_type for node in graph.nodes] == ["Transpose", "Mul", "Transpose", "Exp", "Div", "Add"]
-
-
-def reshaping(*layers: str) -> protogen.Net:
-    """A chain of layers, the first on "data" (2, 6, 4, 5); "flat" is Flatten, numbers are a Reshape's `shape`."""
-    b = NetBuilder()
-    x = b.input("data", (2, 6, 4, 5))
-    for i, layer in enumerate(layers):
-        if layer == "fc":
-            x = b.fc(x, 3, name=f"x{i}")
-        elif layer == "flat":
-            x = b.layer("Flatten", x, name=f"x{i}")
-        else:
-            x = b.layer("Reshape", x, name=f"x{i}", shape={"dim": [int(number) for number in layer.split()]})
-    return b.build().fill(1)
-
-
-@pytest.mark.parametrize(
-    ("layers", "left"),
-    [
-        (["flat", "0 -1 3"], [[0, -1, 3]]),
-        (["0 0 20", "flat", "0 -1 5"], [[0, -1, 5]]),
-        (["0 0 20", "0 0 -1 2"], [[0, 0, -1, 2]]),  # both copy the channels
-        (["0 8 15", "0 0 5 -1"], [[0, 8, 5, -1]]),  # the second copies what the first makes
-        (["4 -1 3", "0 0 3"], [[4, -1, 3]]),
-        (["0 -1 5", "-1 0 10"], [[0, -1, 5], [-1, 0, 10]]),  # two to be inferred
-        (["-1 12 5", "flat"], [[-1, 60]]),
-        (["-1 240 1 1", "fc"], [[-1, 240]]),
-        (["2 12 10", "flat"], [[2, 120]]),
-        (["2 -1 10", "flat"], [[2, -1]]),
-        (["0 12 10", "flat"], ["Flatten"]),
-        (["flat", "0 -1 2", "0 30 4", "fc"], ["Flatten"]),
-        (["-1", "2 120"], [[2, 120]]),
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("opset", [11, 17])
-def test_reshaped_twice(layers: list[str], left: list[object], opset: int) -> None:
-    net = reshaping(*layers)
-    model = net.to_onnx(opset=opset)
-    shapes = {tensor.name: onnx.numpy_helper.to_array(tensor).tolist() for tensor in model.graph.initializer}
-    made = [shapes[node.input[1]] if node.op_type == "Reshape" else node.op_type for node in model.graph.node]
-    assert [step for step in made if step != "Gemm"] == left
-    assert {info.name for info in model.graph.value_info} <= {name for node in model.graph.node for name in node.output}
-    assert_gives(net, value(net), opset=opset)
-
-
-def test_reshaped_twice_but_read_in_between() -> None:
-    b = NetBuilder()
-    flat = b.layer("Flatten", b.input("data", (2, 3, 4)), name="flat")
-    b.layer("Reshape", flat, name="again", shape={"dim": [0, 4, 3]})
-    b.relu(flat, in_place=False, name="reader")
-    net = b.build()
-    assert ops(net.to_onnx()) == ["Flatten", "Reshape", "Relu"]
-    chain = reshaping("flat", "0 -1 3")
-    assert ops(chain.to_onnx(all_blobs=True)) == ["Flatten", "Reshape"]

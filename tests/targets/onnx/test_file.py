@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import numpy_helper
 
@@ -14,17 +13,11 @@ import protogen
 from protogen.errors import ConversionError, ProtogenError
 from protogen.targets.onnx import emit as converter
 from protogen.targets.onnx import file as onnx_file
+from tests.running import run_model
 
 
 def net() -> protogen.Net:
     return protogen.models.peleenet(size=32, classes=10).fill(1)
-
-
-def outputs(model: str | bytes, x: np.ndarray) -> np.ndarray:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    result: np.ndarray = onnxruntime.InferenceSession(model, options).run(None, {"data": x})[0]
-    return result
 
 
 def tensors(model: onnx.ModelProto) -> dict[str, np.ndarray]:
@@ -65,7 +58,7 @@ def test_external_data(tmp_path: Path) -> None:
     assert path.stat().st_size < 200_000
     onnx.checker.check_model(str(path), full_check=True)
     assert equal(tensors(onnx.load(path)), tensors(whole))
-    np.testing.assert_array_equal(outputs(str(path), x), outputs(whole.SerializeToString(), x))
+    np.testing.assert_array_equal(run_model(path, x)["prob"], run_model(whole, x)["prob"])
     offsets = [int(entry.value) for tensor in onnx.load(path, load_external_data=False).graph.initializer
                for entry in tensor.external_data if entry.key == "offset"]  # fmt: skip
     assert offsets

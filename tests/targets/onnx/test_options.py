@@ -1,73 +1,29 @@
-"""Options of the ONNX model: no postprocessing, preprocessing inside, other names, metadata, float16 weights."""
+"""Options of the ONNX model: no postprocessing, preprocessing inside, other names, clean graphs, float16 weights."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 import protogen
 from protogen import ConversionError, NetBuilder, ProtogenWarning
 from protogen.targets.onnx.options import Preprocess
 from tests.corpus import CORPUS, needs_corpus
-from tests.layers.forms import net_of
+from tests.layers.nets import net_of
+from tests.nets import SSD
 from tests.oracle import cases, families
+from tests.running import names_of, run_model, shape_of
+from tests.targets.onnx.nets import classifier, image
 
-SSD = """
-name: "tiny ssd"
-layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 16 dim: 16 } } }
-layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
-        convolution_param { num_output: 8 kernel_size: 3 stride: 4 weight_filler { type: "xavier" } } }
-layer { name: "loc" type: "Convolution" bottom: "conv" top: "loc"
-        convolution_param { num_output: 8 kernel_size: 1 weight_filler { type: "xavier" } } }
-layer { name: "loc_perm" type: "Permute" bottom: "loc" top: "loc_perm" permute_param { order: 0 order: 2 order: 3 order: 1 } }
-layer { name: "loc_flat" type: "Flatten" bottom: "loc_perm" top: "loc_flat" }
-layer { name: "conf" type: "Convolution" bottom: "conv" top: "conf"
-        convolution_param { num_output: 6 kernel_size: 1 weight_filler { type: "xavier" } } }
-layer { name: "conf_perm" type: "Permute" bottom: "conf" top: "conf_perm" permute_param { order: 0 order: 2 order: 3 order: 1 } }
-layer { name: "conf_reshape" type: "Reshape" bottom: "conf_perm" top: "conf_reshape"
-        reshape_param { shape { dim: 0 dim: -1 dim: 3 } } }
-layer { name: "conf_softmax" type: "Softmax" bottom: "conf_reshape" top: "conf_softmax" softmax_param { axis: 2 } }
-layer { name: "conf_flat" type: "Flatten" bottom: "conf_softmax" top: "conf_flat" }
-layer { name: "prior" type: "PriorBox" bottom: "conv" bottom: "data" top: "prior"
-        prior_box_param { min_size: 4 aspect_ratio: 2 flip: false variance: 0.1 variance: 0.1 variance: 0.2 variance: 0.2 } }
-layer { name: "detection_out" type: "DetectionOutput" bottom: "loc_flat" bottom: "conf_flat" bottom: "prior" top: "detection_out"
-        detection_output_param { num_classes: 3 code_type: CENTER_SIZE keep_top_k: 10
-                                 nms_param { nms_threshold: 0.45 top_k: 20 } } }
-"""
 LABELS = """
 layer { name: "label" type: "Input" top: "label" input_param { shape { dim: 1 dim: 1 dim: 2 dim: 8 } } }
 layer { name: "eval" type: "DetectionEvaluate" bottom: "detection_out" bottom: "label" top: "eval"
         detection_evaluate_param { num_classes: 3 background_label_id: 0 overlap_threshold: 0.5 } }
 """
-
-
-def run(model: onnx.ModelProto, *values: np.ndarray) -> dict[str, np.ndarray]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = 1, 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
-    feed = dict(zip([value.name for value in session.get_inputs()], values))
-    return dict(zip([value.name for value in session.get_outputs()], session.run(None, feed)))
-
-
-def names(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
-    return [value.name for value in model.graph.input], [value.name for value in model.graph.output]
-
-
-def classifier() -> protogen.Net:
-    b = NetBuilder("classifier")
-    x = b.conv_block(b.input("data", (2, 3, 10, 12)), 8, 3, name="conv")
-    b.softmax(b.fc(b.pool(x, "AVE", global_pooling=True), 5, name="fc"), name="prob")
-    return b.build().fill(1)
-
-
-def image(*shape: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, shape).astype(np.float32)
 
 
 # ---- no postprocessing
@@ -79,12 +35,12 @@ def image(*shape: int) -> np.ndarray:
 def test_without_postprocessing_an_ssd_ends_in_its_heads(labels: str, fold: bool) -> None:
     net = protogen.loads(SSD + labels).fill()
     model = net.to_onnx(postprocess=False, fold=fold)
-    assert names(model) == (["data"], ["loc_flat", "conf_flat", "prior"])
+    assert names_of(model) == (["data"], ["loc_flat", "conf_flat", "prior"])
     assert net.outputs == (["eval"] if labels else ["detection_out"])
     assert not {"NonMaxSuppression", "TopK"} & {node.op_type for node in model.graph.node}
     x = image(1, 3, 16, 16)
-    whole = run(protogen.loads(SSD).fill().to_onnx(fold=fold, all_blobs=True), x)
-    for name, value in run(model, x).items():
+    whole = run_model(protogen.loads(SSD).fill().to_onnx(fold=fold, all_blobs=True), x)
+    for name, value in run_model(model, x).items():
         np.testing.assert_allclose(value, whole[name], rtol=1e-5, atol=1e-6, err_msg=name)
 
 
@@ -92,7 +48,7 @@ def test_a_head_that_others_read_is_an_output_too() -> None:
     net = protogen.loads(
         SSD + 'layer { name: "more" type: "Power" bottom: "loc_flat" top: "more" power_param { scale: 2 } }'
     ).fill()
-    made = run(net.to_onnx(postprocess=False), image(1, 3, 16, 16))
+    made = run_model(net.to_onnx(postprocess=False), image(1, 3, 16, 16))
     assert set(made) == {"loc_flat", "conf_flat", "prior", "more"}
     np.testing.assert_allclose(made["more"], 2 * made["loc_flat"])
 
@@ -101,7 +57,7 @@ def test_postprocessing_in_the_middle_stays() -> None:
     net = protogen.loads(SSD + 'layer { name: "more" type: "Power" bottom: "detection_out" top: "more" }').fill()
     with pytest.warns(ProtogenWarning, match="no postprocessing to cut off"):
         model = net.to_onnx(postprocess=False)
-    assert names(model)[1] == ["more"]
+    assert names_of(model)[1] == ["more"]
 
 
 def test_a_net_without_detections_stays_as_it_is() -> None:
@@ -151,9 +107,9 @@ def test_preprocessing_in_the_model(what: Preprocess, opset: int) -> None:
     x = image(2, 10, 12, 3) if what.nhwc else image(2, 3, 10, 12)
     model = net.to_onnx(opset=opset, preprocess=what)
     onnx.checker.check_model(model, full_check=True)
-    assert [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim] == list(x.shape)
-    expected = run(net.to_onnx(opset=opset), preprocessed(x, what))
-    np.testing.assert_allclose(run(model, x)["prob"], expected["prob"], rtol=1e-5, atol=1e-6)
+    assert shape_of(model.graph.input[0]) == list(x.shape)
+    expected = run_model(net.to_onnx(opset=opset), preprocessed(x, what))
+    np.testing.assert_allclose(run_model(model, x)["prob"], expected["prob"], rtol=1e-5, atol=1e-6)
 
 
 def test_preprocessing_is_that_of_opencv() -> None:
@@ -171,8 +127,8 @@ def test_preprocessing_with_an_open_batch_and_other_inputs() -> None:
     net, what = b.build().fill(), Preprocess((104, 117, 123), swap_rb=True)
     model = net.to_onnx(preprocess=what, dynamic_batch=True)
     data, more = image(5, 3, 6, 6), image(5, 4)
-    expected = run(net.to_onnx(dynamic_batch=True), preprocessed(data, what), more)["sum"]
-    np.testing.assert_allclose(run(model, data, more)["sum"], expected, rtol=1e-4, atol=1e-3)
+    expected = run_model(net.to_onnx(dynamic_batch=True), preprocessed(data, what), more)["sum"]
+    np.testing.assert_allclose(run_model(model, data, more)["sum"], expected, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -204,17 +160,17 @@ def test_preprocessing_takes_numbers(numbers: object) -> None:
 def test_other_names() -> None:
     net = classifier()
     model = net.to_onnx(rename={"data": "images", "prob": "scores"}, preprocess=Preprocess(swap_rb=True))
-    assert names(model) == (["images"], ["scores"])
+    assert names_of(model) == (["images"], ["scores"])
     onnx.checker.check_model(model, full_check=True)
-    expected = run(net.to_onnx(preprocess=Preprocess(swap_rb=True)), image(2, 3, 10, 12))["prob"]
-    np.testing.assert_array_equal(run(model, image(2, 3, 10, 12))["scores"], expected)
+    expected = run_model(net.to_onnx(preprocess=Preprocess(swap_rb=True)), image(2, 3, 10, 12))["prob"]
+    np.testing.assert_array_equal(run_model(model, image(2, 3, 10, 12))["scores"], expected)
 
 
 def test_names_can_be_swapped() -> None:
     net = classifier()
     model = net.to_onnx(rename={"data": "prob", "prob": "data"})
-    assert names(model) == (["prob"], ["data"])
-    assert run(model, image(2, 3, 10, 12))["data"].shape == (2, 5)
+    assert names_of(model) == (["prob"], ["data"])
+    assert run_model(model, image(2, 3, 10, 12))["data"].shape == (2, 5)
 
 
 @pytest.mark.parametrize(
@@ -235,63 +191,8 @@ def test_names_that_cannot_be(rename: dict[str, str], message: str) -> None:
 def test_a_new_name_that_the_converter_would_have_used() -> None:
     net = classifier()
     model = net.to_onnx(rename={"data": "conv.weight", "prob": "preprocess/Sub"}, preprocess=Preprocess(1.0))
-    assert names(model) == (["conv.weight"], ["preprocess/Sub"])
-    assert run(model, image(2, 3, 10, 12))["preprocess/Sub"].shape == (2, 5)
-
-
-# ---- metadata
-
-
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    net = classifier()
-    (tmp_path / "net.prototxt").write_text(net.to_prototxt())
-    net.save_caffemodel(tmp_path / "net.caffemodel")
-    return tmp_path
-
-
-def metadata(model: onnx.ModelProto) -> dict[str, str]:
-    return {entry.key: entry.value for entry in model.metadata_props}
-
-
-def test_metadata_tells_where_a_model_came_from(files: Path) -> None:
-    net = protogen.load(files / "net.prototxt", files / "net.caffemodel")
-    sources = [str(files / name) for name in ("net.prototxt", "net.caffemodel")]
-    model = net.to_onnx(preprocess=Preprocess((104, 117, 123), 0.017, True, True), rename={"data": "rgb"})
-    stated = metadata(model)
-    for i, path in enumerate(sources, 1):
-        assert stated[f"source.{i}.name"] == Path(path).name
-        assert stated[f"source.{i}.sha256"] == hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    assert stated["protogen.version"] == model.producer_version == protogen.__version__
-    assert stated["preprocessing"] == (
-        "rgb: float32 image, NHWC; to NCHW; first and last channel swapped (RGB to the net's BGR); "
-        "minus (104, 117, 123); times (0.017)"
-    )
-    assert "net.prototxt" in model.doc_string
-    assert str(files) not in str(model)
-
-
-def test_without_weights_of_a_file_only_the_net_is_named(files: Path) -> None:
-    stated = metadata(protogen.load(files / "net.prototxt").to_onnx())
-    assert stated["source.1.name"] == "net.prototxt"
-    assert "source.2.name" not in stated
-    assert set(metadata(classifier().to_onnx())) == {"protogen.version"}
-
-
-def test_the_same_input_gives_the_same_bytes(files: Path) -> None:
-    for name in ("a.onnx", "b.onnx"):
-        net = protogen.load(files / "net.prototxt", files / "net.caffemodel")
-        net.to_onnx(files / name, preprocess=Preprocess(1.0))
-    assert (files / "a.onnx").read_bytes() == (files / "b.onnx").read_bytes()
-
-
-def test_metadata_names_layers_whose_weights_came_from_fillers() -> None:
-    net = protogen.loads(SSD)
-    assert metadata(net.to_onnx(postprocess=False))["weights.filled"] == "conv,loc,conf"
-    net.weights["loc"] = [np.ones((8, 8, 1, 1)), np.zeros(8)]
-    assert metadata(net.to_onnx())["weights.filled"] == "conv,conf"
-    assert net.to_onnx().SerializeToString() == net.to_onnx().SerializeToString()
-    assert "weights.filled" not in metadata(net.fill().to_onnx())
+    assert names_of(model) == (["conv.weight"], ["preprocess/Sub"])
+    assert run_model(model, image(2, 3, 10, 12))["preprocess/Sub"].shape == (2, 5)
 
 
 # ---- clean graphs
@@ -346,9 +247,9 @@ def test_prior_boxes_are_joined_beforehand() -> None:
     assert [node.op_type for node in model.graph.node if "priors/constant" in node.input] == ["Mul"]
     assert left_over(model, net) == []
     x = image(1, 3, 16, 16)
-    made = run(net.to_onnx(fold=False, all_blobs=True), x)
+    made = run_model(net.to_onnx(fold=False, all_blobs=True), x)
     np.testing.assert_array_equal(made["priors"], np.concatenate([made["prior"], made["other"]], 2))
-    np.testing.assert_allclose(run(model, x)["twice"], 2 * made["priors"])
+    np.testing.assert_allclose(run_model(model, x)["twice"], 2 * made["priors"])
 
 
 @pytest.mark.parametrize("opset", [11, 13, 21])
@@ -359,7 +260,7 @@ def test_prior_boxes_are_taken_apart_beforehand(code: str, opset: int) -> None:
     model, x = net.to_onnx(opset=opset), image(1, 3, 16, 16) / 256
     assert left_over(model, net) == []
     np.testing.assert_array_equal(
-        run(model, x)["detection_out"], run(net.to_onnx(opset=opset, dynamic_size=True), x)["detection_out"]
+        run_model(model, x)["detection_out"], run_model(net.to_onnx(opset=opset, dynamic_size=True), x)["detection_out"]
     )
 
 
@@ -406,7 +307,7 @@ def test_float16_weights_halve_the_file(tmp_path: Path, opset: int) -> None:
     assert [value.type.tensor_type.elem_type for value in (*small.graph.input, *small.graph.output)] == [1, 1]  # 1: FLOAT
     assert {tensor.name for tensor in small.graph.initializer} == {tensor.name for tensor in model.graph.initializer}
     x = np.random.default_rng(0).standard_normal((1, 3, 64, 64), np.float32)
-    wanted, made = run(model, x)["prob"], run(small, x)["prob"]
+    wanted, made = run_model(model, x)["prob"], run_model(small, x)["prob"]
     assert np.abs(made - wanted).max() <= 1e-2 * np.abs(wanted).max()
     assert not np.array_equal(made, wanted)
 
@@ -437,6 +338,6 @@ def test_float16_of_weights_that_were_arranged_anew() -> None:
     model = net.to_onnx(fp16=True)
     x, cont = np.random.default_rng(0).standard_normal((1, 1, 32), np.float32), np.zeros((1, 1), np.float32)
     feed = [{"a": x, "b": cont}[value.name] for value in model.graph.input]
-    made, wanted = run(model, *feed)["op"], run(net.to_onnx(), *feed)["op"]
+    made, wanted = run_model(model, *feed)["op"], run_model(net.to_onnx(), *feed)["op"]
     assert len(inputs_of(model)) >= 2
     assert np.abs(made - wanted).max() <= 1e-2 * np.abs(wanted).max()

@@ -1,0 +1,28 @@
+"""ONNX Runtime as a backend: every blob in the net's order, or the outputs; the package may be missing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from protogen import ProtogenError
+from protogen.backends.onnxruntime import run_onnxruntime
+from protogen.backends.setting import Setting
+from protogen.verification import verify
+from tests.nets import small_net
+from tests.running import assert_same, by_torch
+
+
+def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(ProtogenError, match="pip install onnxruntime"):
+        verify(small_net())
+
+
+@pytest.mark.parametrize("outputs_only", [False, True])
+def test_blobs_are_known_by_the_nets_names(outputs_only: bool) -> None:
+    net = small_net().fill(1)
+    feed = {"data": np.random.default_rng(0).standard_normal((2, 3, 12, 12), dtype=np.float32)}
+    blobs = run_onnxruntime(net.graph(), feed, Setting(outputs_only=outputs_only))
+    assert list(blobs) == (net.outputs if outputs_only else [blob for blob in net.shapes if blob not in net.inputs])
+    assert_same([blobs[name] for name in net.outputs], by_torch(net, feed))

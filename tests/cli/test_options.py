@@ -1,0 +1,59 @@
+"""Options that commands share: inputs, phases, stages and levels, strictness, the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import protogen
+from tests.cli.nets import SMALL, STAGED
+from tests.commands import Run, exit_code
+
+
+def test_stages_and_levels(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(STAGED)
+    assert "15 parameters" in run("summary", path, "--stage", "val").out
+    assert "20 parameters" in run("summary", path, "--phase", "train", "--level", 2).out
+    result = run("summary", path)
+    assert result.code == 1
+    assert "makes its bottom 'x' in phase TEST; layer 'b' does in phase TRAIN with level 2 or more" in result.err
+    assert run("verify", path, "--stage", "val").code == 0
+    made = tmp_path / "net.onnx"
+    assert run("convert", path, "-o", made, "--stage", "val").code == 0
+    assert run("diff", path, path, "--stage", "val").code == 0
+
+
+@pytest.mark.parametrize(
+    "value", ["data", "=1,2", "data=", "data=1,a", "data=1,-2", "data=0,3,8,8", "data=1,,2", "data=99999999999"]
+)
+def test_inputs_that_are_no_shapes(run: Run, small: Path, value: str) -> None:
+    result = run("summary", small, "--input", value)
+    assert result.code == 2
+    assert "--input" in result.err
+
+
+def test_an_input_the_net_lacks(run: Run, small: Path) -> None:
+    result = run("summary", small, "--input", "dat=1,3,8,8")
+    assert (result.code, "did you mean 'data'" in result.err) == (1, True)
+
+
+def test_unknown_fields(run: Run, small: Path) -> None:
+    """A slip of a known name is refused; another framework's field is kept with a warning, unless --strict."""
+    small.write_text(SMALL.replace("num_output: 5", "num_output: 5 bias_trem: false"))
+    slip = run("summary", small)
+    assert slip.code == 1
+    assert f"{small}:8:" in slip.err
+    assert "unknown field 'bias_trem' in InnerProductParameter; did you mean 'bias_term'" in slip.err
+    small.write_text(SMALL.replace("num_output: 5", "num_output: 5 quantum_flux: 7"))
+    foreign = run("summary", small)
+    assert foreign.code == 0
+    assert foreign.err.startswith(f"Warning: {small}:8:")
+    assert "unknown field 'quantum_flux'" in foreign.err
+    assert run("summary", small, "--strict").code == 1
+
+
+def test_reshaping_is_one_flag(files: Path) -> None:
+    assert exit_code("convert", files / "net.prototxt", "--input", "data=2,3,8,8", "-o", files / "b.prototxt") == 0
+    assert protogen.load(files / "b.prototxt").shapes["fc"] == (2, 5)

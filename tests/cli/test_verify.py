@@ -1,0 +1,85 @@
+"""`protogen verify`: agreement, the first difference, values of one's own, devices and backends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import protogen
+from tests.commands import Run
+
+
+def test_verify_agrees(run: Run, small: Path) -> None:
+    result = run("verify", small)
+    assert (result.code, result.err) == (0, "")
+    assert "all 4 comparisons agree within 1e-05" in result.out
+    assert [line.split()[3] for line in result.out.splitlines() if line.startswith(" onnxruntime / torch")] == ["fc"], (
+        "outputs only"
+    )
+    assert "conv" in run("verify", small, "--all").out
+
+
+def test_verify_names_the_first_difference(run: Run, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from protogen import verification
+
+    right = verification.BACKENDS["onnxruntime"]
+
+    def shifted(*args, **options):  # type: ignore[no-untyped-def]
+        return {name: blob + 1 for name, blob in right(*args, **options).items()}
+
+    monkeypatch.setitem(verification.BACKENDS, "onnxruntime", shifted)
+    result = run("verify", small)
+    assert result.code == 1
+    assert result.out.splitlines()[-1].startswith("onnxruntime / torch: blob 'conv' (1, 4, 6, 6) is the first that differs")
+    assert "differs" in result.out
+    assert run("verify", small, "--tolerance", "1000").code == 0
+
+
+def test_verify_with_values(run: Run, small: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.ones((2, 3, 8, 8)))
+    result = run("verify", small, "--input", f"data={tmp_path / 'x.npy'}", "--all")
+    assert result.code == 0, result.err
+    assert "2x4x6x6" in result.out, "the array tells the shape"
+    (tmp_path / "bad.npy").write_bytes(b"no array")
+    result = run("verify", small, "--input", f"data={tmp_path / 'bad.npy'}")
+    assert (result.code, "not a readable .npy file" in result.err) == (1, True)
+
+
+def test_verify_half_precision(run: Run, small: Path) -> None:
+    result = run("verify", small, "--dtype", "bfloat16")
+    assert result.code == 0, result.err
+    assert "torch bfloat16 / torch" in result.out
+
+
+def test_verify_on_a_device_that_is_not_there(run: Run, small: Path) -> None:
+    result = run("verify", small, "--device", "gpu7")
+    assert (result.code, "unknown device 'gpu7'" in result.err) == (1, True)
+
+
+def test_verify_takes_further_backends(run: Run, small: Path) -> None:
+    pytest.importorskip("cv2", reason="OpenCV is not installed")
+    result = run("verify", small, "--backend", "opencv")
+    assert (result.code, "opencv / torch" in result.out) == (0, True), result.err
+    assert "did you mean 'opencv'" in run("verify", small, "--backend", "openvc").err
+
+
+def test_verify_takes_weights_as_convert_does(run: Run, small: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "w.caffemodel"
+    protogen.load(small).fill(1).save_caffemodel(weights)
+    assert run("verify", small, weights).code == run("verify", small, "--weights", weights).code == 0
+    result = run("verify", small, weights, "--weights", weights)
+    assert (result.code, "give WEIGHTS only once" in result.err) == (2, True)
+
+
+def test_values_that_are_no_numbers_or_lie_about_their_number(run: Run, small: Path, tmp_path: Path) -> None:
+    text, lie = tmp_path / "text.npy", tmp_path / "lie.npy"
+    np.save(text, np.array(["a"]))
+    np.save(lie, np.zeros((1, 3)))
+    sound = lie.read_bytes()
+    assert "text.npy: contains <U1 values, not real numbers" in run("verify", small, "--input", f"data={text}").err
+    for header in (b"(1, 999999999), }", b"(1, 3             "):
+        lie.write_bytes(sound.replace(b"(1, 3), }" + b" " * (len(header) - 9), header))
+        assert lie.read_bytes() != sound
+        assert "lie.npy: not a readable .npy file" in run("verify", small, "--input", f"data={lie}").err
