@@ -78,7 +78,7 @@ def test_a_layer_of_an_unknown_type_is_taken_as_it_is() -> None:
     net = b.build()
     assert net.unknown_types == ["MyOwn"]
     assert "my_param {" in net.to_prototxt()
-    with pytest.raises(NetError, match="shape of blob 'mine' is not known"):
+    with pytest.raises(NetError, match="shape of blob 'mine' is unknown"):
         b.channels("mine")
 
 
