@@ -12,6 +12,7 @@ from .errors import NetError, ProtogenError, did_you_mean
 from .files import write_text
 from .graph.analysis import Analysis, analyse
 from .layers.base import LayerType, Shape
+from .prototxt.cut import cut_definition
 from .prototxt.layer import Layer
 from .prototxt.message import Message
 from .prototxt.phase import State, active
@@ -45,6 +46,7 @@ class Net:
         crop: offset of a Crop layer without `crop_param`. "aligned": where the pixels of its bottoms coincide, as in the
             Caffe of HED and of the first FCNs, with a warning if that is not 0 or undefined; "bvlc": 0, as in BVLC Caffe.
         like: a net of the same definition, whose warnings are not repeated.
+        outputs: blobs that are the outputs, whether or not a layer reads them; by default those that no layer reads.
 
     Raises:
         NetError: unknown bottoms, a duplicate name, a blob produced twice, an unknown input.
@@ -74,8 +76,10 @@ class Net:
         analysis: Analysis | None = None,
         crop: str = "aligned",
         like: Net | None = None,
+        outputs: Sequence[str] | None = None,
     ) -> None:
         self.definition = definition
+        self._outputs = None if outputs is None else list(outputs)
         self.state = State(phase, level, frozenset(stages) | frozenset(definition.state.stage))
         self.source = source
         self.strict = strict
@@ -126,9 +130,9 @@ class Net:
     def outputs(self) -> list[str]:
         """Blobs that no layer reads, in the order they are computed (Caffe lists the same ones alphabetically).
 
-        If there are none, the blobs that Silence layers read.
+        If there are none, the blobs that Silence layers read. Of a net cut at `outputs`, these blobs.
         """
-        return list(self.analysis.outputs)
+        return list(self.analysis.outputs if self._outputs is None else self._outputs)
 
     @property
     def computed(self) -> list[str]:
@@ -220,16 +224,46 @@ class Net:
             NetError, LayerError: as for a new net; the shapes may not suit a layer.
             WeightsError: the weights do not fit the new shapes (an InnerProduct after a larger image, say).
         """
-        twin = Net(
-            self.definition, phase=phase or self.phase, level=self.state.level, stages=self.state.stages,
-            inputs={**self._input_shapes, **(inputs or {})}, source=self.source, strict=self.strict, groups=self._groups,
-            blob_counts=self._blob_counts, crop=self.crop, like=self,
-        )  # fmt: skip
+        twin = self._twin(self.definition, {**self._input_shapes, **(inputs or {})}, phase=phase or self.phase)
         if weights and self._weights is not None:
             from .graph.store import WeightStore
 
             twin._weights = WeightStore(twin.ops, twin.shared_blobs, like=self._weights)
         return twin
+
+    def cut(self, inputs: Mapping[str, Sequence[int]] | None = None, outputs: Sequence[str] | None = None) -> Net:
+        """Return the part of the net between some blobs and others, with its weights.
+
+        A blob's name stands for its last value, behind all layers that work on it in place.
+
+        Args:
+            inputs: shapes of blobs to feed, by name: blobs of layers, which are cut off, or the net's own inputs.
+            outputs: blobs that become the outputs; by default the net's own.
+
+        Raises:
+            NetError: there is no such blob, or it cannot be fed, because the layer that makes it is needed for another blob.
+
+        >>> import protogen
+        >>> net = protogen.models.lenet(batch=1)
+        >>> part = net.cut({"pool1": (1, 20, 12, 12)}, ["pool2"])
+        >>> [layer.name for layer in part.layers], part.shapes["pool2"]
+        (['pool1', 'conv2', 'pool2'], (1, 50, 4, 4))
+        """
+        shapes = {**self._input_shapes, **(inputs or {})}
+        definition, inputs = cut_definition(self.definition, self.state, shapes, outputs)
+        twin = self._twin(definition, inputs, outputs=outputs)
+        if self._weights is not None:
+            twin.weights.update({layer: blobs for layer, blobs in self._weights.items() if layer in twin.param_shapes})
+        return twin
+
+    def _twin(self, definition: Message, inputs: Mapping[str, Sequence[int]], **changes: Any) -> Net:
+        """Return a net of another definition that is read as this one was, except for `changes`."""
+        settings: dict[str, Any] = {
+            "phase": self.phase, "level": self.state.level, "stages": self.state.stages, "source": self.source, "like": self,
+            "strict": self.strict, "groups": self._groups, "blob_counts": self._blob_counts, "crop": self.crop,
+            "outputs": self._outputs,
+        }  # fmt: skip
+        return Net(definition, inputs=inputs, **{**settings, **changes})
 
     def require_shapes(self) -> None:
         """Check that the shape of every blob is known.
@@ -306,10 +340,10 @@ class Net:
 
         names = blob_names(graph)
         layers = [node.op.layer for node in graph.nodes]
-        twin = Net(
-            definition_of(graph, names), phase=graph.phase, inputs={names[value]: value.shape for value in graph.inputs},
-            source=self.source, strict=self.strict, groups=self._groups, crop=self.crop, like=self,
+        twin = self._twin(
+            definition_of(graph, names), {names[value]: value.shape for value in graph.inputs}, phase=graph.phase, stages=(),
             blob_counts={layer.name: layer.blob_count for layer in layers if layer.blob_count is not None},
+            outputs=None if self._outputs is None else [names[value] for value in graph.outputs],
         )  # fmt: skip
         twin.weights.update({node.op.layer.name: node.arrays for node in graph.nodes if node.weights})
         return twin
@@ -374,11 +408,12 @@ class Net:
             graph = folded(graph)
         return to_torch(graph)
 
-    def to_onnx(self, path: str | Path | None = None, **options: Any) -> onnx.ModelProto:
+    def to_onnx(self, path: str | Path | None = None, *, outputs: Sequence[str] | None = None, **options: Any) -> onnx.ModelProto:
         """Return the net as an ONNX model of standard ops, and write it to `path` if one is given.
 
         Args:
             path: the file to write, atomically.
+            outputs: blobs that become the model's outputs, with only the layers that they depend on; see `cut`.
             options: `opset=17`, `dynamic_batch=False`, `dynamic_size=False`, `fold=True`, `postprocess=True`, `preprocess=None`,
                 `rename={}`, `fp16=False`, `external_data=False`, `seed=0`: see `protogen.targets.onnx.options.OnnxOptions`.
 
@@ -389,6 +424,8 @@ class Net:
         Raises:
             ProtogenError: unknown shapes, layers without an ONNX form (all are named), or options that do not suit the net.
         """
+        if outputs is not None:
+            return self.cut(outputs=outputs).to_onnx(path, **options)
         from .targets.onnx.emit import to_onnx
         from .targets.onnx.options import OnnxOptions
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .net import Net
+from .prototxt.cut import cut_definition
+from .prototxt.phase import State
 from .prototxt.reader import read_definition, read_source
 
 
@@ -19,6 +21,7 @@ def load(
     stages: Iterable[str] = (),
     strict: bool | None = None,
     crop: str = "aligned",
+    outputs: Sequence[str] | None = None,
 ) -> Net:
     """Read a net from a prototxt file ("-": standard input), with the weights of a second file if one is given.
 
@@ -28,12 +31,14 @@ def load(
             missing from it keep the weights of the prototxt itself (`blobs`), if any. Where forks use one type name for
             different layers (Normalize, BN), the number of blobs in this file determines which is meant.
         phase: "TEST" or "TRAIN"; with `level` and `stages`, selects layers by their include/exclude rules.
-        inputs: input shapes by blob name, such as {"data": (1, 3, 224, 224)}.
+        inputs: input shapes by blob name, such as {"data": (1, 3, 224, 224)}. A blob that a layer computes becomes an input, and
+            the layers that only lead to it are cut off.
         level, stages: the rest of Caffe's NetState; see `Net`.
         strict: True rejects fields that the schema lacks; False keeps them, with a warning. By default those inside a layer are
             kept, unless they look misspelt. Converting refuses layers with a field, in the schema or not, that affects their
             numbers and that protogen does not compute; only False converts them as if the field were absent.
         crop: offset of a Crop layer without `crop_param`: "aligned" with the pixels of its bottoms, or "bvlc", 0; see `Net`.
+        outputs: blobs that become the outputs; the layers that none of them depends on are cut off.
 
     Raises:
         ParseError: the text is not a prototxt; the message has file:line:column.
@@ -41,7 +46,9 @@ def load(
         WeightsError: the weights are damaged or do not fit.
     """
     text, source = read_source(path)
-    return loads(text, weights, phase, inputs, level=level, stages=stages, strict=strict, source=source, crop=crop)
+    return loads(
+        text, weights, phase, inputs, level=level, stages=stages, strict=strict, source=source, crop=crop, outputs=outputs
+    )
 
 
 def loads(
@@ -55,12 +62,13 @@ def loads(
     strict: bool | None = None,
     source: str = "<text>",
     crop: str = "aligned",
+    outputs: Sequence[str] | None = None,
 ) -> Net:
     """Read a net from a string.
 
     Args:
         text: the prototxt, in any dialect.
-        weights, phase, inputs, level, stages, strict, crop: as for `load`.
+        weights, phase, inputs, level, stages, strict, crop, outputs: as for `load`.
         source: name of the text in messages.
 
     Raises:
@@ -71,6 +79,8 @@ def loads(
     {'x': (1, 2)}
     """
     definition = read_definition(text, source, strict)
+    state = State(phase, level, frozenset(stages) | frozenset(definition.state.stage))
+    definition, inputs = cut_definition(definition, state, inputs or {}, outputs)
     content = None
     if weights is not None:
         from .weights.content import read_content
@@ -79,7 +89,7 @@ def loads(
     counts = {} if content is None else content.blob_counts([layer.get("name", "") for layer in definition.layer])
     net = Net(
         definition, phase=phase, inputs=inputs, level=level, stages=stages, source=source, strict=strict,
-        blob_counts=counts, crop=crop,
+        blob_counts=counts, crop=crop, outputs=outputs,
     )  # fmt: skip
     if content is not None:
         net.weights.load(content)

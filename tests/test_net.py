@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import protogen
 from protogen import NetError, WeightsError
@@ -181,3 +182,42 @@ def test_a_layer_type_from_outside() -> None:
         assert report.ok
     finally:
         registry.unregister("Halve")
+
+
+# ---- cut between blobs
+
+
+def test_a_part_of_a_net_gives_what_the_whole_gives() -> None:
+    net = protogen.models.lenet(batch=2).fill(3)
+    x = torch.tensor(np.random.default_rng(0).standard_normal((2, 1, 28, 28)), dtype=torch.float32)
+    blobs = net.to_torch().blobs(x)
+    part = net.cut({"pool1": (2, 20, 12, 12)}, ["ip1"])
+    assert (part.inputs, part.outputs) == (["pool1"], ["ip1"])
+    assert list(part.weights) == ["conv2", "ip1"]
+    np.testing.assert_array_equal(part.to_torch()(blobs["pool1"]).detach(), blobs["ip1"].detach())
+
+
+def test_outputs_of_an_onnx_model() -> None:
+    net = protogen.models.lenet(batch=1).fill(3)
+    model = net.to_onnx(outputs=["conv1", "ip1"])
+    assert [value.name for value in model.graph.output] == ["conv1", "ip1"]
+    with pytest.raises(NetError, match="no blob 'ip22' in this net; did you mean 'ip2'"):
+        net.to_onnx(outputs=["ip22"])
+
+
+def test_loading_up_to_a_blob_needs_no_definition_of_what_comes_after() -> None:
+    text = protogen.models.lenet(batch=1).to_prototxt() + 'layer { name: "odd" type: "Odd" bottom: "prob" top: "odd" }'
+    with pytest.raises(NetError, match="unknown layer type 'Odd'"):
+        protogen.loads(text).to_torch()
+    assert protogen.loads(text, outputs=["prob"]).outputs == ["prob"]
+
+
+def test_loading_from_a_blob_needs_no_definition_of_what_comes_before() -> None:
+    text = """
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } }
+        layer { name: "odd" type: "Odd" bottom: "x" top: "odd" }
+        layer { name: "relu" type: "ReLU" bottom: "odd" top: "relu" }
+    """
+    net = protogen.loads(text, inputs={"odd": (1, 4, 5, 5)})
+    assert (net.inputs, net.shapes["relu"]) == (["odd"], (1, 4, 5, 5))
+    assert [layer.type for layer in protogen.loads(net.to_prototxt()).layers] == ["Input", "ReLU"]

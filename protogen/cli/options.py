@@ -66,6 +66,9 @@ _CROP = click.option(
     "--crop", type=click.Choice(["aligned", "bvlc"], case_sensitive=False), default="aligned", show_default=True,
     help="Offset of a Crop without crop_param: aligned with its bottoms' pixels, as in HED's Caffe, or 0, as in BVLC's.",
 )  # fmt: skip
+_OUTPUTS = click.option(
+    "--outputs", multiple=True, metavar="BLOB,...", help="Blobs to stop at: they become the outputs, and the rest is cut off.",
+)  # fmt: skip
 OPSET = click.option(
     "--opset", type=click.IntRange(11, 21), default=17, show_default=True, help="Version of the ONNX operator set.",
 )  # fmt: skip
@@ -74,7 +77,7 @@ DYNAMIC_BATCH = click.option("--dynamic-batch", is_flag=True, help="Make the bat
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Options for reading a prototxt: state for phase rules, input shapes, treatment of unknown fields and of Crop offsets."""
+    """Options for reading a prototxt: state for phase rules, inputs and outputs, treatment of unknown fields and Crop offsets."""
 
     phase: str = "test"
     level: int = 0
@@ -82,6 +85,7 @@ class ReadOptions:
     inputs: Sequence[str] = ()
     strict: bool | None = None
     crop: str = "aligned"
+    outputs: Sequence[str] = ()
 
     def load(self, prototxt: str, weights: str | None = None) -> Net:
         """Read the net of a prototxt and, if given, its weights.
@@ -94,6 +98,8 @@ class ReadOptions:
         shapes = {name: _shape(name, text) for name, text in pairs(self.inputs)}
         phase = self.phase.upper()
         options: dict[str, Any] = {"level": self.level, "stages": self.stages, "strict": self.strict, "crop": self.crop}
+        if self.outputs:
+            options["outputs"] = [name for text in self.outputs for name in text.split(",")]
         return load(prototxt, weights, phase, shapes, **options)
 
 
@@ -112,7 +118,7 @@ def reads_net(phase: bool = True, inputs: Decorator = INPUT) -> Decorator:
             command(*args, reading=reading, **values)
 
         decorated: Callable[..., None] = wraps(command)(call)
-        options: list[Decorator] = [_CROP, STRICT, inputs, _STAGE, _LEVEL, *([_PHASE] if phase else [])]
+        options: list[Decorator] = [_CROP, STRICT, _OUTPUTS, inputs, _STAGE, _LEVEL, *([_PHASE] if phase else [])]
         for option in options:
             decorated = option(decorated)
         return decorated

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ..errors import NetError, did_you_mean
 from .message import Message
+from .phase import State, active
 
 
 def cut(
@@ -41,6 +42,35 @@ def cut(
         written.update(top for top in layer.top if makers[top] is layer)
     kept = [layer for number, layer in enumerate(layers) if number in needed]
     return [*_input_layers(fed, {layer.name for layer in kept}), *kept]
+
+
+def cut_definition(
+    definition: Message, state: State, inputs: Mapping[str, Sequence[int]], outputs: Collection[str] | None = None
+) -> tuple[Message, dict[str, Sequence[int]]]:
+    """Cut a NetParameter as `cut` cuts its layers.
+
+    Args:
+        definition: the NetParameter; not changed.
+        state: which of its layers are active.
+        inputs: shapes of inputs by blob name. A blob that a layer computes becomes one; others are inputs already, or misspelt.
+        outputs: as for `cut`.
+
+    Returns:
+        The definition of what is left, itself if there is nothing to cut, and the shapes of its own inputs among `inputs`.
+
+    Raises:
+        NetError: as `cut`.
+    """
+    layers = [layer for layer in definition.layer if active(layer, state)]
+    sources = {top for layer in layers if not layer.bottom for top in layer.top}
+    computed = {top for layer in layers if layer.bottom for top in layer.top} - sources
+    fed = {name: shape for name, shape in inputs.items() if name in computed}
+    if not fed and outputs is None:
+        return definition, dict(inputs)
+    part = definition.without("layer")
+    part.store("layer", cut(layers, fed, outputs))
+    lost = sources - {top for layer in part.layer for top in layer.top}
+    return part, {name: shape for name, shape in inputs.items() if name not in fed and name not in lost}
 
 
 def _check_feed(layer: Message, fed: Collection[str], written: Collection[str]) -> None:
