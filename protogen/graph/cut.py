@@ -47,7 +47,7 @@ def without_measures(graph: Graph) -> Graph:
 
 
 def inference_part(graph: Graph, postprocess: bool = True) -> Graph:
-    """The part of a graph that goes into an ONNX model: no training layers and, unless `postprocess`, no final detection layers."""
+    """The part of a graph that an ONNX model has: no training layers and, unless `postprocess`, no final detection layers."""
     graph = without_measures(graph)
     return graph if postprocess else without_postprocess(graph)
 
