@@ -54,7 +54,7 @@ def test_each_crop_is_named_once_and_not_at_all_by_bvlcs_rule(run, case: Path, t
     arguments = [argument.format(case=case, folder=tmp_path) for argument in command]
     code, _, told = run(*arguments)
     assert (code, len(told)) == (0, 2)
-    assert told[0].startswith(f"Warning: {case}:8:7: layer 'cut1' (Crop): it has no crop_param, so it crops at offset 5, ")
+    assert told[0].startswith(f"Warning: {case}:8:7: layer 'cut1' (Crop): has no crop_param, so it crops at offset 5, ")
     code, _, told = run(*arguments, "--crop", "bvlc")
     assert (code, told) == (0, [])
 
