@@ -214,7 +214,7 @@ def test_offsets_stand_in_the_columns_of_the_label(classes: int) -> None:
         (anchor_layer("'feat_stride': 0"), [(1, 12, 5, 6), (2, 5), (1, 3)], "feat_stride, a positive whole number"),
         (anchor_layer("{'feat_stride': 16, 'scales': []}"), [(1, 12, 5, 6), (2, 5), (1, 3)], "scales must be positive numbers"),
         (anchor_layer("{'feat_stride': 16, 'ratios': [1e-9]}"), [(1, 12, 5, 6), (2, 5), (1, 3)], "ratios must be positive"),
-        (anchor_layer("{'feat_stride': 16, 'base_size': 1e400}"), [(1, 12, 5, 6), (2, 5), (1, 3)], "must give base_size"),
+        (anchor_layer("{'feat_stride': 16, 'base_size': 1e400}"), [(1, 12, 5, 6), (2, 5), (1, 3)], "must set base_size"),
         (anchor_layer("{'feat_stride': 16, 'allowed_border': 'x'}"), [(1, 12, 5, 6), (2, 5), (1, 3)], "allowed_border must be"),
         (anchor_layer(), [(2, 12, 5, 6), (2, 5), (1, 3)], "one image"),
         (anchor_layer(), [(1, 12, 5, 6), (2, 4), (1, 3)], "gt_boxes must have rows of x1, y1, x2, y2, label"),
