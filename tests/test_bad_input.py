@@ -51,23 +51,23 @@ BAD: dict[str, tuple[str | bytes, str]] = {
     "fraction for a whole number": (DATA + conv("num_output: 4.5"), "4.5"),
     "unknown enum": (DATA + layer("Pooling", "pooling_param { pool: MAXX kernel_size: 2 }"), "did you mean 'MAX'"),
     "unknown layer type": (DATA + layer("Convolutoin"), "'Convolutoin'; did you mean 'Convolution'"),
-    "a layer without a type": (DATA + 'layer { name: "c" bottom: "data" top: "c" }', "it has no type"),
+    "a layer without a type": (DATA + 'layer { name: "c" bottom: "data" top: "c" }', "has no type"),
     "a bottom nobody makes": (
         DATA + conv("num_output: 4 kernel_size: 3", bottom="dota"),
         "no layer before it makes its bottom 'dota'; did you mean 'data'",
     ),
     "a cycle": (
         DATA + conv("num_output: 3 kernel_size: 1", "b", "a", "one") + conv("num_output: 3 kernel_size: 1", "a", "b", "two"),
-        "'b' is made only further on, by layer 'two'",
+        "'b' is only made later, by layer 'two'",
     ),
     "a layer that reads itself": (DATA + conv("num_output: 3 kernel_size: 1", "a", "a"), "bottom 'a'"),
     "two layers of one name": (
         GOOD + conv("num_output: 4 kernel_size: 1", "conv", "conv2"),
-        "layer 'conv' (Convolution): layer 'conv' (Convolution) before it has the same name",
+        "layer 'conv' (Convolution): layer 'conv' (Convolution) has the same name",
     ),
     "two layers of one top": (
         GOOD + conv("num_output: 4 kernel_size: 1", name="other"),
-        "its top 'conv' is made by layer 'conv' already",
+        "its top 'conv' is already made by layer 'conv'",
     ),
     "negative num_output": (DATA + conv("num_output: -4 kernel_size: 3"), "-4"),
     "num_output 0": (DATA + conv("num_output: 0 kernel_size: 3"), "layer 'conv'"),
@@ -284,5 +284,5 @@ def test_weights_of_another_net(tmp_path: Path) -> None:
     protogen.loads(GOOD).fill().save_caffemodel(tmp_path / "net.caffemodel")
     with pytest.raises(ProtogenError, match=r"layer 'conv'.*\(4, 3, 5, 5\).*\(4, 3, 3, 3\)"):
         protogen.loads(GOOD.replace("kernel_size: 3", "kernel_size: 5"), tmp_path / "net.caffemodel")
-    with pytest.raises(ProtogenError, match="is it another net's"):
+    with pytest.raises(ProtogenError, match="does it belong to another net"):
         protogen.loads(GOOD.replace('name: "conv"', 'name: "other"'), tmp_path / "net.caffemodel")

@@ -1,6 +1,6 @@
-"""What follows from a list of layers: whether their names fit together, every blob's shape, inputs and outputs.
+"""Net analysis: checks that the layers' names fit together and infers blob shapes, inputs and outputs.
 
-As Caffe's `Net::Init` and `AppendTop`/`AppendBottom` (caffe/net.cpp) do it.
+Follows Caffe's `Net::Init` and `AppendTop`/`AppendBottom` (caffe/net.cpp).
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from ..prototxt.message import Message
 from ..prototxt.phase import required_state
 
 MAX_LISTED = 20  # layers named in one error message
-CROP_RULES = ("aligned", "bvlc")  # where a Crop without crop_param begins: see `Net`
+CROP_RULES = ("aligned", "bvlc")  # the offsets of a Crop without crop_param: see `Net`
 
 
 class Analysis:
-    """What follows from a list of layers: each set up, every blob's shape, sources and outputs.
+    """The layers of a net, set up in order, with all blob shapes, the sources and the outputs.
 
     Attributes:
         layers: the layers.
-        ops: each layer set up, None where its type or a bottom's shape is unknown.
-        shapes: blob shapes in the order the blobs are made, None where unknown.
-        outputs: blobs that nothing reads (see there for nets without any).
-        sources: those among `ops` that have tops fed from outside: inputs of the net.
-        crop: the rule for layers of type Crop without `crop_param`, see `Net`.
-        warned: texts of the warnings about layers, which are not given twice.
+        ops: each layer set up, None where its type or the shape of a bottom is unknown.
+        shapes: blob shapes in the order the blobs are first made, None where unknown.
+        outputs: blobs that nothing reads (see the property for nets without any).
+        sources: the layers among `ops` with tops fed from outside, the net's inputs.
+        crop: the rule for Crop layers without `crop_param`, see `Net`.
+        warned: texts of the warnings issued about layers so far; none is issued twice.
     """
 
     def __init__(
@@ -57,14 +57,15 @@ class Analysis:
 
     @property
     def complete(self) -> bool:
-        """Whether every layer is set up and every shape known."""
+        """Whether every layer is set up and every shape is known."""
         return None not in self.ops and None not in self.shapes.values()
 
     @property
     def outputs(self) -> list[str]:
-        """Blobs that nothing reads after they were last made, in the order of the blobs.
+        """Blobs that nothing reads after they were last written, in blob order.
 
-        If there are none, what only Silence layers read: some nets (colourisation) keep the answer from being printed so.
+        If there are none, the blobs that only Silence layers read: some nets (colourisation) silence their result so that
+        Caffe does not print it.
         """
         return [blob for blob in self.shapes if blob in (self._unread or self._silenced())]
 
@@ -75,22 +76,22 @@ class Analysis:
 
     @property
     def inputs(self) -> list[str]:
-        """Blobs that are fed from outside, in the order of the layers."""
+        """Blobs fed from outside, in layer order."""
         return [top for op in self.sources for top in op.fed_tops]
 
     @property
     def unknown_layers(self) -> list[Layer]:
-        """Layers whose types nothing defines."""
+        """Layers whose type no class defines."""
         return [layer for layer, op in zip(self.layers, self.ops) if op is None and class_for(layer) is None]
 
     @property
     def unknown_types(self) -> list[str]:
-        """Their types; a Python layer's with its class, "Python (module.Class)"."""
+        """Types that no class defines; a Python layer's includes its class: "Python (module.Class)"."""
         return sorted({layer.full_type for layer in self.unknown_layers})
 
     @property
     def shared_blobs(self) -> dict[tuple[str, int], tuple[str, int]]:
-        """(layer, index) of each blob that another layer owns, through `param { name }`, with its owner."""
+        """Blobs shared through `param { name }`: (layer, index) of each one that another layer owns, mapped to its owner."""
         owners: dict[str, tuple[str, int]] = {}
         shared: dict[tuple[str, int], tuple[str, int]] = {}
         for op in filter(None, self.ops):
@@ -101,7 +102,14 @@ class Analysis:
         return shared
 
     def require_shapes(self, source: str = "") -> None:
-        """Raise a `NetError` that names what is missing unless every blob's shape is known; `source` is the file's name."""
+        """Check that every blob's shape is known.
+
+        Args:
+            source: the file's name, for the message.
+
+        Raises:
+            NetError: it names the layers of unknown types or, if there are none, the inputs without a shape.
+        """
         if self.complete:
             return
         unknown = self.unknown_layers
@@ -111,11 +119,11 @@ class Analysis:
         example = ", ".join(f"{name!r}: (1, 3, 224, 224)" for name in missing[:1])
         raise NetError(
             f"{source + ': ' if source else ''}the shape of input {', '.join(map(repr, missing))} is not in the "
-            f"file; give it: inputs={{{example}}} or --input {missing[0] if missing else 'data'}=1,3,224,224"
+            f"file; set it with inputs={{{example}}} or --input {missing[0] if missing else 'data'}=1,3,224,224"
         )
 
     def copy(self) -> Analysis:
-        """A copy that further `add`s to either one leave the other alone."""
+        """A copy; `add` on either one does not affect the other."""
         twin = Analysis(self.phase, self.input_shapes, self._inactive, self.crop, set(self.warned))
         twin.layers, twin.ops, twin.sources = list(self.layers), list(self.ops), list(self.sources)
         twin.shapes, twin.makers, twin._first_makers = dict(self.shapes), dict(self.makers), dict(self._first_makers)
@@ -125,22 +133,25 @@ class Analysis:
     def add(
         self, layer: Layer, later: Mapping[str, Layer] | None = None, known: dict[Any, LayerType] | None = None
     ) -> LayerType | None:
-        """Take in the next layer: check its names, set it up, note the shapes of its tops.
+        """Append the next layer: check its names, set it up, and record the shapes of its tops.
 
         Args:
             layer: the layer.
-            later: makers of blobs further on, to tell a cycle from a misspelt bottom.
-            known: layers of equal type and parameters set up before, by their shapes. The layer is set up if none of them has
-                its shapes, and is then one of them.
+            later: the layers that make blobs further on, by blob: they distinguish a cycle from a misspelt bottom.
+            known: cache of layers of the same type and parameters that are already set up, by their shapes; the layer is
+                added to it unless one of them has its shapes.
+
+        Returns:
+            The layer set up, or None if its type or the shape of a bottom is unknown.
 
         Raises:
-            NetError, LayerError: it does not fit.
+            NetError, LayerError: the layer does not fit.
         """
         self._check_bottoms(layer, later or {})
         bottoms = [self.shapes[bottom] for bottom in layer.bottoms]
         layer_class = class_for(layer)
         if layer_class is not None and layer_class.is_loss and not layer.tops:
-            layer.tops = [self._unused(layer.name or layer.type)]  # as Caffe: a loss makes its top itself
+            layer.tops = [self._unused(layer.name or layer.type)]  # as in Caffe: a loss layer creates its own top
         self._check_tops(layer)
         op = None
         if layer_class is not None and None not in bottoms:
@@ -165,7 +176,7 @@ class Analysis:
     def _set_up(
         self, layer_class: type[LayerType], layer: Layer, bottoms: list[Any], known: dict[Any, LayerType] | None
     ) -> LayerType:
-        if known is None or not bottoms:  # a source's shapes are its own
+        if known is None or not bottoms:  # a source's shapes do not follow from bottoms
             return layer_class(layer, bottoms, self.phase)
         key = (*bottoms, len(layer.tops))
         if key in known:
@@ -174,7 +185,7 @@ class Analysis:
         return known[key]
 
     def _place(self, op: LayerType) -> None:
-        """Let it take what follows from the layers before it, and be known as the maker of its tops."""
+        """Resolve what depends on earlier layers (`LayerType.place`), then register the layer as the maker of its tops."""
         warning = op.place(self._first_makers, self.crop)
         for top in op.layer.tops:
             self._first_makers.setdefault(top, op)
@@ -194,7 +205,7 @@ class Analysis:
 
     def _check_bottoms(self, layer: Layer, later: Mapping[str, Layer]) -> None:
         if not layer.type:
-            raise NetError(f"{layer.label}: it has no type")
+            raise NetError(f"{layer.label}: has no type")
         for bottom in layer.bottoms:
             if bottom not in self.shapes:
                 raise NetError(f"{layer.label}: {self._unmade(bottom, later)}")
@@ -203,19 +214,17 @@ class Analysis:
         for i, top in enumerate(layer.tops):
             in_place = i < len(layer.bottoms) and layer.bottoms[i] == top
             if top in self.shapes and not in_place:
-                raise NetError(f"{layer.label}: its top {top!r} is made by layer {self.makers[top].name!r} already; "
-                               "give it another name (only a layer that reads a blob may write it, in place)")  # fmt: skip
+                raise NetError(f"{layer.label}: its top {top!r} is already made by layer {self.makers[top].name!r}; "
+                               "rename it (only a layer that reads a blob may write it, in place)")  # fmt: skip
         if len(set(layer.tops)) != len(layer.tops):
-            raise NetError(f"{layer.label}: two of its tops have one name")
+            raise NetError(f"{layer.label}: two of its tops have the same name")
 
     def _check_learnable(self, op: LayerType) -> None:
-        """Caffe lets layers share a name, but weights go by name: only one layer of a name may have any."""
+        """Check that no other layer of this name has weights: Caffe allows equal names, but finds weights by name."""
         name = op.layer.name
         if name in self.learnable:
             other = f"layer {name!r} ({self.learnable[name].type})"
-            raise NetError(
-                f"{op.label}: {other} before it has the same name, and both have weights; give one of them another name"
-            )
+            raise NetError(f"{op.label}: {other} has the same name, and both have weights; rename one of them")
         self.learnable[name] = op.layer
 
     def _unused(self, name: str) -> str:
@@ -225,7 +234,7 @@ class Analysis:
 
     def _unmade(self, bottom: str, later: Mapping[str, Layer]) -> str:
         if bottom in later:
-            return (f"its bottom {bottom!r} is made only further on, by layer {later[bottom].name!r}; "
+            return (f"its bottom {bottom!r} is only made later, by layer {later[bottom].name!r}; "
                     "layers must come after the layers they read from (is this a cycle?)")  # fmt: skip
         if bottom in self._inactive:
             maker = self._inactive[bottom]
@@ -235,13 +244,13 @@ class Analysis:
 
 
 def _unknown_types(layers: Sequence[Layer], types: Sequence[str]) -> list[str]:
-    """What an error says of layers that nothing defines."""
+    """Error messages for layers whose type no class defines."""
     lines = [
         f"{layer.label}: unknown layer type {layer.full_type!r}{unknown_type_hint(layer.full_type)}"
         for layer in layers[:MAX_LISTED]
     ]
     if len(layers) > MAX_LISTED:
-        lines.append(f"{len(layers) - MAX_LISTED} more layers of the types {', '.join(types)}")
+        lines.append(f"{len(layers) - MAX_LISTED} more layers of types {', '.join(types)}")
     lines[-1] += ' (to define a type, see protogen.register and "A layer type of your own" in the README)'
     return lines
 
@@ -254,10 +263,14 @@ def analyse(
     crop: str = "aligned",
     warned: set[str] | None = None,
 ) -> Analysis:
-    """Set up `layers` in order and infer every blob's shape; unknown types leave unknown shapes behind them.
+    """Set up `layers` in order and infer every blob's shape; tops of unknown types have unknown shapes.
 
-    `inactive` are layers outside this state, by their tops: messages about a bottom that nothing makes name them. For `crop`
-    and `warned` see `Analysis`.
+    Args:
+        layers: the layers of the net in this phase.
+        inactive: messages of the layers that other states have, by top: an error about a missing bottom mentions them.
+        phase: "TRAIN" or "TEST".
+        input_shapes: shapes of inputs, by blob.
+        crop, warned: see `Analysis`.
 
     Raises:
         NetError, LayerError: the layers do not fit together.

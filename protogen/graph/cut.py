@@ -1,8 +1,8 @@
-"""Cut layers off the end of a graph: those that only measure it, and those that turn predictions into detections.
+"""Cut layers off the end of a graph: those used only in training, and those that turn predictions into detections.
 
-Post: layers that a rule names are gone from the end, with those that only stand between them; what they read are outputs. What
-only they needed is gone, too: labels among the inputs, say. One in the middle that passes its first bottom on
-(`LayerType.passes_first`) is gone if all else it makes is; its readers read that bottom.
+Post: the layers at the end that match a rule are gone, along with the layers between them; the values they read are outputs.
+Whatever only they needed is gone, too, such as labels among the inputs. A matching layer in the middle that passes its first
+bottom on (`LayerType.passes_first`) is gone if its other tops are no longer read; its readers read that bottom instead.
 """
 
 from __future__ import annotations
@@ -25,44 +25,44 @@ Rule = Callable[["LayerType"], bool]
 def without_postprocess(graph: Graph) -> Graph:
     """`graph` up to the bottoms of the detection layers at its end: DetectionOutput, the YOLO outputs, DetectionEvaluate.
 
-    An SSD then ends in its locations, its confidences (after their Softmax) and, a constant, its prior boxes. A graph without
-    such layers at its end comes back as it is.
+    An SSD then ends in its locations, its confidences (after the Softmax) and its prior boxes, a constant. A graph without
+    detection layers at its end is returned unchanged.
 
     Raises:
-        ConversionError: nothing but inputs and constants is left.
+        ConversionError: only inputs and constants would be left.
     """
-    rest = _without(graph, _detects)
-    if rest is None:
-        raise ConversionError("nothing is left without postprocessing: this net only has detection layers")
-    return rest
+    trunk = _without(graph, _detects)
+    if trunk is None:
+        raise ConversionError("nothing is left without postprocessing: this net has only detection layers")
+    return trunk
 
 
 def without_measures(graph: Graph) -> Graph:
-    """`graph` without the losses and accuracies at its end, which only serve training: what is left of a train/val net to deploy.
+    """`graph` without the losses and accuracies at its end, used only in training: the part of a train/val net to deploy.
 
-    Outputs are the predictions they read, not the labels. Layers that sample regions to train with let all of them pass: these
-    are outputs, too. A graph of nothing else comes back as it is.
+    The predictions that these layers read become outputs; the labels do not. Layers that sample regions for training are
+    bypassed: all regions pass, and are outputs, too. A graph of training layers only is returned unchanged.
     """
     return _without(graph, _measures, only_learned=True) or graph
 
 
 def inference_part(graph: Graph, postprocess: bool = True) -> Graph:
-    """What an ONNX model has of a graph: no measures and, unless `postprocess`, no detection layers at its end."""
+    """The part of a graph that an ONNX model has: no training layers and, unless `postprocess`, no final detection layers."""
     graph = without_measures(graph)
     return graph if postprocess else without_postprocess(graph)
 
 
 def measures(graph: Graph) -> tuple[list[str], list[Value]]:
-    """Names of the layers that `without_measures` leaves out as such, and the values that they read."""
+    """Names of the layers that `without_measures` leaves out, and the values that they read."""
     kept, loose = _split(graph.nodes, _measures)
-    left = {node.op for node in kept}
-    return [_called(node.op.layer) for node in graph.nodes if node.op not in left], loose
+    kept_ops = {node.op for node in kept}
+    return [_display_name(node.op.layer) for node in graph.nodes if node.op not in kept_ops], loose
 
 
 def ends_in_detections(graph: Graph) -> bool:
-    """Whether `without_postprocess` has anything to cut off, once measures are gone."""
-    rest, _ = _split(graph.nodes, _measures)
-    return len(_split(rest, _detects)[0]) < len(rest)
+    """Whether `without_postprocess` would cut anything off, once training layers are gone."""
+    nodes, _ = _split(graph.nodes, _measures)
+    return len(_split(nodes, _detects)[0]) < len(nodes)
 
 
 def _detects(op: LayerType) -> bool:
@@ -73,13 +73,13 @@ def _measures(op: LayerType) -> bool:
     return op.only_trains
 
 
-def _called(layer: Layer) -> str:
-    """A layer's name or, where it has none, its type and place."""
+def _display_name(layer: Layer) -> str:
+    """A layer's name or, where it has none, its type and line."""
     return layer.name or layer.type + (f" in line {layer.message.origin[0]}" if layer.message.origin else "")
 
 
 def _without(graph: Graph, rule: Rule, only_learned: bool = False) -> Graph | None:
-    """`graph` without layers at its end that `rule` names; None if only inputs and constants are left."""
+    """`graph` without the layers at its end that match `rule`; None if only inputs and constants are left."""
     if not any(rule(node.op) for node in graph.nodes):
         return graph
     kept, loose = _split(graph.nodes, rule)
@@ -96,29 +96,29 @@ def _without(graph: Graph, rule: Rule, only_learned: bool = False) -> Graph | No
     still_read = {value for node in kept for value in node.inputs}
     fed = {value for node in kept for value in node.fed}
     results += [value for value in loose if not (value in fed and value in still_read)]
-    rest = replace(graph, nodes=kept, outputs=sorted(dict.fromkeys(results), key=lambda value: value.place))
-    return rest.at({})  # where rows pass that a layer sampled, others have more of them
+    trunk = replace(graph, nodes=kept, outputs=sorted(dict.fromkeys(results), key=lambda value: value.place))
+    return trunk.at({})  # where a layer sampled rows, its readers now get all of them
 
 
 def _split(nodes: Sequence[Node], rule: Rule) -> tuple[list[Node], list[Value]]:
-    """Nodes that stay, and the values that those cut off read."""
+    """The nodes that stay, and the values that the nodes cut off read."""
     cut = _Cut(_derived(nodes, rule))
     for node in reversed(nodes):
         cut.decide(node, rule(node.op))
     kept = [replace(node, inputs=[cut.behind(value) for value in node.inputs]) if cut.passed else node for node in cut.kept[::-1]]
-    made = {value for node in kept for value in node.outputs}
-    return kept, [value for value in map(cut.behind, cut.loose) if value in made]
+    outputs = {value for node in kept for value in node.outputs}
+    return kept, [value for value in map(cut.behind, cut.loose) if value in outputs]
 
 
 class _Cut:
-    """Decides node by node, the last first, what is cut off.
+    """Decides node by node, from the last to the first, what is cut off.
 
     Attributes:
         kept: nodes that stay, the last first.
-        loose: values that nodes cut off read.
-        read: values that nodes read that stay.
+        loose: values that the nodes cut off read.
+        read: values that the nodes kept read.
         spare: values read by nodes cut off, or by sinks, which keep nothing alive.
-        passed: what stands for the first output of a node that passes its first input on.
+        passed: the replacement of a bypassed node's first output: its first input.
     """
 
     def __init__(self, derived: set[Value]) -> None:
@@ -130,7 +130,7 @@ class _Cut:
         self.passed: dict[Value, Value] = {}
 
     def decide(self, node: Node, named: bool) -> None:
-        """Keep a node, cut it off, or let its first input pass; `named` if the rule names it."""
+        """Keep a node, cut it off or bypass it; `named` says whether it matches the rule."""
         still_read = [value in self.read for value in node.outputs]
         if node.outputs and not any(still_read) and (named or self._stands_between(node)):
             self.loose += node.inputs
@@ -145,18 +145,18 @@ class _Cut:
             (self.read if node.outputs else self.spare).update(node.inputs)
 
     def _stands_between(self, node: Node) -> bool:
-        """Whether all that a node makes goes from nodes that are named to nodes cut off."""
+        """Whether a node reads values derived from matching nodes, and only nodes cut off read its outputs."""
         return not self.derived.isdisjoint(node.inputs) and self.spare.issuperset(node.outputs)
 
     def behind(self, value: Value) -> Value:
-        """The value that stands for another one once nodes in the middle let it pass."""
+        """The value that replaces `value` once nodes are bypassed."""
         while value in self.passed:
             value = self.passed[value]
         return value
 
 
 def _derived(nodes: Sequence[Node], rule: Rule) -> set[Value]:
-    """Values that come from a layer that `rule` names, at whatever distance; not those that it only passes on."""
+    """Values computed, directly or indirectly, from a layer that matches `rule`, except those that it only passes on."""
     derived: set[Value] = set()
     for node in nodes:
         named, reads = rule(node.op), [value in derived for value in node.inputs]
@@ -168,7 +168,7 @@ def _derived(nodes: Sequence[Node], rule: Rule) -> set[Value]:
 
 
 def _learned(nodes: Sequence[Node]) -> set[Value]:
-    """Values that come from a layer with weights, at whatever distance."""
+    """Values computed, directly or indirectly, from a layer with weights."""
     learned: set[Value] = set()
     for node in nodes:
         if node.weights or not learned.isdisjoint(node.inputs):
@@ -176,9 +176,9 @@ def _learned(nodes: Sequence[Node]) -> set[Value]:
     return learned
 
 
-def _needed(nodes: Sequence[Node], wanted: Sequence[Value]) -> list[Node]:
-    """Nodes that the wanted values depend on; of inputs, only the tops that they do."""
-    live = set(wanted)
+def _needed(nodes: Sequence[Node], results: Sequence[Value]) -> list[Node]:
+    """Nodes that `results` depend on; sources are reduced to the tops that are needed."""
+    live = set(results)
     kept = []
     for node in reversed(nodes):
         if not live.isdisjoint(node.outputs):
@@ -188,13 +188,13 @@ def _needed(nodes: Sequence[Node], wanted: Sequence[Value]) -> list[Node]:
 
 
 def _with_tops(node: Node, indices: list[int]) -> Node:
-    """A source with some of its tops only; any other layer makes all of them."""
+    """A source reduced to some of its tops; any other layer keeps all of them."""
     message = node.op.with_tops(indices) if len(indices) < len(node.outputs) else None
     if message is None:
         return node
     outputs = [node.outputs[i] for i in indices]
     message.set("top", [node.op.layer.tops[i] for i in indices])
     layer = Layer(message)
-    cls = class_for(layer)
-    assert cls is not None
-    return replace(node, op=cls(layer, [], node.op.phase), outputs=outputs)
+    layer_class = class_for(layer)
+    assert layer_class is not None
+    return replace(node, op=layer_class(layer, [], node.op.phase), outputs=outputs)

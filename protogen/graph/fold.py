@@ -1,4 +1,4 @@
-"""The inference form of a graph: BatchNorm, Scale and Bias folded into the layer before, identities gone.
+"""Fold a graph for inference: BatchNorm, Scale and Bias go into the layer before, identities are removed.
 
 Pre: a graph in phase TEST. Post: the same outputs up to float32 rounding, under the same names.
 """
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
 
 def folded(graph: Graph) -> Graph:
-    """`graph` with every per-channel affine layer merged into its predecessor, and without layers that do nothing.
+    """`graph` with every per-channel affine layer merged into its predecessor where possible, and without identity layers.
 
     Raises:
-        ConversionError: the graph is in phase TRAIN, whose batch statistics cannot be folded; or fields that are not computed.
+        ConversionError: the graph is in phase TRAIN, whose batch statistics cannot be folded, or a layer has fields that are
+            not computed.
     """
     if graph.phase != "TEST":
         raise ConversionError("only a net in phase TEST can be folded; load it with phase='TEST'")
@@ -33,7 +34,7 @@ def folded(graph: Graph) -> Graph:
 
 
 def drop_identities(graph: Graph) -> Graph:
-    """Take out layers whose tops equal their bottom in inference (Dropout, Split), unless that would lose an output."""
+    """Remove layers whose tops equal their bottom in inference (Dropout, Split), unless an output would be lost."""
     readers, outputs, overwritten = graph.readers(), set(graph.outputs), _overwritten_inputs(graph)
     kept: list[Node] = []
     stands_for: dict[Value, Value] = {}
@@ -52,7 +53,7 @@ def drop_identities(graph: Graph) -> Graph:
 
 
 def _overwritten_inputs(graph: Graph) -> set[Value]:
-    """Versions of the inputs that a layer overwrites in place: read beyond it, they would need another name in Caffe's files."""
+    """Values of inputs that a layer overwrites in place: read after it, they would need another name in Caffe's files."""
     names, last = {value.name for value in graph.inputs}, set(graph.blobs)
     return {value for value in graph.values if value.name in names and value not in last}
 
@@ -62,7 +63,11 @@ def _reading(node: Node, inputs: Sequence[Value]) -> Node:
 
 
 def _hand_over(node: Node, kept: list[Node], readers: Counter[Value], outputs: set[Value]) -> bool:
-    """Let the layer before an identity make its output, which is the graph's, if it makes its own for this reader alone."""
+    """Let the layer before an identity make the identity's output, a result of the graph, if nothing else reads its own.
+
+    Returns:
+        Whether that was possible; `kept` and `readers` are updated if so.
+    """
     source = node.inputs[0]
     at = next((i for i, other in enumerate(kept) if source in other.made), None)
     if at is None or len(node.outputs) > 1 or readers[source] > 1 or source in outputs:
@@ -73,10 +78,10 @@ def _hand_over(node: Node, kept: list[Node], readers: Counter[Value], outputs: s
 
 
 def fold_affine(graph: Graph) -> Graph:
-    """Merge each per-channel affine layer into the layer that makes its input, or turn it into one Scale."""
+    """Merge each per-channel affine layer into the layer that makes its input, or else turn it into a Scale."""
     readers, owners, outputs = graph.readers(), graph.owners(), set(graph.outputs)
     kept: list[Node] = []
-    maker: dict[Value, int] = {}  # places in `kept` of the layers that may take in what follows
+    maker: dict[Value, int] = {}  # positions in `kept` of the layers that may absorb what follows
     for node in graph.nodes:
         shares = any(owners[weight] > 1 for weight in node.weights)
         affine = None if shares else node.op.affine(node.arrays)
@@ -96,7 +101,7 @@ def fold_affine(graph: Graph) -> Graph:
 
 
 def _merged(node: Node, after: Node, scale: np.ndarray, shift: np.ndarray) -> Node | None:
-    """One layer in place of two, None if the first cannot take in the scale and shift of the second."""
+    """One layer in place of two, None if the first cannot absorb the scale and shift of the second."""
     arrays = node.arrays
     absorbed = node.op.absorb(arrays, scale, shift)
     if absorbed is None:
@@ -108,7 +113,7 @@ def _merged(node: Node, after: Node, scale: np.ndarray, shift: np.ndarray) -> No
 
 
 def _as_scale(node: Node, scale: np.ndarray, shift: np.ndarray) -> Node:
-    """The affine layer as a Scale layer with a bias, under its own name."""
+    """The affine layer as a Scale layer with a bias, of the same name."""
     import numpy as np
 
     weights = [Weight(np.asarray(array, dtype=np.float32)) for array in (scale, shift)]

@@ -1,8 +1,8 @@
-"""The graph that passes and targets work on: layers set up for their shapes, and values that are written once.
+"""The graph that passes and targets work on: layers set up for their shapes, and values in single-assignment form.
 
-In Caffe a layer may overwrite the blob it reads. Here it makes a value of its own, so that a pass that takes layers out or puts
-others in need not care who else reads a blob, and when. A value carries its blob's name for display and for outputs; only where
-prototxt and caffemodel are written (targets/caffe) do layers that work in place share one again.
+In Caffe a layer may overwrite the blob it reads. Here it makes a new value instead, so that a pass that removes or inserts layers
+need not care who else reads a blob, and when. A value carries its blob's name for display and for outputs; only when a prototxt
+and a caffemodel are written (targets/caffe) do in-place layers share a blob again.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """What one layer makes, or what is fed to the net; written once.
+    """An output of one layer, or an input of the net; written once.
 
     Attributes:
-        name: its blob's name, for display, outputs and Caffe's files; "" for a value that has none.
+        name: the blob's name, for display, outputs and Caffe's files; "" for a value without one.
         shape: its shape.
-        place: where its blob stands among those of the net, in the order they are first made: outputs are listed in it.
+        place: rank of the blob in the order in which the net first makes its blobs: outputs are listed in this order.
     """
 
     name: str
@@ -39,8 +39,8 @@ class Weight:
     """A learnable blob with its values; layers that share one (`param { name }`) hold the same object.
 
     Attributes:
-        values: float32, of the shape that the layer which owns it gives it.
-        drawn: whether a filler made the values, as there were no weights.
+        values: float32, in the shape that the owning layer declares.
+        drawn: whether a filler produced the values, for lack of weights.
     """
 
     values: np.ndarray
@@ -52,9 +52,9 @@ class Node:
     """One layer of the graph.
 
     Attributes:
-        op: the layer set up for its shapes.
-        inputs: the values it reads, one for each bottom.
-        outputs: the values it makes or, for a source, is fed: one for each top.
+        op: the layer, set up for its shapes.
+        inputs: the values it reads, one per bottom.
+        outputs: the values it makes or, for a source, is fed: one per top.
         weights: its learnable blobs, in Caffe's order.
     """
 
@@ -71,27 +71,27 @@ class Node:
 
     @property
     def made(self) -> list[Value]:
-        """Outputs that the layer makes itself: all but those fed."""
+        """Outputs that the layer computes: all but those fed."""
         fed = self.fed
         return [value for value in self.outputs if value not in fed]
 
     @property
     def arrays(self) -> list[np.ndarray]:
-        """Values of its learnable blobs, each in the shape that this layer gives it."""
+        """Values of its learnable blobs, each in the shape that this layer declares."""
         return [weight.values.reshape(blob.shape) for weight, blob in zip(self.weights, self.op.blobs)]
 
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """Layers in an order in which each comes after those it reads from.
+    """Layers in topological order: each comes after those it reads from.
 
     Attributes:
         nodes: the layers, sources included.
-        outputs: values that are results.
+        outputs: the values that are results.
         name: the net's name, "" if it has none.
         phase: "TEST" or "TRAIN".
-        strict: as the net was read: with False, fields that no layer type computes are left out with a warning.
-        origins: names of the files that definition and weights came from, "" where there is none.
+        strict: as for the net: if False, fields that no layer type computes are ignored with a warning.
+        origins: names of the files of the definition and of the weights, "" where there is none.
     """
 
     nodes: Sequence[Node]
@@ -105,13 +105,13 @@ class Graph:
     def of(
         cls, ops: Iterable[LayerType], outputs: Iterable[str], weights: Mapping[tuple[str, int], Weight], **attributes: Any
     ) -> Graph:
-        """The graph of layers that name their blobs.
+        """Build the graph of layers that refer to blobs by name.
 
         Args:
             ops: the layers set up, in order.
             outputs: names of the blobs that are results.
             weights: learnable blobs by layer name and index.
-            attributes: the graph's others.
+            attributes: the other attributes of the graph.
         """
         current: dict[str, Value] = {}
         places: dict[str, int] = {}
@@ -125,7 +125,7 @@ class Graph:
 
     @cached_property
     def inputs(self) -> list[Value]:
-        """Values that are fed from outside, in order."""
+        """Values fed from outside, in order."""
         return [value for node in self.nodes for value in node.fed]
 
     @cached_property
@@ -135,23 +135,23 @@ class Graph:
 
     @cached_property
     def blobs(self) -> list[Value]:
-        """The last value of each name, in the order of the net's blobs: what Caffe's blobs hold after a pass."""
+        """The last value of each name, in blob order: what Caffe's blobs hold after a forward pass."""
         last = {value.name: value for value in self.values if value.name}
         return sorted(last.values(), key=lambda value: value.place)
 
     def readers(self) -> Counter[Value]:
-        """How often layers read each value."""
+        """Number of times layers read each value."""
         return Counter(value for node in self.nodes for value in node.inputs)
 
     def owners(self) -> Counter[Weight]:
-        """How many layers hold each learnable blob; more than one share it."""
+        """Number of layers that hold each learnable blob; above one, the blob is shared."""
         return Counter(weight for node in self.nodes for weight in node.weights)
 
     def at(self, shapes: Mapping[Value, Shape]) -> Graph:
-        """The graph set up for other shapes of its inputs; weights stay, and layers whose bottoms do.
+        """The graph set up for other input shapes; weights are kept, and so are layers whose bottoms keep their shapes.
 
         Args:
-            shapes: of inputs; the others stay as they are.
+            shapes: new shapes of inputs; the others keep theirs.
 
         Raises:
             LayerError: a layer does not work with these shapes.

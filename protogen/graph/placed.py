@@ -1,4 +1,4 @@
-"""What the place of layers in a net decided, in its definition, so that it is written as such."""
+"""Write settings that follow from a layer's place in the net, such as Crop's offsets, into the net's definition."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ if TYPE_CHECKING:
 
 
 def has_placed_layers(definition: Message) -> bool:
-    """Whether the place of some layer of a definition decides what it does."""
+    """Whether the definition has a layer whose behaviour depends on the layers before it."""
     return any(_is_placed(message) for message in definition.layer)
 
 
 def with_placed_fields(definition: Message, phases: Iterable[Analysis], source: str = "") -> Message:
-    """A definition with the fields that `LayerType.place` found, such as the offsets of Crop layers.
+    """A copy of a definition with the fields that `LayerType.place` determined, such as the offsets of Crop layers.
 
-    Layers of which nothing is known (those of another stage, or without shapes), or not the same in both phases, stay as they
-    are, and a warning says so. The definition given is not changed.
+    Layers for which nothing is known (those of another stage, or without shapes), or whose fields differ between the phases,
+    are left as they are, with a warning. `definition` itself is not changed.
 
     Args:
         definition: the NetParameter.
-        phases: what each phase made of its layers.
-        source: the file it came from, for the warning.
+        phases: the analysis of each phase.
+        source: the file's name, for the warning.
     """
     placed = [message for message in definition.layer if _is_placed(message)]
     fields = _fields(phases)
     changed, unwritten = {}, []
     for message in placed:
-        stated = fields.get(id(message), [])
-        if not stated or any(other != stated[0] for other in stated):
+        by_phase = fields.get(id(message), [])
+        if not by_phase or any(other != by_phase[0] for other in by_phase):
             unwritten.append(Layer(message, source=source).label)
-        elif stated[0]:
-            changed[id(message)] = message.copy().update(stated[0])
+        elif by_phase[0]:
+            changed[id(message)] = message.copy().update(by_phase[0])
     if unwritten:
-        text = f"written without offsets, which are not known here or differ between the phases: {', '.join(unwritten)}"
+        text = f"written without offsets, which are unknown or differ between the phases: {', '.join(unwritten)}"
         warnings.warn(text, ProtogenWarning, stacklevel=3)
     return with_layers(definition, changed)
 
@@ -53,7 +53,7 @@ def _is_placed(message: Message) -> bool:
 
 
 def _fields(phases: Iterable[Analysis]) -> dict[int, list[Mapping[str, Any]]]:
-    """For each layer's message (by `id`), the fields found for it in each phase that it takes part in."""
+    """For each layer's message (by `id`), its placed fields in each phase that it takes part in."""
     fields: dict[int, list[Mapping[str, Any]]] = {}
     for analysis in phases:
         for layer, op in zip(analysis.layers, analysis.ops):

@@ -1,4 +1,4 @@
-"""The learnable blobs of a net as arrays, by layer name, always of the shapes the net has."""
+"""The learnable blobs of a net as arrays, by layer name, always in the net's shapes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..layers.base import BlobSpec, LayerType, Shape
 
 MAX_DRAWN = 1 << 29
-"""Most values that fillers draw for one net (2 GB): more is a mistake in a prototxt, not a net to try out."""
+"""Limit on the values that fillers draw for one net (2 GB): more must be a mistake in the prototxt."""
 
 Key = tuple[str, int]  # layer, index of the blob
 Arrays = dict[Key, np.ndarray]
@@ -31,12 +31,12 @@ Arrays = dict[Key, np.ndarray]
 
 @dataclass
 class LoadReport:
-    """What loading a weights file did; `str` gives it in one line.
+    """The result of loading a weights file; `str` sums it up in one line.
 
     Attributes:
-        loaded: layers that got weights.
-        without_weights: layers of the net for which the file has none, and that had none before.
-        unused: layers (of a state dict: keys) of the file that the net lacks.
+        loaded: layers that received weights.
+        without_weights: layers of the net that the file has no weights for and that had none before.
+        unused: layers of the file (of a state dict: keys) that the net does not have.
     """
 
     loaded: list[str] = field(default_factory=list)
@@ -48,23 +48,23 @@ class LoadReport:
         if self.without_weights:
             parts.append(f"{len(self.without_weights)} without weights ({some(self.without_weights)})")
         if self.unused:
-            parts.append(f"{len(self.unused)} in the file that the net lacks ({some(self.unused)})")
+            parts.append(f"{len(self.unused)} in the file but not in the net ({some(self.unused)})")
         return ", ".join(parts)
 
 
 class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
-    """`{layer: [array, ...]}`; setting checks number and shapes against the net, blobs shared by name are one array.
+    """`{layer: [array, ...]}`; assignment checks number and shapes against the net, and blobs shared by name are one array.
 
-    To begin with it holds what the net's definition does, in the `blobs` of its layers.
+    Initially it holds the weights in the net's definition, the `blobs` of its layers.
 
     Args:
-        ops: the net's layers set up.
-        shared: (layer, index) of each blob that another layer owns, with its owner.
-        like: the store of the same definition in another form; its weights are taken over for the layers which both know.
+        ops: the net's layers, set up.
+        shared: (layer, index) of each blob that another layer owns, mapped to its owner.
+        like: the store of another form of the same definition; its weights are taken over for the layers that both have.
 
     Attributes:
-        shapes: of each layer's blobs.
-        source: the file loaded last, "" if none was.
+        shapes: shapes of each layer's blobs.
+        source: the file loaded last, "" if none.
 
     >>> import numpy as np, protogen
     >>> net = protogen.loads('''layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }
@@ -117,12 +117,12 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
         return f"WeightStore({len(self)} of {len(self.shapes)} layers)"
 
     def owner(self, layer: str, index: int) -> Key:
-        """(layer, index) of the blob that holds a blob's values: its own, or that of the layer it shares them from."""
+        """The (layer, index) of the blob that holds a blob's values: itself, or the one that it is shared from."""
         return self._owner.get((layer, index), (layer, index))
 
     @property
     def outdated(self) -> set[str]:
-        """Layers whose `blobs` in the net's definition are not their weights any more."""
+        """Layers whose `blobs` in the net's definition are no longer their weights."""
         return {
             op.layer.name
             for op in self._ops
@@ -131,12 +131,12 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
 
     @property
     def missing(self) -> list[str]:
-        """Layers of the net without weights, or with some of their blobs only: what they lack, `filled` takes from fillers."""
+        """Layers of the net that lack some or all of their blobs; `filled` draws these from the fillers."""
         return [layer for layer in self.shapes if not self._complete(layer)]
 
     @property
     def zero_filled(self) -> list[str]:
-        """Layers of `missing` whose fillers leave nothing but zeros (Caffe's filler where none is named), statistics aside."""
+        """Layers of `missing` whose fillers give only zeros (Caffe's default filler), statistics aside."""
         return [layer for layer in self.missing if self._is_zero_filled(layer)]
 
     def _is_zero_filled(self, layer: str) -> bool:
@@ -161,13 +161,13 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
         self._replaced.update(arrays)
 
     def _written(self, but: Container[str] = ()) -> Arrays:
-        """What the definition itself holds: the `blobs` of layers, as Caffe takes them. Of shared blobs, the owner's count.
+        """The weights in the definition: the `blobs` of layers, as Caffe reads them. Of shared blobs, the owner's are used.
 
         Args:
-            but: layers left out.
+            but: layers to leave out.
 
         Raises:
-            WeightsError: they do not fit; the layer and its place are named.
+            WeightsError: they do not fit the net; the layer and its place are named.
         """
         arrays: Arrays = {}
         for op in self._ops:
@@ -177,17 +177,17 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
 
             name, blobs = op.layer.name, text.read(op.layer.message, op.label)
             if not op.blobs:
-                raise WeightsError(f"{op.label}: has no learnable blobs, but {len(blobs)} in its text")
+                raise WeightsError(f"{op.label}: its type has no learnable blobs, but the prototxt has {len(blobs)}")
             own = [None if (name, i) in self._owner else blob for i, blob in enumerate(blobs)]
             arrays.update(self._fitted(name, own, op.label))
         return arrays
 
     def _fitted(self, layer: str, blobs: Sequence[np.ndarray | None], label: str = "") -> Arrays:
-        """A layer's blobs in the net's shapes, by owner; None stands for one that another layer holds."""
+        """A layer's blobs in the net's shapes, by owner; None marks a blob that another layer holds."""
         shapes, label = self.shapes[layer], label or f"layer {layer!r}"
         if len(blobs) != len(shapes):
-            given = [None if blob is None else np.shape(blob) for blob in blobs]
-            raise WeightsError(f"{label} has {len(shapes)} blobs {list(shapes)}, not {len(blobs)} {given}")
+            blob_shapes = [None if blob is None else np.shape(blob) for blob in blobs]
+            raise WeightsError(f"{label} has {len(shapes)} blobs {list(shapes)}, not {len(blobs)} {blob_shapes}")
         arrays: Arrays = {}
         for i, (blob, shape) in enumerate(zip(blobs, shapes)):
             if blob is None:
@@ -201,33 +201,33 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
         return arrays
 
     def weights(self, seed: int = 0) -> dict[Key, Weight]:
-        """All blobs as the graph has them, by layer and index; layers that share one have the same.
+        """All blobs for the graph, by layer and index; layers that share a blob get the same object.
 
         Args:
-            seed: as for `filled`.
+            seed: see `filled`.
 
         Raises:
-            WeightsError: as for `filled`.
+            WeightsError: see `filled`.
         """
         self._refuse_absurd_sizes()
-        held: dict[Key, Weight] = {}
+        owned: dict[Key, Weight] = {}
         result: dict[Key, Weight] = {}
         for layer, specs in self._specs.items():
             for i, spec in enumerate(specs):
                 owner = self.owner(layer, i)
-                if owner not in held:
+                if owner not in owned:
                     drawn = owner not in self._arrays
-                    held[owner] = Weight(_drawn(layer, i, spec, seed) if drawn else self._arrays[owner], drawn)
-                result[layer, i] = held[owner]
+                    owned[owner] = Weight(_drawn(layer, i, spec, seed) if drawn else self._arrays[owner], drawn)
+                result[layer, i] = owned[owner]
         return result
 
     def filled(self, seed: int = 0) -> dict[str, list[np.ndarray]]:
-        """All blobs: those set, and for the rest what their fillers make of `seed` and the layer's name.
+        """All blobs: those that are set, and the others drawn from their fillers by `seed` and the layer's name.
 
         The same seed gives the same values in every call and every process.
 
         Raises:
-            WeightsError: a filler does not suit its blob (the layer is named), or there is more to draw than 2^29 values.
+            WeightsError: a filler does not suit its blob (the layer is named), or more than 2^29 values would be drawn.
         """
         weights = self.weights(seed)
         return {
@@ -236,39 +236,40 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
         }
 
     def _refuse_absurd_sizes(self) -> None:
-        wanted = {
+        undrawn = {
             (layer, i): spec.count
             for layer, specs in self._specs.items()
             for i, spec in enumerate(specs)
             if (layer, i) not in self._owner and (layer, i) not in self._arrays
         }
-        total = sum(wanted.values())
+        total = sum(undrawn.values())
         if total > MAX_DRAWN:
-            layer, i = max(wanted, key=wanted.__getitem__)
+            layer, i = max(undrawn, key=undrawn.__getitem__)
             raise WeightsError(
                 f"the net has {total:,} values without weights, most of them in layer {layer!r} {self.shapes[layer][i]}: "
-                f"random ones are drawn up to {MAX_DRAWN:,}; give a weights file, or a smaller net"
+                f"at most {MAX_DRAWN:,} are drawn at random; load a weights file, or use a smaller net"
             )
 
     def load(self, path: str | Path | Content) -> LoadReport:
-        """Take the weights of a file, matched by name. Nothing is changed if the file does not fit.
+        """Load the weights of a file, matched by name. If the file does not fit, nothing changes.
 
         Args:
-            path: a `.caffemodel` or `.caffemodel.h5` (by layer name, as Caffe does it); or a state dict of the module that
-                `Net.to_torch` makes, saved by `torch.save` (`.pth`, `.pt`) or as `.safetensors`. The content tells which. Or
-                what `read_content` made of such a file.
+            path: a `.caffemodel` or `.caffemodel.h5` (matched by layer name, as in Caffe), or a state dict of the module that
+                `Net.to_torch` returns, saved by `torch.save` (`.pth`, `.pt`) or as `.safetensors`. The format is recognised
+                by the file's content. Or the `Content` that `read_content` returned for a file.
 
         Returns:
-            Layers filled, layers without weights, and what the net has no place for; a warning names each of the latter two.
+            The layers loaded, the layers without weights, and the layers or keys that the net does not have; a warning lists
+            each of the latter two.
 
         Raises:
-            WeightsError: the file is damaged or of another kind, no name of it is the net's, or the number or shapes of
-                layers' blobs differ from the net's (all such layers are named).
+            WeightsError: the file is damaged or in an unknown format, none of its names is one of the net's, or the number or
+                shapes of some layers' blobs differ from the net's (all of these layers are named).
         """
         content = path if isinstance(path, Content) else read_content(path)
         source = content.source
         entries: list[LayerBlobs]
-        spare: list[LayerBlobs] = []
+        foreign: list[LayerBlobs] = []
         unused: list[str]
         self._check_readings(content.blob_counts(self._undecided), f"{source}: ")
         if content.state is not None:
@@ -277,40 +278,40 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
             entries, unused = match(content.state, self._ops, self._owner, source)
         else:
             entries = [entry for entry in content.layers if entry.name in self.shapes]
-            spare = [entry for entry in content.layers if entry.blobs and entry.name not in self.shapes]
-            unused = [entry.name for entry in spare]
+            foreign = [entry for entry in content.layers if entry.blobs and entry.name not in self.shapes]
+            unused = [entry.name for entry in foreign]
         report = LoadReport(unused=unused)
         self._update(self._taken(entries, report, source))
         self.source = source
         report.without_weights = self.missing
         if not report.loaded:
             raise WeightsError(
-                f"{source}: no layer of it has a name of this net's layers (it has {some(unused) or 'no weights'}); "
-                "is it another net's?"
+                f"{source}: none of its layers has the name of a layer of this net (it has {some(unused) or 'no weights'}); "
+                "does it belong to another net?"
             )
         if report.without_weights:
             zeros = self.zero_filled
             values = "they keep their fillers' values" + (f", all zeros in {some(zeros)}" if zeros else "")
             self._warn(f"{source}: layers without weights: {some(report.without_weights)}; {values}")
-        if spare:
-            hint = self._renamed(spare, report.without_weights)
+        if foreign:
+            hint = self._renamed(foreign, report.without_weights)
             self._warn(f"{source}: weights of layers that the net does not have: {some(unused)}{hint}")
         elif unused:
-            self._warn(f"{source}: keys that the net has no place for: {some(unused)}")
+            self._warn(f"{source}: keys that the net does not have: {some(unused)}")
         return report
 
     def _check_readings(self, counts: Mapping[str, int], place: str = "") -> None:
-        """Refuse weights of another form of a layer's type than the layer was taken for, by their numbers of blobs."""
+        """Refuse weights whose number of blobs shows a layer to be of another form of its type than assumed."""
         for layer, held in counts.items():
             op = self._undecided.get(layer)
             if op is not None and held and held != len(op.blobs) and held in op.readings:
                 raise WeightsError(place + conflict(f"layer {layer!r} ({op.layer.type})", op.readings, len(op.blobs), held))
 
-    def _renamed(self, spare: Sequence[LayerBlobs], without_weights: Sequence[str]) -> str:
-        """A hint at a layer of the file that may be one of the net's under another name, "" if none has fitting shapes."""
-        for entry in spare:
-            given = [None if blob is None else _core(blob.shape) for blob in entry.blobs]
-            fitting = [layer for layer in without_weights if given == [_core(shape) for shape in self.shapes[layer]]]
+    def _renamed(self, foreign: Sequence[LayerBlobs], without_weights: Sequence[str]) -> str:
+        """A hint that a layer of the file may be one of the net's under another name, "" if no shapes match."""
+        for entry in foreign:
+            shapes = [None if blob is None else _core(blob.shape) for blob in entry.blobs]
+            fitting = [layer for layer in without_weights if shapes == [_core(shape) for shape in self.shapes[layer]]]
             if fitting:
                 layer = nearest(entry.name, fitting, cutoff=0)
                 return f"; {entry.name!r} has the shapes of the net's {layer!r}: was that layer renamed?"
@@ -320,7 +321,7 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
         warnings.warn(message, ProtogenWarning, stacklevel=4)
 
     def _taken(self, entries: Sequence[LayerBlobs], report: LoadReport, source: str) -> Arrays:
-        """What a file's layers hold, checked; HDF5 files leave out blobs that a layer shares from another."""
+        """The blobs of a file's layers, checked; HDF5 files omit blobs that a layer shares from another."""
         arrays: Arrays = {}
         problems: list[str] = []
         for entry in entries:
@@ -341,7 +342,11 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
         return arrays
 
     def require_complete(self) -> None:
-        """Raise a `WeightsError` that names the layers without weights, if there are any."""
+        """Check that every layer has weights.
+
+        Raises:
+            WeightsError: it names the layers without weights.
+        """
         missing = self.missing
         if missing:
             raise WeightsError(f"layers without weights: {some(missing)}; load or set them, or let net.fill() draw them")
@@ -356,7 +361,7 @@ def _drawn(layer: str, index: int, spec: BlobSpec, seed: int) -> np.ndarray:
 
 
 def _reshaped(array: np.ndarray, shape: Shape, what: str) -> np.ndarray:
-    """Old blobs are padded with leading ones ((1, 1, 1, 64) for (64,)): the same values, so they fit."""
+    """The array in the net's shape; leading ones do not matter, as old files store (64,) as (1, 1, 1, 64)."""
     if _core(array.shape) != _core(shape) or array.size != math.prod(shape):
         raise WeightsError(f"{what}: the net's shape is {shape}, the weights' {array.shape}")
     return array.reshape(shape)

@@ -1,1 +1,1 @@
-"""Every layer type protogen knows: what one is (base.py), the table of them (registry.py), and the families, one a file."""
+"""The layer types: their base class (base.py), the table of all types (registry.py), and one file per family of types."""

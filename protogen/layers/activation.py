@@ -1,4 +1,4 @@
-"""Elementwise layers: activations without and with a slope to learn."""
+"""Elementwise layers: activations, with or without a learned slope."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Elementwise(LayerType):
-    """A layer whose top has its bottom's shape, whatever that is."""
+    """A layer whose top has its bottom's shape, with any number of axes."""
 
     keeps_place = True
 
@@ -69,7 +69,7 @@ class ReLU6(Elementwise):
 
 @register("PReLU")
 class PReLU(Elementwise):
-    """max(x, 0) + slope * min(x, 0), one learned slope per channel (axis 1), or one in all with `channel_shared`."""
+    """max(x, 0) + slope * min(x, 0), with a learned slope per channel (axis 1), or a single one with `channel_shared`."""
 
     param_name = "prelu_param"
     fields = Fields("filler channel_shared")
@@ -125,7 +125,7 @@ class TanH(Elementwise):
 
 @register("BNLL")
 class BNLL(Elementwise):
-    """log(1 + exp(x)), computed so that it does not overflow (caffe/layers/bnll_layer.cpp)."""
+    """log(1 + exp(x)), computed without overflow (caffe/layers/bnll_layer.cpp)."""
 
     def module(self) -> torch.nn.Module:
         from torch import nn
@@ -143,7 +143,7 @@ class AbsVal(Elementwise):
     def setup(self) -> None:
         super().setup()
         blob = self.layer.tops[0]
-        self.check(self.layer.bottoms[0] != blob, f"cannot work in place; give its top another name than {blob!r}")
+        self.check(self.layer.bottoms[0] != blob, f"cannot work in place; give its top a name other than {blob!r}")
 
     def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         return x.abs()
@@ -154,7 +154,7 @@ class AbsVal(Elementwise):
 
 @register("Clip")
 class Clip(Elementwise):
-    """max(min, min(x, max)); the gradient passes at the bounds themselves, too (caffe/layers/clip_layer.cpp)."""
+    """max(min, min(x, max)); the gradient also passes at the bounds themselves (caffe/layers/clip_layer.cpp)."""
 
     param_name = "clip_param"
     fields = Fields("min max")
@@ -162,11 +162,11 @@ class Clip(Elementwise):
     def setup(self) -> None:
         super().setup()
         p = self.param
-        self.check("min" in p and "max" in p, "clip_param must give both min and max")
+        self.check("min" in p and "max" in p, "clip_param must set both min and max")
         self.low, self.high = p.min, p.max
 
     def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
-        # One bound after the other: PyTorch and ONNX favour max where min > max, Caffe min.
+        # One bound after the other: where min > max, PyTorch and ONNX return max, Caffe min.
         return x.clamp(max=self.high).clamp(min=self.low)
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
@@ -177,7 +177,7 @@ class Clip(Elementwise):
 
 @register("ELU")
 class ELU(Elementwise):
-    """x where x > 0, else alpha * (exp(x) - 1); times `lambda` in NVIDIA's fork (caffe/layers/elu_layer.cpp)."""
+    """x if x > 0, else alpha * (exp(x) - 1); times `lambda` in NVIDIA's fork (caffe/layers/elu_layer.cpp)."""
 
     param_name = "elu_param"
     fields = Fields("alpha lambda")
@@ -204,9 +204,9 @@ class ELU(Elementwise):
 
 @register("SeLu", "SELU")
 class SELU(ELU):
-    """lambda * x where x > 0, else lambda * alpha * (exp(x) - 1) (selu_layer.cpp of the forks that have it).
+    """lambda * x if x > 0, else lambda * alpha * (exp(x) - 1) (selu_layer.cpp of the forks that have it).
 
-    By default lambda 1.0507 and alpha 1.6733, which keep mean 0 and variance 1 (Klambauer et al. 2017).
+    By default, lambda is 1.0507 and alpha 1.6733, which preserve mean 0 and variance 1 (Klambauer et al. 2017).
     """
 
     param_name = "selu_param"
@@ -218,7 +218,7 @@ class SELU(ELU):
 
 @register("Swish")
 class Swish(Elementwise):
-    """x / (1 + exp(-beta x)), beta 1 by default (caffe/layers/swish_layer.cpp)."""
+    """x / (1 + exp(-beta x)), with beta 1 by default (caffe/layers/swish_layer.cpp)."""
 
     param_name = "swish_param"
     fields = Fields("beta")
@@ -239,7 +239,7 @@ class Swish(Elementwise):
 
 @register("Threshold")
 class Threshold(Elementwise):
-    """1 where x > threshold (0 by default), else 0; no gradient (caffe/layers/threshold_layer.cpp)."""
+    """1 if x > threshold (0 by default), else 0; no gradient (caffe/layers/threshold_layer.cpp)."""
 
     param_name = "threshold_param"
     fields = Fields("threshold")

@@ -1,4 +1,4 @@
-"""BatchNorm, BVLC's with three statistics blobs and NVIDIA's with five (caffe/layers/batch_norm_layer.cpp)."""
+"""BatchNorm: BVLC's with three blobs of statistics, Intel's and NVIDIA's with five blobs (caffe/layers/batch_norm_layer.cpp)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,20 @@ if TYPE_CHECKING:
     from .forms.onnx_graph import OnnxGraph
 
 
-NVIDIA_EPS = to_float32(1e-5)  # least eps there
+NVIDIA_EPS = to_float32(1e-5)  # the smallest eps in NVIDIA's fork
 
 
 def batch_statistics(x: Tensor, axes: list[int], view: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and (biased) variance over `axes`, and `x` less its mean; `view` lets the mean broadcast against `x`."""
+    """Statistics of a batch.
+
+    Args:
+        x: the batch.
+        axes: axes to average over.
+        view: shape in which the mean broadcasts against `x`.
+
+    Returns:
+        The mean, the (biased) variance, and `x` minus its mean.
+    """
     mean = x.mean(axes)
     centred = x - mean.view(view)
     return mean, centred.square().mean(axes), centred
@@ -34,21 +43,22 @@ def batch_statistics(x: Tensor, axes: list[int], view: Sequence[int]) -> tuple[T
 class BatchNorm(FusedReLU):
     """(x - mean) / sqrt(variance + eps) per channel (axis 1), without scale and shift.
 
-    Blobs: running sums of mean (C,) and variance (C,), and the factor (1,) both are divided by; 0 means no statistics
-    yet. With `use_global_stats` (default: in TEST) the statistics are used, else the batch's own, and the sums follow:
-    sum = fraction * sum + new, the variance times m / (m - 1) for m values a channel.
+    Blobs: running sums of mean (C,) and variance (C,), and the factor (1,) by which both are divided; 0 means no statistics yet.
+    With `use_global_stats` (default in TEST) these statistics are used, else those of the batch, which also update the sums:
+    sum = fraction * sum + new, with the variance times m / (m - 1) for m values per channel.
 
-    NVIDIA's form (`scale_bias`, or `scale_filler` given; NVIDIA/caffe's own batch_norm_layer.cpp) adds blobs
-    scale and bias (C,). There the phase alone decides which statistics are used; they are moving averages,
-    fraction * stored + (1 - fraction) * new, begun with the first batch; the factor (1) is not divided by; and eps, at
-    least 1e-5, is part of the variance that is stored.
+    NVIDIA's form (`scale_bias` or `scale_filler` set; NVIDIA/caffe's batch_norm_layer.cpp) adds blobs scale and bias (C,). There
+    only the phase determines which statistics are used; they are moving averages, fraction * stored + (1 - fraction) * new,
+    starting with the first batch; they are not divided by the factor, which is 1; and eps, at least 1e-5, is included in the
+    stored variance.
 
-    Where the text does not ask for scale and bias, but the weights have five blobs, it is Intel's form, and the default there
-    (mkldnn_batch_norm_layer.cpp of intel/caffe): BVLC's, followed by scale and bias. Both forks know `bias_filler`. A layer with
-    it alone is taken for Intel's: NVIDIA's stores a factor of 1, so both give the same in TEST; in TRAIN it is refused.
+    If the prototxt does not ask for scale and bias but the weights have five blobs, the layer is in Intel's form, the default in
+    that fork (mkldnn_batch_norm_layer.cpp of intel/caffe): BVLC's, followed by scale and bias. Both forks have `bias_filler`. A
+    layer that sets it alone is taken for Intel's: NVIDIA's stores a factor of 1, so both agree in TEST; in TRAIN it is refused.
 
-    happynear's `disable_mean` leaves the mean in: the variance is then the mean of squares; `disable_variance` does not divide.
-    Neither is then updated (batch_norm_layer.cpp of happynear/caffe-windows). With Intel's `relu: true` a ReLU follows.
+    happynear's `disable_mean` does not subtract the mean, so that the variance is the mean of squares; `disable_variance` does
+    not divide. The disabled statistic is not updated, either (batch_norm_layer.cpp of happynear/caffe-windows). With Intel's
+    `relu: true`, a ReLU follows.
     """
 
     param_name = "batch_norm_param"
@@ -58,7 +68,7 @@ class BatchNorm(FusedReLU):
     )
     keeps_place = True
     readings = MappingProxyType({
-        3: Reading("BVLC's BatchNorm, without scale and bias"),
+        3: Reading("BVLC's BatchNorm without scale and bias"),
         5: Reading("a BatchNorm with scale and bias, Intel's or NVIDIA's"),
     })  # fmt: skip
 
@@ -67,8 +77,8 @@ class BatchNorm(FusedReLU):
         shape = self.bottoms[0]
         self.channels = shape[1] if len(shape) > 1 else 1
         self.nvidia = bool(p.scale_bias) or "scale_filler" in p
-        stated = 5 if self.nvidia or "bias_filler" in p else 3 if "scale_bias" in p else None
-        self.five = self.reading(stated, usual=3, sure=True) == 5
+        number = 5 if self.nvidia or "bias_filler" in p else 3 if "scale_bias" in p else None
+        self.five = self.reading(number, usual=3, sure=True) == 5
         self.eps = max(p.eps, NVIDIA_EPS) if self.nvidia else p.eps
         self.fraction = p.moving_average_fraction
         decided = "use_global_stats" in p and not self.nvidia
@@ -76,16 +86,17 @@ class BatchNorm(FusedReLU):
         self.centres, self.divides = not p.disable_mean, not p.disable_variance
         self.check(
             not self.five or (self.centres and self.divides),
-            "disable_mean and disable_variance (happynear's) do not go with scale_bias, scale_filler or bias_filler (NVIDIA's)",
+            "disable_mean and disable_variance (happynear's) cannot be combined with scale_bias, scale_filler or bias_filler "
+            "(NVIDIA's)",
         )
         self.tops = [shape]
         self.blobs = self._blobs(p)
 
     def refusals(self) -> list[str]:
-        """Of fields that only count where the batch's own statistics are used, none where they are not."""
+        """Fields that matter only when the batch's statistics are used are not refused when they are not."""
         refusals = super().refusals()
         if "bias_filler" in self.param and not self.nvidia and (self.phase == "TRAIN" or self.eps < NVIDIA_EPS):
-            refusals.append("bias_filler alone: Intel's and NVIDIA's forks train it differently; scale_bias: true says NVIDIA's")
+            refusals.append("bias_filler alone: Intel's and NVIDIA's forks train it differently; scale_bias: true means NVIDIA's")
         if self.phase == "TRAIN" or self.global_stats is False:
             return refusals
         # intel/caffe src/caffe/layers/batch_norm_layer.cpp:87, hszhao/PSPNet src/caffe/layers/batch_norm_layer.cpp:115
@@ -93,8 +104,8 @@ class BatchNorm(FusedReLU):
         return [refusal for refusal in refusals if refusal not in idle]
 
     def _blobs(self, p: Message) -> list[BlobSpec]:
-        # Without weights, Caffe starts from empty sums; in TEST that multiplies by 1 / sqrt(eps) at every BatchNorm and
-        # overflows in deep nets, so unset statistics are those of standardised data there.
+        # Without weights, Caffe starts from empty sums; in TEST every BatchNorm then multiplies by 1 / sqrt(eps), which overflows
+        # in deep nets, so there unset statistics are those of standardised data.
         neutral = constant_filler(1.0 if self.phase == "TEST" else 0.0)
         c = (self.channels,)
         blobs = [
@@ -135,7 +146,7 @@ class BatchNorm(FusedReLU):
         return mean * scale, variance * scale
 
     def _update(self, blobs: Sequence[Tensor], mean: Tensor, variance: Tensor, m: int) -> None:
-        """Caffe's running sums, in place: they are state, not part of the gradient."""
+        """Update Caffe's running sums in place: they are state, not part of the gradient."""
         correction = m / (m - 1) if m > 1 else 1.0
         sums, squares, factor = blobs[:3]
         if self.nvidia:
@@ -148,7 +159,7 @@ class BatchNorm(FusedReLU):
             squares.mul_(self.fraction).add_(variance, alpha=correction)
 
     def _average(self, sums: Tensor, squares: Tensor, mean: Tensor, variance: Tensor) -> None:
-        """NVIDIA's moving averages, in place. Its count of batches is not stored: statistics that are all 0 are new."""
+        """Update NVIDIA's moving averages in place. The number of batches is not stored: statistics that are all 0 are new."""
         import torch
 
         new = (sums == 0).all() & (squares == 0).all()
@@ -176,7 +187,7 @@ class BatchNorm(FusedReLU):
         return self.onnx_activated(graph, y if len(self.bottoms[0]) > 1 else graph.squeeze(y, [1]))
 
     def _onnx_batch(self, graph: OnnxGraph, x: str, blobs: Sequence[str]) -> str:
-        """`use_global_stats: false` in TEST: the statistics of the batch itself."""
+        """Emit `use_global_stats: false` in TEST, which uses the batch's statistics."""
         ndim = len(self.bottoms[0])
         axes = [i for i in range(ndim) if i != 1] if ndim > 1 else [0]
         y = graph.add("Sub", x, graph.reduce("Mean", x, axes)) if self.centres else x

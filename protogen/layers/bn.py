@@ -1,4 +1,4 @@
-"""BN of three forks: batch normalization with scale and shift in one layer; all blobs (1, C, 1, 1)."""
+"""BN of three forks: batch normalization with scale and shift in one layer; all blobs are (1, C, 1, 1)."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ OTHER_FIELDS = ("bn_mode", "slope_filler", "bias_filler", "momentum", "eps", "fr
 
 @register("BN")
 class BN(FourAxes):
-    """SegNet's and PSPNet's batch normalization with scale and shift; with fields of CTPN's, see `MovingBN`.
+    """SegNet's and PSPNet's batch normalization with scale and shift; for CTPN's fields, see `MovingBN`.
 
-    SegNet (any of `bn_mode`, `scale_filler`, `shift_filler`, or more than one top; bn_layer.cpp of
-    alexgkendall/caffe-segnet): blobs scale and shift. INFERENCE: x * scale + shift. LEARN (default): the batch's own
-    statistics, in TEST, too, with eps 1e-9; optional second and third tops are the batch's mean and variance
-    (1, C, 1, 1), without gradients. The top has four axes.
+    SegNet (any of `bn_mode`, `scale_filler`, `shift_filler`, or more than one top; bn_layer.cpp of alexgkendall/caffe-segnet):
+    blobs scale and shift. INFERENCE: x * scale + shift. LEARN (default): normalization by the batch's statistics, also in TEST,
+    with eps 1e-9; optional second and third tops are the batch's mean and variance (1, C, 1, 1), without gradients. The top has
+    four axes.
 
     PSPNet and TSN (otherwise; bn_layer.cpp of hszhao/PSPNet): blobs slope, bias, mean and variance, eps 1e-5 by default.
-    TEST or `frozen`: the stored statistics; slope and bias then get no gradient if frozen. TRAIN: the batch's, and
+    TEST or `frozen`: the stored statistics; if frozen, slope and bias get no gradient. TRAIN: the batch's statistics, and
     stored = momentum * stored + (1 - momentum) * new, with the biased variance.
 
-    Where `bn_param` has no field of either, the weights tell: two blobs are SegNet's, four PSPNet's. Without weights it is taken
-    for PSPNet's, with a warning.
+    If `bn_param` has no field of either, the weights decide: two blobs are SegNet's, four are PSPNet's. Without weights it is
+    taken for PSPNet's, with a warning.
     """
 
     param_name = "bn_param"
@@ -63,8 +63,8 @@ class BN(FourAxes):
         pspnet = next((f for f in ("slope_filler", "bias_filler", "momentum", "eps", "frozen") if f in p), None)
         n_tops = len(self.layer.tops)
         self.check(not (segnet and pspnet), f"bn_param mixes SegNet's fields (bn_mode, ...) with PSPNet's ({pspnet})")
-        stated = 2 if segnet else 4 if pspnet else 2 if n_tops > 1 else None
-        self.segnet = self.reading(stated, usual=4) == 2
+        number = 2 if segnet else 4 if pspnet else 2 if n_tops > 1 else None
+        self.segnet = self.reading(number, usual=4) == 2
         self.check(self.segnet or n_tops == 1, f"PSPNet's BN has one top, not {n_tops}")
         self.learn = self.segnet and p.bn_mode == "LEARN"
         self.check(self.learn or n_tops == 1, "only bn_mode: LEARN has the batch's mean and variance as further tops")
@@ -137,9 +137,9 @@ class BN(FourAxes):
 class MovingBN(FourAxes):
     """CTPN's BN (bn_param { var_eps moving_average decay }; bn_layer.cpp of its fork of Caffe).
 
-    Blobs scale, shift, mean and variance (1, C, 1, 1). The variance has `var_eps` (1e-10) added. TRAIN: the batch's statistics;
-    stored = (1 - decay) * stored + decay * new, with the biased variance. TEST: the stored ones with `moving_average`, else the
-    batch's, too.
+    Blobs scale, shift, mean and variance (1, C, 1, 1). `var_eps` (1e-10) is added to the variance. TRAIN: the batch's statistics;
+    stored = (1 - decay) * stored + decay * new, with the biased variance. TEST: the stored ones with `moving_average`, else also
+    the batch's.
     """
 
     types = ("BN",)
@@ -195,7 +195,17 @@ class MovingBN(FourAxes):
 
 
 def onnx_unit(graph: OnnxGraph, x: str, eps: float, axes: Sequence[int] = (0, 2, 3)) -> tuple[str, str, str]:
-    """`x` less its mean, over its deviation; then mean and variance themselves."""
+    """Emit the normalization by a batch's statistics.
+
+    Args:
+        graph: the graph to emit into.
+        x: name of the value.
+        eps: added to the variance.
+        axes: axes to average over.
+
+    Returns:
+        Names of (x - mean) / sqrt(variance + eps), of the mean, and of the variance.
+    """
     mean = graph.reduce("Mean", x, axes)
     centred = graph.add("Sub", x, mean)
     variance = graph.reduce("Mean", graph.add("Mul", centred, centred), axes)

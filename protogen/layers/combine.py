@@ -1,4 +1,4 @@
-"""Several blobs to one: Concat, Eltwise and Axpy."""
+"""Layers that combine several blobs: Concat, Eltwise and Axpy."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 @register("Concat")
 class Concat(LayerType):
-    """Blobs joined along an axis (1: channels); all other axes must agree (caffe/layers/concat_layer.cpp).
+    """Concatenation along an axis (1: channels); all other axes must agree (caffe/layers/concat_layer.cpp).
 
-    With Intel's `per_fla_fuse` along axis 1, what SSD's heads do with Permute and Flatten happens first: (N, C, H, W) becomes
-    (N, H * W * C, 1, 1), channels last, and only the batch must agree (mkldnn_concat_layer.cpp of intel/caffe).
+    With Intel's `per_fla_fuse` along axis 1, each bottom first goes through the Permute and Flatten of SSD's heads: (N, C, H, W)
+    becomes (N, H * W * C, 1, 1), channels last, and only the batch must agree (mkldnn_concat_layer.cpp of intel/caffe).
     """
 
     param_name = "concat_param"
@@ -71,7 +71,7 @@ class Concat(LayerType):
 
 @register("Eltwise")
 class Eltwise(LayerType):
-    """Sum (with a `coeff` per bottom), product or maximum of blobs of one shape (caffe/layers/eltwise_layer.cpp)."""
+    """Sum (with a `coeff` per bottom), product or maximum of blobs of the same shape (caffe/layers/eltwise_layer.cpp)."""
 
     param_name = "eltwise_param"
     fields = Fields(
@@ -118,7 +118,7 @@ class Eltwise(LayerType):
 
 @register("Axpy")
 class Axpy(LayerType):
-    """a * x + y, a channel's factor times x, plus y (axpy_layer.cpp of the fork of SENet, hujie-frank/SENet).
+    """a * x + y with a factor per item and channel (axpy_layer.cpp of SENet's fork, hujie-frank/SENet).
 
     Bottoms: a (N, C) or (N, C, 1, 1), x and y (N, C, ...); the top has the shape of x.
     """
@@ -130,7 +130,7 @@ class Axpy(LayerType):
         self.same_shape(1, 2)
         self.check(len(x) >= 2, f"needs bottoms with a batch and a channel axis, not {x}")
         fits = len(a) <= len(x) and a == (*x[:2], *[1] * (len(a) - 2))
-        self.check(fits, f"its first bottom holds one factor per item and channel, {x[:2]} or {(*x[:2], 1, 1)}; it is {a}")
+        self.check(fits, f"its first bottom must hold one factor per item and channel, {x[:2]} or {(*x[:2], 1, 1)}, not {a}")
         self.tops = [x]
 
     def forward(self, a: Tensor, x: Tensor, y: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:

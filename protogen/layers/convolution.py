@@ -1,6 +1,6 @@
-"""Convolution and its kin: Deconvolution, the depthwise forms of forks.
+"""Convolution, Deconvolution and the depthwise convolutions of forks.
 
-Source of shapes and weights: caffe/layers/base_conv_layer.cpp, conv_layer.cpp, deconv_layer.cpp.
+Sources for shapes and weights: caffe/layers/base_conv_layer.cpp, conv_layer.cpp, deconv_layer.cpp.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 class Convolutional(Linear):
-    """What convolutions in any number of spatial dimensions have in common.
+    """The base of convolutions in any number of spatial dimensions.
 
     Attributes:
         kernel, stride, pad, dilation: one number per spatial axis.
         channel_axis: axis of the channels; axes before it are batch axes.
-        num_output, group: of the layer as it computes.
+        num_output, group: the numbers of outputs and of groups that are actually used.
     """
 
     param_name = "convolution_param"
@@ -38,7 +38,7 @@ class Convolutional(Linear):
         engine="BVLC/caffe src/caffe/layer_factory.cpp:44",
         force_nd_im2col="BVLC/caffe src/caffe/layers/base_conv_layer.cpp:16",
         cudnn_convolution_algo_seeker="NVIDIA/caffe src/caffe/layers/cudnn_conv_layer.cpp:444: how cuDNN searches",
-        conv_algos_override="NVIDIA/caffe src/caffe/layers/cudnn_conv_layer.cpp:95: which algorithm cuDNN takes",
+        conv_algos_override="NVIDIA/caffe src/caffe/layers/cudnn_conv_layer.cpp:95: which algorithm cuDNN uses",
         conv_algorithm="intel/caffe src/caffe/layers/mkldnn_convolution_layer.cpp:134",
     )
     n_bottoms = (1, None)
@@ -49,7 +49,7 @@ class Convolutional(Linear):
         p = self.param
         self.check(
             len(self.bottoms) == len(self.layer.tops),
-            f"has {len(self.bottoms)} bottoms and {len(self.layer.tops)} tops; each bottom needs a top",
+            f"has {len(self.bottoms)} bottoms and {len(self.layer.tops)} tops; give each bottom a top",
         )
         self.same_shape()
         shape = self.bottoms[0]
@@ -74,7 +74,11 @@ class Convolutional(Linear):
         self.macs = len(self.bottoms) * count(shape[: self.channel_axis]) * count(self.weight_shape()) * count(positions)
 
     def read_channels(self) -> None:
-        """Set `num_output` and `group` from the parameters."""
+        """Set `num_output` and `group` from the parameters.
+
+        Raises:
+            LayerError: they do not fit each other or the bottom's channels.
+        """
         self.num_output, self.group = int(self.param.num_output), int(self.param.group)
         self.check(self.num_output > 0, "num_output must be positive")
         self.check(self.group > 0, "group must be positive")
@@ -95,7 +99,7 @@ class Convolutional(Linear):
         return (padded - extent) // self.stride[i] + 1
 
     def _dilation(self, axes: int) -> tuple[int, ...]:
-        """Dilation per spatial axis; DeepLab's first Caffe calls it `hole` (conv_layer.cpp: kernel + (kernel - 1) (hole - 1))."""
+        """Dilation per spatial axis; DeepLab's first fork calls it `hole` (conv_layer.cpp: kernel + (kernel - 1) (hole - 1))."""
         p = self.param
         if "hole" not in p and "hole_h" not in p and "hole_w" not in p:
             return per_axis(self, "dilation", axes, 1)
@@ -105,7 +109,7 @@ class Convolutional(Linear):
     # ---- PyTorch
 
     def _standard_module(self) -> torch.nn.Module | None:
-        """The standard module that computes the same, None where there is none."""
+        """The standard module that computes the same; None if there is none."""
         from torch import nn
 
         from .forms.torch_module import without_values
@@ -122,7 +126,7 @@ class Convolutional(Linear):
 
     def module(self) -> torch.nn.Module:
         if len(self.kernel) > 3:
-            raise self.error(f"PyTorch convolves up to 3 spatial axes, not {len(self.kernel)}")
+            raise self.error(f"PyTorch supports at most 3 spatial axes in convolutions, not {len(self.kernel)}")
         return (None if self.has_relu else self._standard_module()) or super().module()
 
     def forward(self, *bottoms: torch.Tensor, blobs: Sequence[torch.Tensor], training: bool) -> Sequence[torch.Tensor]:
@@ -146,26 +150,26 @@ class Convolutional(Linear):
     # ---- ONNX
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> list[str]:
-        op = "ConvTranspose" if self.transposed else "Conv"
+        op_type = "ConvTranspose" if self.transposed else "Conv"
         tops = []
         for x in bottoms:
             if self.channel_axis != 1:
                 if graph.dynamic_batch:
-                    raise graph.refuse(f"channels on axis {self.channel_axis} allow no open batch")
+                    raise graph.refuse(f"channels on axis {self.channel_axis} do not allow an open batch (--dynamic-batch)")
                 x = graph.reshape(x, (-1, *self.bottoms[0][self.channel_axis :]))
             pad = self.pad
             if not self.transposed and max(self.kernel) == 1 and any(pad):
                 # OpenCV 5 reads past the bottom of padded 1x1 convolutions; ONNX Runtime merges the Pad back in.
                 x, pad = graph.pad(x, [0, 0, *pad], [0, 0, *pad]), (0,) * len(pad)
             y = graph.add(
-                op, x, *blobs, kernel_shape=list(self.kernel), strides=list(self.stride),
+                op_type, x, *blobs, kernel_shape=list(self.kernel), strides=list(self.stride),
                 pads=[*pad, *pad], dilations=list(self.dilation), group=self.group,
             )  # fmt: skip
             y = self.onnx_activated(graph, y)
             tops.append(y if self.channel_axis == 1 else graph.reshape(y, self.tops[0]))
         return tops
 
-    # ---- where pixels lie
+    # ---- coordinates
 
     def coordinates(self) -> list[AxisMap]:
         from .coordinates import IDENTITY, window
@@ -184,7 +188,7 @@ class Convolutional(Linear):
 class Convolution(Convolutional):
     """y = W * x + b over windows; output size (in + 2 pad - dilation (kernel - 1) - 1) / stride + 1, rounded down.
 
-    With Intel's `relu: true`, y goes through a ReLU of `negative_slope` (0).
+    With Intel's `relu: true`, y goes through a ReLU with `negative_slope` (0).
     """
 
     fields = Convolutional.fields.but("relu negative_slope")
@@ -195,8 +199,8 @@ class ConvolutionDepthwise(Convolutional):
     """One filter per channel: weights (C, 1, kh, kw); `num_output` and `group` are ignored."""
 
     fields = Convolutional.fields.but(
-        num_output="lyxok1/Tiny-DSOD src/caffe/layers/conv_dw_layer.cpp:65: the bottom's channels count",
-        group="lyxok1/Tiny-DSOD src/caffe/layers/conv_dw_layer.cpp:65: the bottom's channels count",
+        num_output="lyxok1/Tiny-DSOD src/caffe/layers/conv_dw_layer.cpp:65: the number of channels is used instead",
+        group="lyxok1/Tiny-DSOD src/caffe/layers/conv_dw_layer.cpp:65: the number of channels is used instead",
     )
 
     def read_channels(self) -> None:
@@ -213,9 +217,9 @@ class Deconvolution(Convolutional):
         return (self.channels, self.num_output // self.group, *self.kernel)
 
     def out_size(self, i: int, size: int) -> int:
-        made = self.stride[i] * (size - 1) + self.dilation[i] * (self.kernel[i] - 1) + 1 - 2 * self.pad[i]
-        self.check(made > 0, f"the padding of {self.pad[i]} leaves nothing of the output")
-        return made
+        out = self.stride[i] * (size - 1) + self.dilation[i] * (self.kernel[i] - 1) + 1 - 2 * self.pad[i]
+        self.check(out > 0, f"the padding of {self.pad[i]} leaves nothing of the output")
+        return out
 
     def per_output(self, factors: np.ndarray, weight: np.ndarray) -> np.ndarray:
         import numpy as np

@@ -1,4 +1,4 @@
-"""Crop: one blob cut to the size of another, at offsets that are stated or follow from the layers before it."""
+"""Crop: one blob cropped to the size of another, at offsets that are set or follow from the layers before it."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ BVLCS_RULE = '(--crop bvlc, or crop="bvlc")'
 
 @register("Crop")
 class Crop(LayerType):
-    """The first bottom cut to the second one's size, from `axis` (2) on, starting at `offset` (caffe/layers/crop_layer.cpp).
+    """The first bottom cropped to the second one's size along the axes from `axis` (2) on (caffe/layers/crop_layer.cpp).
 
-    `offset` is one number for all cropped axes, or one each; the second bottom lends only its shape and gets no gradient.
+    `offset`, where the crop starts, is one number for all cropped axes, or one per axis; only the shape of the second bottom is
+    used, and it gets no gradient.
 
-    BVLC's Caffe takes 0 where the layer has no `crop_param`. In the Caffe of the first FCNs and of HED (crop_layer.cpp of
-    longjon/caffe, branch future, and of s9xie/hed) no Crop has any parameters: it puts the pixels of its bottoms on each other,
-    see coordinates.py. A `crop_param`, be it empty, is BVLC's, for the other cannot read it.
+    Without a `crop_param`, BVLC's Caffe uses offset 0. In the Caffe of the first FCNs and of HED (crop_layer.cpp of
+    longjon/caffe, branch future, and of s9xie/hed), Crop has no parameters and aligns the pixels of its bottoms, see
+    coordinates.py. A layer with a `crop_param`, even an empty one, is BVLC's, as the other forks cannot read it.
 
     Attributes:
         start: the first cropped axis.
-        offsets: one for each cropped axis.
-        debatable: whether the offsets are not stated, and not 0 by both rules.
+        offsets: one per cropped axis.
+        debatable: whether the offsets are neither set nor 0 by both rules.
     """
 
     param_name: ClassVar[str | None] = "crop_param"
@@ -43,17 +44,21 @@ class Crop(LayerType):
     def setup(self) -> None:
         self.cut(self.param.axis, list(self.param.offset))
 
-    def cut(self, axis: int, stated: list[int]) -> None:
-        """`setup` for a first axis and the offsets stated."""
-        shape, wanted = self.bottoms
+    def cut(self, axis: int, offsets: list[int]) -> None:
+        """Set up the layer for a first axis and for the offsets in the prototxt: none, one, or one per axis.
+
+        Raises:
+            LayerError: they do not fit the bottoms.
+        """
+        shape, like = self.bottoms
         self.start = self.axis(axis)
-        self.check(len(wanted) >= len(shape), f"its second bottom {wanted} has fewer axes than the first {shape}")
+        self.check(len(like) >= len(shape), f"its second bottom {like} has fewer axes than the first {shape}")
         axes = len(shape) - self.start
-        fits = len(stated) in (0, 1, axes)
-        self.check(fits, f"{len(stated)} offsets for the {axes} axes from axis {self.start} on; give one, or one each")
-        self.offsets: list[int] = stated if len(stated) == axes else (stated or [0]) * axes
+        fits = len(offsets) in (0, 1, axes)
+        self.check(fits, f"{len(offsets)} offsets for the {axes} axes from axis {self.start} on; give one, or one per axis")
+        self.offsets: list[int] = offsets if len(offsets) == axes else (offsets or [0]) * axes
         self.check(not self._misfit(self.offsets), self._misfit(self.offsets))
-        self.tops = [(*shape[: self.start], *wanted[self.start : len(shape)])]
+        self.tops = [(*shape[: self.start], *like[self.start : len(shape)])]
         self.debatable = False
 
     def at(self, bottoms: Sequence[Shape]) -> Crop:
@@ -64,11 +69,11 @@ class Crop(LayerType):
         return twin
 
     def _misfit(self, offsets: Sequence[int]) -> str:
-        """Where the second bottom reaches beyond the first, "" if nowhere."""
-        shape, wanted = self.bottoms
+        """The first axis along which the crop exceeds the first bottom, as a message; "" if there is none."""
+        shape, like = self.bottoms
         for i, offset in enumerate(offsets, self.start):
-            if offset + wanted[i] > shape[i]:
-                return f"axis {i}: {wanted[i]} values from offset {offset} on do not fit into the {shape[i]} of its bottom"
+            if offset + like[i] > shape[i]:
+                return f"axis {i}: {like[i]} values from offset {offset} on do not fit into the {shape[i]} of its bottom"
         return ""
 
     # ---- its place in the net
@@ -78,7 +83,7 @@ class Crop(LayerType):
         return "crop_param" not in message
 
     def place(self, makers: Mapping[str, LayerType], crop: str) -> str:
-        """Without `crop_param`: the offsets that align its bottoms, or BVLC's 0 by the rule "bvlc" and where there are none."""
+        """Without `crop_param`, use the offsets that align the bottoms, or BVLC's 0 by the rule "bvlc" or if there are none."""
         if not self.is_placed(self.layer.message):
             return ""
         self.offsets = [0] * (len(self.bottoms[0]) - self.start)
@@ -91,21 +96,21 @@ class Crop(LayerType):
             return ""
         if not aligned:
             return (
-                f"{self.label}: it has no crop_param, and no offset follows from the layers before it: {why}. It crops at offset "
-                f"0, as in BVLC's Caffe; state crop_param {{ offset: 0 }} if that is meant, or choose that rule {BVLCS_RULE}"
+                f"{self.label}: has no crop_param, and no offset follows from the layers before it: {why}. It crops at offset 0, "
+                f"as in BVLC's Caffe; if that is intended, set crop_param {{ offset: 0 }}, or choose that rule {BVLCS_RULE}"
             )
         self.offsets = aligned
         numbers = f"offset {aligned[0]}" if len(set(aligned)) == 1 else f"offsets {', '.join(map(str, aligned))}"
         return (
-            f"{self.label}: it has no crop_param, so it crops at {numbers}, where its bottoms' pixels lie on each other, as in "
-            f"the Caffe of HED and of the first FCNs; BVLC's Caffe takes 0 {BVLCS_RULE}"
+            f"{self.label}: has no crop_param, so it crops at {numbers}, which aligns the pixels of its bottoms, as in the Caffe "
+            f"of HED and of the first FCNs; BVLC's Caffe uses 0 {BVLCS_RULE}"
         )
 
     def aligned_offsets(self, makers: Mapping[str, LayerType]) -> list[int]:
-        """The offsets at which the pixels of both bottoms lie on each other; `makers` are the layers that first made each blob.
+        """The offsets that align the pixels of both bottoms; `makers` has the layer that first made each blob.
 
         Raises:
-            NetError: there are none; the message is the reason.
+            NetError: there are none; the message gives the reason.
         """
         from .coordinates import crop_offsets
 
@@ -134,24 +139,24 @@ class Crop(LayerType):
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
         x, like = bottoms
-        shape, wanted = self.bottoms
-        follow = [i for i in range(self.start, len(shape)) if (graph.dynamic_batch if i == 0 else i > 1 and graph.dynamic_size)]
-        axes = [i for i in range(self.start, len(shape)) if shape[i] != wanted[i] and i not in follow]
+        shape, target = self.bottoms
+        dynamic = [i for i in range(self.start, len(shape)) if (graph.dynamic_batch if i == 0 else i > 1 and graph.dynamic_size)]
+        axes = [i for i in range(self.start, len(shape)) if shape[i] != target[i] and i not in dynamic]
         starts = [self.offsets[i - self.start] for i in axes]
         if axes:
-            x = graph.slice(x, starts, [start + wanted[i] for start, i in zip(starts, axes)], axes)
-        if not follow:
+            x = graph.slice(x, starts, [start + target[i] for start, i in zip(starts, axes)], axes)
+        if not dynamic:
             return x
-        first = graph.ints(*(self.offsets[i - self.start] for i in follow))
-        size = graph.add("Gather", graph.add("Shape", like), graph.ints(*follow))
-        return graph.add("Slice", x, first, graph.add("Add", size, first), graph.ints(*follow))
+        first = graph.ints(*(self.offsets[i - self.start] for i in dynamic))
+        size = graph.add("Gather", graph.add("Shape", like), graph.ints(*dynamic))
+        return graph.add("Slice", x, first, graph.add("Add", size, first), graph.ints(*dynamic))
 
 
 @register("AutoCrop")
 class AutoCrop(Crop):
-    """The Crop of HED's Caffe beside BVLC's own: always aligned, a `crop_param` is not read (yun-liu/RCF, auto_crop_layer.cpp).
+    """HED's Crop in a fork that also has BVLC's: always aligned, never reads a `crop_param` (yun-liu/RCF, auto_crop_layer.cpp).
 
-    Written out once its offsets are known, it is a Crop that states them: other Caffes know no AutoCrop.
+    Once its offsets are known, it is written as a Crop that sets them: other forks do not have AutoCrop.
     """
 
     param_name = None
@@ -165,7 +170,7 @@ class AutoCrop(Crop):
         return True
 
     def place(self, makers: Mapping[str, LayerType], crop: str) -> str:
-        """The offsets that align its bottoms, whatever the rule for Crop.
+        """Use the offsets that align the bottoms, regardless of the rule for Crop.
 
         Raises:
             LayerError: there are none.

@@ -1,4 +1,4 @@
-"""Sources and sinks: Input, the layers that read data sets, DummyData, Parameter, HDF5Output, Silence."""
+"""Sources and sinks: Input, the layers that read datasets, DummyData, Parameter, HDF5Output, Silence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Source(LayerType):
-    """A layer whose tops are fed from outside: an input of the net."""
+    """A layer whose tops are fed from outside, as inputs of the net."""
 
     n_bottoms = (0, 0)
     n_tops: ClassVar[tuple[int, int | None]] = (1, None)
@@ -27,18 +27,18 @@ class Source(LayerType):
     onnx_note = "it is an input of the graph"
 
     def with_tops(self, indices: Sequence[int]) -> Message:
-        """An Input layer: one that reads data makes all its tops."""
+        """An Input layer with these tops: a layer that reads data always has all of its tops."""
         shapes = [{"dim": list(self.tops[i])} for i in indices]
         return Message.of("LayerParameter", name=self.layer.name, type="Input", input_param={"shape": shapes})
 
     def unknown(self) -> list[Any]:
-        """One unknown shape per top: `inputs=` must give them."""
+        """One unknown shape per top, to be set by `inputs=`."""
         return [None] * len(self.layer.tops)
 
 
 @register("Input")
 class Input(Source):
-    """Network inputs with the shapes of `input_param`: one for all tops, or one each."""
+    """Inputs of the net with the shapes in `input_param`, one for all tops or one per top."""
 
     param_name = "input_param"
     fields = Fields("shape")
@@ -52,10 +52,10 @@ class Input(Source):
 
 @register("Data", "ImageData", "AnnotatedData", "WindowData", "ImageSegData", "ImageLabelmapData", "LaneData")
 class ImageSource(Source):
-    """Images read from a data base or a list: (batch, C, crop, crop), and labels (batch,) as a second top of most.
+    """Images read from a database or a list: (batch, C, crop, crop); the second top of most types is labels (batch,).
 
-    Shapes are known when `transform_param` (or the layer's old parameters) crops; images have three channels unless
-    `mean_value` or `force_gray` says otherwise. In all other cases Caffe looks into the data: `inputs=` must tell.
+    The shape is known if `transform_param` (or the layer's legacy parameters) crops; images have three channels unless
+    `mean_value`, `force_gray` or `is_color` implies one. Otherwise Caffe takes the shape from the data: set it by `inputs=`.
     """
 
     n_tops = (1, 3)
@@ -73,13 +73,13 @@ class ImageSource(Source):
         self.tops[0] = (param.batch_size, 1 if grey else 3, size, size)
 
     def feed(self, given: Mapping[str, Shape]) -> None:
-        """As for any source; where only the images' shape is given, the labels' follows from it."""
+        """As for any source; the shape of the labels follows from that of the images unless it is in `given`, too."""
         super().feed(given)
         if self.tops[0] and len(self.tops) > 1 and self.layer.tops[1] not in given:
             self.tops[1] = self._labels(self.tops[0]) or self.tops[1]
 
     def _labels(self, images: Shape) -> Shape | None:
-        """One for each image, or for each pixel; boxes as Caffe states them at first, or as YOLO's forks pad them."""
+        """The labels' shape: one per image or per pixel; boxes in Caffe's initial shape, or padded as in YOLO's forks."""
         kind = self.layer.type
         if kind in ("Data", "ImageData", "WindowData"):
             return images[:1]
@@ -106,20 +106,20 @@ class MemoryData(Source):
         self.tops = [shape, (p.batch_size,)]
 
     def feed(self, given: Mapping[str, Shape]) -> None:
-        """As for any source; there are as many labels as images."""
+        """As for any source; the number of labels follows from that of the images."""
         super().feed({self.layer.tops[1]: given.get(self.layer.tops[0], self.tops[0])[:1], **given})
 
 
 @register("HDF5Data", "DetectNetTransformation", "PythonData")
 class HDF5Data(Source):
-    """Blobs of an HDF5 file; only the file knows their shapes."""
+    """Blobs from a file or from Python code, whose shapes are not in the prototxt."""
 
     def setup(self) -> None:
         self.tops = self.unknown()
 
 
 def _dummy_shapes(op: LayerType) -> list[Shape]:
-    """Shapes of a DummyData layer's tops, from `shape` or from the old `num`, `channels`, `height` and `width`."""
+    """Shapes of a DummyData layer's tops, from `shape` or from the legacy `num`, `channels`, `height` and `width`."""
     p, n = op.param, len(op.layer.tops)
     old = {name: list(getattr(p, name)) for name in ("num", "channels", "height", "width")}
     fillers = len(p.data_filler)
@@ -137,13 +137,13 @@ def _dummy_shapes(op: LayerType) -> list[Shape]:
 
 @register("DummyData")
 class DummyData(LayerType):
-    """Blobs of one value each: the `value` of their constant `data_filler`, by default 0 (caffe/layers/dummy_data_layer.cpp).
+    """Constant blobs, each filled with the `value` of its `data_filler`, by default 0 (caffe/layers/dummy_data_layer.cpp).
 
-    A top whose filler draws random numbers stands in for data: it is an input of the net. See `RandomData` for layers that
-    have no others.
+    A top with a random filler stands in for data: it is an input of the net. For layers with random fillers only, see
+    `RandomData`.
 
     Attributes:
-        values: of the tops, None where they are random.
+        values: the value of each top, None where it is random.
     """
 
     param_name = "dummy_data_param"
@@ -166,11 +166,11 @@ class DummyData(LayerType):
 
     @property
     def fed_tops(self) -> list[str]:
-        """Tops whose filler is random."""
+        """The tops with random fillers."""
         return [top for top, value in zip(self.layer.tops, self.values) if value is None]
 
     def with_tops(self, indices: Sequence[int]) -> Message:
-        """DummyData with those shapes and fillers that are these tops'."""
+        """A DummyData layer with the shapes and fillers of these tops."""
         fillers = list(self.param.data_filler)
         param = {
             "shape": [{"dim": list(self.tops[i])} for i in indices],
@@ -206,9 +206,9 @@ class RandomData(Source):
 
 @register("Parameter")
 class Parameter(LayerType):
-    """A learnable blob as a top, of the shape in `parameter_param` (caffe/layers/parameter_layer.hpp).
+    """A learnable blob as a top, with the shape in `parameter_param` (caffe/layers/parameter_layer.hpp).
 
-    It starts as zeros, or as a fork's `blob_filler` says.
+    Its initial values are zeros, or drawn from a fork's `blob_filler`.
     """
 
     param_name = "parameter_param"
@@ -230,7 +230,7 @@ class Parameter(LayerType):
 
 
 class Sink(LayerType):
-    """Reads blobs so that they are no outputs; makes nothing."""
+    """Reads blobs so that they are not outputs of the net; has no tops."""
 
     n_bottoms: ClassVar[tuple[int, int | None]] = (1, None)
     n_tops = (0, 0)
@@ -247,12 +247,12 @@ class Sink(LayerType):
 
 @register("Silence")
 class Silence(Sink):
-    """Reads blobs so that they are no outputs; makes nothing (caffe/layers/silence_layer.cpp)."""
+    """Reads blobs so that they are not outputs of the net; has no tops (caffe/layers/silence_layer.cpp)."""
 
 
 @register("HDF5Output")
 class HDF5Output(Sink):
-    """Caffe writes data and labels to a file here; in protogen it only reads them (caffe/layers/hdf5_output_layer.cpp)."""
+    """Writes data and labels to a file in Caffe; in protogen it only reads them (caffe/layers/hdf5_output_layer.cpp)."""
 
     param_name = "hdf5_output_param"
     fields = Fields("file_name")

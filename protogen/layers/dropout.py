@@ -1,4 +1,4 @@
-"""Dropout, and SELU's."""
+"""Dropout, and SELU's form of it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @register("Dropout")
 class Dropout(Elementwise):
-    """TRAIN: zero each value with probability `dropout_ratio` and scale the rest by 1 / (1 - ratio); TEST: identity.
+    """TRAIN: zeroes each value with probability `dropout_ratio` and scales the others by 1 / (1 - ratio); TEST: identity.
 
-    With a fork's `scale_train: false`, TRAIN does not scale and TEST multiplies by 1 - ratio. With happynear's `sqrt_scale`,
-    TRAIN scales by the root of 1 / (1 - ratio). With SegNet's `sample_weights_test`, TEST does what TRAIN does: it is random, so
-    there is no ONNX form (dropout_layer.cpp of happynear/caffe-windows and of alexgkendall/caffe-segnet).
+    With some forks' `scale_train: false`, TRAIN does not scale and TEST multiplies by 1 - ratio. With happynear's `sqrt_scale`,
+    TRAIN scales by the square root of 1 / (1 - ratio). With SegNet's `sample_weights_test`, TEST does the same as TRAIN: it is
+    random and has no ONNX form (dropout_layer.cpp of happynear/caffe-windows and of alexgkendall/caffe-segnet).
     """
 
     param_name = "dropout_param"
@@ -40,8 +40,8 @@ class Dropout(Elementwise):
         self.scale_train = bool(p.get("scale_train", True))
         self.always = bool(p.sample_weights_test)
         self.check(0 <= self.ratio < 1, f"dropout_ratio must be in [0, 1), not {self.ratio:g}")
-        self.check(self.scale_train or not p.sqrt_scale, "scale_train: false leaves nothing to scale for sqrt_scale")
-        # What TRAIN multiplies values by that are kept, relative to 1 / (1 - ratio), and TEST all values.
+        self.check(self.scale_train or not p.sqrt_scale, "sqrt_scale has no effect with scale_train: false; remove one of them")
+        # Factors of the values kept in TRAIN, relative to 1 / (1 - ratio), and of all values in TEST.
         self.train_factor = 1 - self.ratio if not self.scale_train else math.sqrt(1 - self.ratio) if p.sqrt_scale else 1.0
         self.test_factor = 1.0 if self.scale_train else 1 - self.ratio
 
@@ -64,15 +64,15 @@ class Dropout(Elementwise):
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
         if self.always:
-            raise graph.refuse("it draws random numbers in TEST, too; without sample_weights_test the model gives their mean")
+            raise graph.refuse("it is random in TEST, too; without sample_weights_test the model computes the mean instead")
         return bottoms[0] if self.is_identity else graph.add("Mul", bottoms[0], graph.scalar(self.test_factor))
 
 
 @register("SeLuDropout")
 class SeLuDropout(Elementwise):
-    """Dropout that keeps mean and variance of SELU's outputs (selu_dropout_layer.cpp of the forks that have it).
+    """Dropout that preserves the mean and variance of SELU's outputs (selu_dropout_layer.cpp of the forks that have it).
 
-    TRAIN: each value becomes `alpha` with probability `dropout_ratio` (0.1), then all are a * x + b, where
+    TRAIN: each value becomes `alpha` with probability `dropout_ratio` (0.1), then all values x become a * x + b, where
     a = (q + alpha^2 q (1 - q))^-1/2, b = -a (1 - q) alpha and q = 1 - dropout_ratio. TEST: identity.
     """
 

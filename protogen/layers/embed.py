@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @register("Embed")
 class Embed(LayerType):
-    """Row `x` of the weights (input_dim, num_output), plus a bias, for each index x: (...) to (..., num_output).
+    """Row x of the weights (input_dim, num_output), plus a bias, for each index x: (...) to (..., num_output).
 
     Indices are whole numbers in 0..input_dim-1 and get no gradient (caffe/layers/embed_layer.cpp).
     """

@@ -1,7 +1,7 @@
-"""Which of a layer's fields count: each is computed, shown to be inert, or refused by name when the net is converted.
+"""Which of a layer's fields matter: each is computed, proven inert, or refused by name when the net is converted.
 
-A type declares its `Fields`. A field that is not among them is refused as soon as a file sets it to something else than its
-default, and so is one that no schema knows: a fork that reads it would give other numbers.
+A type declares its `Fields`. A field that it does not declare is refused if a file sets it to anything but its default, and so is
+one that is not in the schema: a fork that reads it would compute other numbers.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from .base import LayerType
 
 MAX_LISTED = 20  # refusals in one error message
-# Read by the net itself (names, rules, weights, losses), whatever the layer's type.
+# Read by the net itself (names, rules, weights, losses), for every layer type.
 COMMON = frozenset(
     ("name", "type", "bottom", "top", "phase", "loss_weight", "param", "blobs", "propagate_down", "include", "exclude")
 )
-# Fields of every layer that only say where, how fast or how precisely the same numbers are computed.
+# Fields of every layer that only affect where, how fast or how precisely the same numbers are computed.
 INERT: Mapping[str, str] = {
     "debug": "NVIDIA/caffe src/caffe/layer.cpp:11: prints statistics",
     "cudnn_math_override": "NVIDIA/caffe src/caffe/layers/cudnn_conv_layer.cpp:588: the precision of cuDNN's sums",
@@ -30,24 +30,24 @@ INERT: Mapping[str, str] = {
     "forward_math": "NVIDIA/caffe src/caffe/layer.cpp:20: the precision of the forward pass",
     "backward_math": "NVIDIA/caffe src/caffe/layer.cpp:23: the precision of the backward pass",
     "engine": "intel/caffe src/caffe/layer_factory.cpp:102: the library that computes",
-    "reshape_every_iter": "lmb-freiburg/flownet2 include/caffe/layer.hpp:489: when shapes are taken anew",
-    "multinode": "intel/caffe src/caffe/layer.cpp:69: how work is split over machines",
+    "reshape_every_iter": "lmb-freiburg/flownet2 include/caffe/layer.hpp:489: when shapes are computed again",
+    "multinode": "intel/caffe src/caffe/layer.cpp:69: how work is split across machines",
     "mn_grad_compress_param": "intel/caffe src/caffe/layer.cpp:110: how gradients travel between machines",
 }
-# Messages of LayerParameter that change what layers of other types compute, be they empty: Intel's layers quantise as soon as
-# there is a quantization_param (mkldnn_convolution_layer.cpp:159 of intel/caffe).
+# Messages of LayerParameter that change what layers of other types compute even if they are empty: Intel's layers quantise as
+# soon as there is a quantization_param (mkldnn_convolution_layer.cpp:159 of intel/caffe).
 MODIFIERS = frozenset(("quantization_param", "trt_param"))
 _KNOWN_WHOLE = frozenset(("FillerParameter", "BlobShape"))  # see weights/fillers.py
-# Messages of every layer, of which the net reads all that the schema has and nothing else.
+# Messages of every layer whose fields the net reads, all that are in the schema and no others.
 _RULES = ("param", "include", "exclude")
 
 
 class Fields:
-    """The fields of a layer type's own message (`LayerType.param_name`) that its class knows.
+    """The fields of a layer type's own message (`LayerType.param_name`) that its class handles.
 
     Args:
-        computed: names of the fields that count, separated by blanks.
-        inert: fields that change no result, each with the fork, file and line that shows it.
+        computed: names of the computed fields, separated by spaces.
+        inert: fields that change no result, each with the fork, file and line that prove it.
 
     >>> fields = Fields("negative_slope", engine="BVLC/caffe src/caffe/layer_factory.cpp:197").also("loss_param", "normalize")
     >>> sorted(fields.computed("relu_param")), sorted(fields.inert("relu_param"))
@@ -58,10 +58,10 @@ class Fields:
         self._parts: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {"": (tuple(computed.split()), inert)}
 
     def also(self, message: str, computed: str = "", /, **inert: str) -> Fields:
-        """These and fields of another message of the layer, or of one inside the own message (".nms_param").
+        """These fields and those of another message: one of LayerParameter's, or one inside the own message (".nms_param").
 
         Args:
-            message: its name in LayerParameter, or its path after a dot within the own message.
+            message: the message's name in LayerParameter, or a dot and its path within the own message.
             computed, inert: as for the own message.
         """
         twin = Fields()
@@ -69,7 +69,7 @@ class Fields:
         return twin
 
     def but(self, computed: str = "", /, **inert: str) -> Fields:
-        """These with more fields of the own message, for a subclass; an inert one no longer counts as computed."""
+        """These with more fields of the own message, for a subclass; fields that become inert are no longer computed."""
         names, idle = self._parts[""]
         twin = Fields()
         kept = tuple(name for name in (*names, *computed.split()) if name not in inert)
@@ -77,16 +77,16 @@ class Fields:
         return twin
 
     def computed(self, own: str) -> frozenset[str]:
-        """Paths of the fields that count, within LayerParameter; `own` is the name of the own message."""
+        """Paths of the computed fields within LayerParameter; `own` is the name of the own message."""
         return frozenset(f"{_path(own, part)}.{name}" for part, (names, _) in self._parts.items() for name in names)
 
     def inert(self, own: str) -> dict[str, str]:
-        """What shows that a field changes nothing, by its path within LayerParameter."""
+        """The proof that a field changes nothing, by the field's path within LayerParameter."""
         parts = self._parts.items()
         return {f"{_path(own, part)}.{name}": proof for part, (_, inert) in parts for name, proof in inert.items()}
 
     def messages(self, own: str) -> set[str]:
-        """Names of the messages of LayerParameter whose fields count."""
+        """Names of the messages of LayerParameter that have computed or inert fields."""
         return {_path(own, part).partition(".")[0] for part in self._parts}
 
 
@@ -95,27 +95,27 @@ def _path(own: str, part: str) -> str:
 
 
 def unknown_fields(op: LayerType) -> list[str]:
-    """Paths of the fields set in a layer's prototxt that its type neither computes nor knows to be inert.
+    """Paths of the fields set in a layer's prototxt that its type neither computes nor declares inert.
 
-    A known field that holds its default counts as not set, but not one of `MODIFIERS`.
+    A field of the schema that is set to its default counts as unset; a message of `MODIFIERS` always counts as set.
     """
     if op.is_input:
-        return []  # whatever a data layer would read or do, its blobs are fed from outside
-    known, read = op.field_paths()
-    paths = [path for path in _set_fields(op.layer.message, known) if "." not in path or path.partition(".")[0] in read]
+        return []  # a data layer's settings do not matter: its blobs are fed from outside
+    handled, read = op.field_paths()
+    paths = [path for path in _set_fields(op.layer.message, handled) if "." not in path or path.partition(".")[0] in read]
     present = [name for name in sorted(MODIFIERS) if name in op.layer.message]
     bare = [name for name in present if not any(path.startswith(name + ".") for path in paths)]
     return paths + bare + _strange_rules(op.layer.message)
 
 
 def field_paths(own: str, fields: Fields) -> tuple[frozenset[str], frozenset[str]]:
-    """Paths of the fields that a type knows, and the messages of LayerParameter that it reads; `own` is the type's message."""
-    known = frozenset((*COMMON, *INERT, *fields.inert(own), *fields.computed(own)))
-    return known, frozenset((*fields.messages(own), *MODIFIERS))
+    """Paths of the fields that a type handles, and the messages of LayerParameter that it reads; `own` is the type's message."""
+    handled = frozenset((*COMMON, *INERT, *fields.inert(own), *fields.computed(own)))
+    return handled, frozenset((*fields.messages(own), *MODIFIERS))
 
 
 def _strange_rules(message: Message) -> list[str]:
-    """Paths of fields that no schema has within a layer's `param`, `include` and `exclude`."""
+    """Paths of the fields within a layer's `param`, `include` and `exclude` that are not in the schema."""
     return [
         f"{rules}.{name}"
         for rules in _RULES
@@ -125,28 +125,28 @@ def _strange_rules(message: Message) -> list[str]:
     ]
 
 
-def _set_fields(message: Message, known: frozenset[str], prefix: str = "") -> Iterator[str]:
-    """Paths of the fields of a message, and of messages in it, that are not `known` and differ from their defaults."""
+def _set_fields(message: Message, handled: frozenset[str], prefix: str = "") -> Iterator[str]:
+    """Paths of the fields of a message, nested ones included, that are not `handled` and differ from their defaults."""
     for name, value in message.fields():
         path, field = prefix + name, message.descriptor.fields.get(name) if message.descriptor else None
-        if path in known or (field is not None and field.kind != "message" and value == field.default):
+        if path in handled or (field is not None and field.kind != "message" and value == field.default):
             continue
         if field is None or field.kind != "message" or field.message_type.name in _KNOWN_WHOLE:
             yield path
             continue
         for part in value if field.repeated else [value]:
-            yield from _set_fields(part, known, path + ".")
+            yield from _set_fields(part, handled, path + ".")
 
 
 def require_computed(ops: Iterable[LayerType], strict: bool | None) -> None:
-    """Refuse to convert layers whose prototxt sets fields that change their results and that protogen does not compute.
+    """Refuse to convert layers whose prototxt sets fields that change results but that protogen does not compute.
 
     Args:
         ops: the layers to convert.
-        strict: how the net was read; False ignores such fields, with a `ProtogenWarning`.
+        strict: as for the net; if False, these fields are ignored with a `ProtogenWarning`.
 
     Raises:
-        ConversionError: some layer has such a field; all of them are named.
+        ConversionError: some layer has such a field; all of them are named, up to `MAX_LISTED`.
     """
     problems = [f"{op.label}: {refusal}" for op in ops for refusal in op.refusals()]
     if not problems:
@@ -155,6 +155,6 @@ def require_computed(ops: Iterable[LayerType], strict: bool | None) -> None:
         for problem in problems:
             warnings.warn(f"{problem}; it is ignored", ProtogenWarning, stacklevel=4)
         return
-    rest = len(problems) - MAX_LISTED
-    listed = problems[:MAX_LISTED] + ([f"and {rest} more"] if rest > 0 else [])
+    more = len(problems) - MAX_LISTED
+    listed = problems[:MAX_LISTED] + ([f"and {more} more"] if more > 0 else [])
     raise ConversionError(*listed, "to convert as if these fields were not there: --no-strict, or strict=False")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class Im2col(LayerType):
     """Each window of a convolution as a column: (N, C, spatial...) to (N, C * kernel..., out...) (caffe/layers/im2col_layer.cpp).
 
-    Windows are set as in Convolution (`kernel_size`, `stride`, `pad`, `dilation`, `axis`); a channel's values stay together.
+    Windows are set as in Convolution (`kernel_size`, `stride`, `pad`, `dilation`, `axis`); the values of a channel are adjacent.
     """
 
     param_name = "convolution_param"
@@ -30,7 +30,7 @@ class Im2col(LayerType):
         "pad kernel_size stride pad_h pad_w kernel_h kernel_w stride_h stride_w axis dilation",
         **dict.fromkeys(
             ("num_output", "bias_term", "group", "weight_filler", "bias_filler", "engine", "force_nd_im2col"),
-            "BVLC/caffe src/caffe/layers/im2col_layer.cpp:11-105: it copies windows, whatever a convolution would do with them",
+            "BVLC/caffe src/caffe/layers/im2col_layer.cpp:11-105: it only copies windows",
         ),
     )
 
@@ -50,7 +50,7 @@ class Im2col(LayerType):
         self.tops = [(*shape[: self.channel_axis], channels, *self._out(spatial))]
 
     def _extents(self) -> list[int]:
-        """Pixels between the first and the last of a window, both included, along each spatial axis."""
+        """Pixels from the first to the last of a window, inclusive, along each spatial axis."""
         return [dilation * (kernel - 1) + 1 for dilation, kernel in zip(self.dilation, self.kernel)]
 
     def _out(self, spatial: Sequence[int]) -> list[int]:
@@ -79,7 +79,7 @@ class Im2col(LayerType):
         return torch.stack(taps, self.channel_axis + 1).flatten(self.channel_axis, self.channel_axis + 1)
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
-        """A convolution of each channel with one kernel per place of the window, 1 there and 0 elsewhere."""
+        """A convolution of each channel with one kernel per position in the window, 1 at that position and 0 elsewhere."""
         import numpy as np
 
         outer, channels, places = self.bottoms[0][: self.channel_axis], self.bottoms[0][self.channel_axis], count(self.kernel)

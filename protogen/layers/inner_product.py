@@ -23,9 +23,9 @@ class InnerProduct(Linear):
 
     Weights are (num_output, K), or (K, num_output) with `transpose`.
 
-    With Intel's `relu: true`, y goes through a ReLU of `negative_slope` (0). With happynear's `normalize`, each run of K values
-    of W, as it lies in memory, is first divided by its length sqrt(sum of squares + 1e-6); in training W itself is replaced by
-    that (inner_product_layer.cpp of happynear/caffe-windows).
+    With Intel's `relu: true`, y goes through a ReLU with `negative_slope` (0). With happynear's `normalize`, each run of K
+    consecutive values of W in memory is first divided by its length sqrt(sum of squares + 1e-6); in training the result is stored
+    back into W (inner_product_layer.cpp of happynear/caffe-windows).
     """
 
     param_name = "inner_product_param"
@@ -57,7 +57,7 @@ class InnerProduct(Linear):
         return self.activated(y)
 
     def _normalized(self, weight: torch.Tensor, training: bool) -> torch.Tensor:
-        """Rows of length 1, without a part in the gradient: the fork overwrites its weights before it multiplies by them."""
+        """The weights with rows of length 1; the gradient ignores this, as the fork overwrites its weights before using them."""
         import torch
 
         rows = weight.detach().reshape(self.num_output, self.features)

@@ -1,4 +1,4 @@
-"""What convolutions and InnerProduct have in common: W x + b, which takes in a factor and a shift of each output."""
+"""The common base of convolutions and InnerProduct: W x + b, which can absorb a scale and a shift of each output."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class Linear(FusedReLU):
-    """W x + b, and maybe a ReLU.
+    """W x + b, optionally followed by a ReLU.
 
     Attributes:
-        num_output: outputs, each with its own part of W and of b.
+        num_output: number of outputs, each with its own slice of W and of b.
         bias: whether there is a b.
     """
 
@@ -24,7 +24,7 @@ class Linear(FusedReLU):
 
     @property
     def outputs_are_channels(self) -> bool:
-        """Whether its outputs lie along axis 1 of its one top, and W goes into them as it is stored."""
+        """Whether the outputs lie along axis 1 of a single top, and W is used as it is stored."""
         raise NotImplementedError
 
     def per_output(self, factors: np.ndarray, weight: np.ndarray) -> np.ndarray:

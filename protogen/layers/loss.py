@@ -1,7 +1,7 @@
 """Losses of BVLC Caffe and of the Fast R-CNN, SSD and R-FCN forks: a scalar for the solver, weight 1 by default.
 
-Every loss divides by a normalizer. Where Caffe's backward is not the derivative of its forward (floors under a logarithm,
-a small number added to a distance, weights that only the forward applies), `straight_through` gives Caffe's gradient.
+Every loss divides by a normalizer. Where Caffe's backward is not the derivative of its forward (a floor under a logarithm,
+a small number added to a distance, weights that only the forward pass applies), `straight_through` yields Caffe's gradient.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-# The least probability that InfogainLoss and MultinomialLogisticLoss take the logarithm of (kLOG_THRESHOLD).
+# The smallest probability that InfogainLoss and MultinomialLogisticLoss take the logarithm of (kLOG_THRESHOLD).
 LOG_THRESHOLD = float("1e-20")
 
 
 def legacy(shape: Shape, index: int) -> int:
-    """Size of axis `index` of (N, C, H, W) for a shape with fewer axes too: those missing count as 1."""
+    """Size of axis `index` of (N, C, H, W), 1 for an axis that the shape does not have."""
     return shape[index] if index < len(shape) else 1
 
 
@@ -34,17 +34,17 @@ def straight_through(value: Tensor, like: Tensor) -> Tensor:
 
 
 def floored(log: Tensor, least: float) -> Tensor:
-    """Logarithms, at least log(`least`), with the gradient as if there were no floor: Caffe's backward knows of none."""
+    """Logarithms, at least log(`least`), with the gradient of the bare logarithms, as in Caffe's backward."""
     return straight_through(log.clamp(min=math.log(least)), log)
 
 
 class Loss(LayerType):
-    """A scalar of predictions and labels; both have the same number of items.
+    """A scalar loss of predictions and labels for the same number of items.
 
     Attributes:
-        ignore_label: label of the items left out, None if there is none.
-        normalization: what the sum is divided by: FULL (items times positions), VALID (those not ignored), BATCH_SIZE (items),
-            NONE, or PRE_FIXED (`pre_fixed_normalizer`); never less than 1.
+        ignore_label: label of the items to ignore, None if there is none.
+        normalization: the divisor of the sum: FULL (items times positions), VALID (those not ignored), BATCH_SIZE (items), NONE,
+            or PRE_FIXED (`pre_fixed_normalizer`); never less than 1.
     """
 
     n_bottoms = (2, 2)
@@ -68,7 +68,12 @@ class Loss(LayerType):
         self.tops = [()]
 
     def normalizer(self, outer: int, inner: int, valid: Tensor) -> Tensor | float:
-        """The divisor for `outer` items of `inner` positions, of which the mask `valid` counts."""
+        """The divisor of the loss.
+
+        Args:
+            outer, inner: numbers of items and of positions in each.
+            valid: mask of those that count.
+        """
         if self.normalization == "VALID":
             return valid.sum().clamp(min=1)
         if self.normalization == "PRE_FIXED":
@@ -76,7 +81,7 @@ class Loss(LayerType):
         return max({"FULL": outer * inner, "BATCH_SIZE": outer, "NONE": 1}[self.normalization], 1)
 
     def labels(self, label: Tensor) -> tuple[Tensor, Tensor]:
-        """Labels as whole numbers, 0 for those to ignore, and the mask of those that count."""
+        """Labels as whole numbers, 0 where they are ignored, and the mask of those that count."""
         import torch
 
         whole = label.long()
@@ -87,16 +92,16 @@ class Loss(LayerType):
 
 
 class MeanLoss(Loss):
-    """A loss that is divided by the number of items, N, whatever `loss_param` says; refused where Intel's would not divide."""
+    """A loss divided by the number of items, N, regardless of `loss_param`; refused where Intel's fork would not divide."""
 
     def refusals(self) -> list[str]:
-        """`normalization: NONE`: BVLC's divide all the same, Intel's do not (euclidean_loss_layer.cpp:65 of intel/caffe)."""
+        """Refuse `normalization: NONE`: BVLC divides anyway, Intel does not (euclidean_loss_layer.cpp:65 of intel/caffe)."""
         undivided = self.layer.message.loss_param.normalization == "NONE"
         return super().refusals() + (["loss_param.normalization: NONE is not computed"] if undivided else [])
 
 
 class ClassLoss(Loss):
-    """What losses on a softmax over an axis share: predictions (outer, C, inner), one label for each (outer, inner)."""
+    """The base of losses on a softmax over an axis: predictions (outer, C, inner), one label for each (outer, inner)."""
 
     n_tops = (1, 2)
     fields = (
@@ -106,12 +111,12 @@ class ClassLoss(Loss):
     )
 
     def refusals(self) -> list[str]:
-        """happynear's mining counts from the value 0 on, its default (softmax_loss_layer.cpp:53 of happynear/caffe-windows)."""
+        """Refuse happynear's mining fields at their default 0, too: 0 enables them (softmax_loss_layer.cpp:53 of its fork)."""
         mining = [name for name in ("hard_mining_label", "cutting_point") if self.layer.message.softmax_param.get(name) == 0]
         return super().refusals() + [f"softmax_param.{name} is not computed" for name in mining]
 
     def class_axis(self) -> int:
-        """The axis of the classes, as the prototxt gives it."""
+        """The axis of the classes, as in the prototxt."""
         return self.layer.message.softmax_param.axis
 
     def setup(self) -> None:
@@ -122,7 +127,7 @@ class ClassLoss(Loss):
         items = count(shape) // max(self.classes, 1)
         self.check(
             items == count(label),
-            f"needs {items} labels, one for each prediction of {shape} along axis {self.over}, not {label}",
+            f"needs {items} labels, one per prediction of {shape} along axis {self.over}, not {label}",
         )
         self.tops = [(), shape][: len(self.layer.tops)]
 
@@ -134,7 +139,7 @@ class ClassLoss(Loss):
         return F.log_softmax(x.reshape(outer, x.shape[self.over], inner), dim=1)
 
     def with_probabilities(self, loss: Tensor, x: Tensor) -> list[Tensor]:
-        """The loss, and softmax(x) if there is a second top (Caffe takes no gradient from it)."""
+        """The loss, and softmax(x) if there is a second top (which has no gradient in Caffe)."""
         import torch
 
         return [loss] if len(self.layer.tops) < 2 else [loss, torch.softmax(x.detach(), self.over)]
@@ -144,9 +149,9 @@ class ClassLoss(Loss):
 class SoftmaxWithLoss(ClassLoss):
     """-log(softmax(x)[label]), summed and divided by the normalizer (caffe/layers/softmax_loss_layer.cpp).
 
-    Bottoms (N, C, ...) and labels (N, ...) for `softmax_param { axis: 1 }`; tops: the loss, the softmax if wanted, and in
-    R-FCN's forks (softmax_loss_layer, softmax_loss_ohem_layer) the loss of each item, shaped as the labels.
-    `loss_param`: `ignore_label`, `normalization` (VALID), and the older `normalize` (false is BATCH_SIZE).
+    Bottoms (N, C, ...) and labels (N, ...) for `softmax_param { axis: 1 }`; tops: the loss, optionally the softmax and, in
+    R-FCN's forks (softmax_loss_layer, softmax_loss_ohem_layer), the loss of each item, in the labels' shape.
+    `loss_param`: `ignore_label`, `normalization` (VALID), and the older `normalize` (false means BATCH_SIZE).
     """
 
     n_tops = (1, 3)
@@ -156,7 +161,7 @@ class SoftmaxWithLoss(ClassLoss):
         self.tops = [(), *self.bottoms][: len(self.layer.tops)]
 
     def item_losses(self, x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-        """(outer, 1, inner) losses, 0 where the label is to be ignored, and the mask of those that count."""
+        """(outer, 1, inner) losses, 0 where the label is ignored, and the mask of those that count."""
         log = self.log_softmax(x)
         whole, valid = self.labels(label.reshape(log.shape[0], 1, log.shape[2]))
         return -floored(log.gather(1, whole), FLT_MIN).masked_fill(~valid, 0), valid
@@ -164,16 +169,16 @@ class SoftmaxWithLoss(ClassLoss):
     def forward(self, x: Tensor, label: Tensor, *, blobs: Sequence[Tensor], training: bool) -> list[Tensor]:
         losses, valid = self.item_losses(x, label)
         loss = losses.sum() / self.normalizer(losses.shape[0], losses.shape[2], valid)
-        made = self.with_probabilities(loss, x)
-        return made if len(self.layer.tops) < 3 else [*made, losses.detach().reshape(label.shape)]
+        tops = self.with_probabilities(loss, x)
+        return tops if len(self.layer.tops) < 3 else [*tops, losses.detach().reshape(label.shape)]
 
 
 @register("InfogainLoss")
 class InfogainLoss(ClassLoss):
     """-sum over k of H[label, k] log(softmax(x)[k]) (caffe/layers/infogain_loss_layer.cpp).
 
-    The matrix H (C x C values) is the third bottom, or else the BlobProto file `infogain_loss_param { source }`, read when the
-    net is converted. Top 2, `ignore_label` and `normalization` as in SoftmaxWithLoss, but without `normalize`.
+    The matrix H (C x C values) is the third bottom, or else in the BlobProto file `infogain_loss_param { source }`, read when the
+    net is converted. Second top, `ignore_label` and `normalization` as in SoftmaxWithLoss; `normalize` is not supported.
     """
 
     param_name = "infogain_loss_param"
@@ -195,10 +200,8 @@ class InfogainLoss(ClassLoss):
             self._check_matrix(self.bottoms[2])
 
     def _check_matrix(self, shape: Shape) -> None:
-        self.check(
-            count(shape) == self.classes**2,
-            f"the infogain matrix for {self.classes} classes has {self.classes} x {self.classes} values, not {shape}",
-        )
+        n = self.classes
+        self.check(count(shape) == n**2, f"the infogain matrix for {n} classes must have {n} x {n} values, not {shape}")
 
     def module(self) -> torch.nn.Module:
         if len(self.bottoms) == 2:
@@ -214,11 +217,11 @@ class InfogainLoss(ClassLoss):
     def forward(
         self, x: Tensor, label: Tensor, matrix: Tensor | None = None, *, blobs: Sequence[Tensor], training: bool
     ) -> Tensor | list[Tensor]:
-        given = self.matrix if matrix is None else matrix
-        assert given is not None, "module() reads the matrix"
+        infogain = self.matrix if matrix is None else matrix
+        assert infogain is not None, "module() reads the matrix"
         log = floored(self.log_softmax(x), LOG_THRESHOLD).transpose(1, 2)
         whole, valid = self.labels(label.reshape(log.shape[:2]))
-        rows = given.detach().to(x).reshape(self.classes, self.classes).index_select(0, whole.reshape(-1))
+        rows = infogain.detach().to(x).reshape(self.classes, self.classes).index_select(0, whole.reshape(-1))
         losses = -(rows.reshape(log.shape) * log).sum(2).masked_fill(~valid, 0)
         return self.with_probabilities(losses.sum() / self.normalizer(losses.shape[0], losses.shape[1], valid), x)
 
@@ -240,7 +243,7 @@ class MultinomialLogisticLoss(MeanLoss):
 
 @register("HingeLoss")
 class HingeLoss(MeanLoss):
-    """Sum of max(0, 1 - t x), or of its square for `norm: L2`, divided by N; t is 1 for the label's class, -1 for all others.
+    """Sum of max(0, 1 - t x), or of its square for `norm: L2`, divided by N; t is 1 for the label's class and -1 for the others.
 
     Predictions (N, C, ...), labels (N,) (caffe/layers/hinge_loss_layer.cpp).
     """
@@ -254,17 +257,17 @@ class HingeLoss(MeanLoss):
         flat = x.reshape(x.shape[0], -1)
         target = label.reshape(-1)[: x.shape[0], None].long()
         is_target = torch.arange(flat.shape[1], device=x.device) == target
-        # relu, not clamp: at the kink Caffe gives no gradient.
+        # relu, not clamp: Caffe's gradient at the kink is 0.
         margin = torch.relu(1 + torch.where(is_target, -flat, flat))
         return (margin if self.param.norm == "L1" else margin * margin).sum() / x.shape[0]
 
 
 @register("SigmoidCrossEntropyLoss")
 class SigmoidCrossEntropyLoss(Loss):
-    """-t log(sigmoid(x)) - (1 - t) log(1 - sigmoid(x)) for targets t in [0, 1] of the predictions' size.
+    """-t log(sigmoid(x)) - (1 - t) log(1 - sigmoid(x)) for as many targets t in [0, 1] as predictions x.
 
-    Normalization is BATCH_SIZE unless given (caffe/layers/sigmoid_cross_entropy_loss_layer.cpp). PRE_FIXED is refused: none of
-    the forks that know it for other losses divides by it here (Intel's divides by the batch).
+    Normalization is BATCH_SIZE by default (caffe/layers/sigmoid_cross_entropy_loss_layer.cpp). PRE_FIXED is refused: none of the
+    forks that support it for other losses divides by it here (Intel's divides by the batch size).
     """
 
     normalization_default = "BATCH_SIZE"
@@ -301,7 +304,7 @@ class EuclideanLoss(MeanLoss):
     def setup(self) -> None:
         super().setup()
         a, b = self.bottoms
-        self.check(count(a[1:]) == count(b[1:]), f"needs two bottoms of one size: {a} and {b}")
+        self.check(count(a[1:]) == count(b[1:]), f"needs two bottoms of the same size, not {a} and {b}")
 
     def forward(self, a: Tensor, b: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         difference = a - b.reshape(a.shape)
@@ -310,9 +313,9 @@ class EuclideanLoss(MeanLoss):
 
 @register("ContrastiveLoss")
 class ContrastiveLoss(MeanLoss):
-    """Pairs a, b (N, C) with label 1 for similar: d^2 / 2N, else max(margin - d, 0)^2 / 2N for the distance d = |a - b|.
+    """For pairs a, b (N, C) at distance d = |a - b|: d^2 / 2N if the label is 1 (similar), else max(margin - d, 0)^2 / 2N.
 
-    `legacy_version` takes max(margin - d^2, 0) / 2N for the dissimilar (caffe/layers/contrastive_loss_layer.cpp).
+    With `legacy_version`, max(margin - d^2, 0) / 2N for dissimilar pairs (caffe/layers/contrastive_loss_layer.cpp).
     """
 
     param_name = "contrastive_loss_param"
@@ -324,7 +327,7 @@ class ContrastiveLoss(MeanLoss):
         super().setup()
         a, b, label = self.bottoms
         for shape in (a, b):
-            self.check(len(shape) <= 4 and count(shape[2:]) == 1, f"its vectors are of shape (N, C) or (N, C, 1, 1), not {shape}")
+            self.check(len(shape) <= 4 and count(shape[2:]) == 1, f"its vectors must be (N, C) or (N, C, 1, 1), not {shape}")
         self.check(legacy(a, 1) == legacy(b, 1), f"bottoms {a} and {b} differ in the number of channels")
         self.check(label[:1] == a[:1] and count(label) == a[0], f"needs one label per pair, not {label}")
 
@@ -346,11 +349,11 @@ class ContrastiveLoss(MeanLoss):
 
 
 class SmoothL1(Loss):
-    """f(w (a - b)) with f(d) = (sigma d)^2 / 2 where |d| < 1 / sigma^2, else |d| - 1 / (2 sigma^2); gradients for a and b.
+    """f(w (a - b)) with f(d) = (sigma d)^2 / 2 if |d| < 1 / sigma^2, else |d| - 1 / (2 sigma^2); gradients for a and b.
 
     Attributes:
         sigma2: square of sigma.
-        by_param: divide by `loss_param`'s normalizer (a position is what has an item and a place, whatever the channels).
+        by_param: whether to divide by `loss_param`'s normalizer, for which the channels of a position count once.
     """
 
     n_tops = (1, 2)
@@ -368,9 +371,8 @@ class SmoothL1(Loss):
         first = self.bottoms[0]
         for other in self.bottoms[1:]:
             same = all(legacy(first, axis) == legacy(other, axis) for axis in range(1, 4)) and count(first) == count(other)
-            self.check(
-                same and max(len(first), len(other)) <= 4, f"bottoms {first} and {other} must have one shape (of at most 4 axes)"
-            )
+            same = same and max(len(first), len(other)) <= 4
+            self.check(same, f"bottoms {first} and {other} must have the same shape, of at most 4 axes")
         # Per-item losses, for online hard example mining.
         self.tops = [(), (first[0], 1, legacy(first, 2), legacy(first, 3))][: len(self.layer.tops)]
 
@@ -387,7 +389,7 @@ class SmoothL1(Loss):
         if len(weights) == 2:
             difference = difference * weights[0].detach().reshape(shape)
         elif weights:
-            # With one weight, forward applies it and backward leaves it out.
+            # With one weight bottom, Caffe's forward applies it but its backward does not.
             difference = straight_through(difference * weights[0].reshape(shape), difference)
         errors = self.error_of(difference)
         if len(weights) == 2:
@@ -404,12 +406,12 @@ class SmoothL1(Loss):
 
 @register("SmoothL1Loss")
 class SmoothL1Loss(SmoothL1):
-    """Smooth L1 loss divided by N; in its three forms, told apart by the number of bottoms.
+    """Smooth L1 loss divided by N, in three forms that differ in the number of bottoms.
 
     Bottoms a, b (SSD and Fast R-CNN), a, b, weights (SSD, R-FCN), or a, b, inside weights, outside weights (Fast R-CNN,
-    `smooth_l1_loss_param { sigma: 1 }`): out * f(in * (a - b)). With a `normalization` in `loss_param` it divides as R-FCN's
+    `smooth_l1_loss_param { sigma: 1 }`): out * f(in * (a - b)). With a `normalization` in `loss_param`, it divides as R-FCN's
     does (smooth_L1_loss_layer of rbgirshick/caffe-fast-rcnn, weiliu89/caffe, daijifeng001/caffe-rfcn). happynear's
-    `smoothl1_param { turn_point: t }` has f(d) = d^2 / 2 where |d| < t, else |d| - t + t^2 / 2 (smooth_L1_loss_layer.cu of
+    `smoothl1_param { turn_point: t }` has f(d) = d^2 / 2 if |d| < t, else |d| - t + t^2 / 2 (smooth_L1_loss_layer.cu of
     happynear/caffe-windows).
     """
 
@@ -437,10 +439,10 @@ class SmoothL1Loss(SmoothL1):
 
 @register("SmoothL1LossOHEM")
 class SmoothL1LossOHEM(SmoothL1):
-    """R-FCN's smooth L1 loss: bottoms a, b and perhaps weights; its second top (N, 1, H, W) is the loss of each item.
+    """R-FCN's smooth L1 loss; bottoms a, b and optionally weights; the second top (N, 1, H, W) is the loss of each item.
 
-    Divided by `loss_param`'s normalizer (VALID and FULL: N H W). It has no loss weight unless `loss_weight` is given
-    (smooth_l1_loss_ohem_layer of R-FCN's forks).
+    Divided by `loss_param`'s normalizer (N H W for VALID and FULL). It counts towards the net's loss only if `loss_weight` is
+    set (smooth_l1_loss_ohem_layer of R-FCN's forks).
     """
 
     n_bottoms = (2, 3)

@@ -1,4 +1,4 @@
-"""Normalization by neighbours, by mean and variance, or by length: LRN, MVN, Normalize, L2Normalization."""
+"""Normalization by neighbours, by mean and variance, or by norm: LRN, MVN, Normalize, L2Normalization."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class LRN(LayerType):
     """Local response normalization of a bottom with 4 axes (N, C, H, W) (caffe/layers/lrn_layer.cpp).
 
-    ACROSS_CHANNELS (default): x * (k + alpha / n * sum of squares over n = `local_size` channels around)^-beta.
-    WITHIN_CHANNEL: x * (1 + alpha / n^2 * sum of squares over the n x n positions around)^-beta; k is not used.
-    By default n 5, alpha 1, beta 0.75, k 1. Outside the bottom everything counts as 0.
+    ACROSS_CHANNELS (default): x * (k + alpha / n * sum of squares over the n = `local_size` nearest channels)^-beta.
+    WITHIN_CHANNEL: x * (1 + alpha / n^2 * sum of squares over the n x n positions around it)^-beta; k is not used.
+    By default n is 5, alpha 1, beta 0.75, k 1. Values outside the bottom are 0.
     """
 
     param_name = "lrn_param"
@@ -41,7 +41,7 @@ class LRN(LayerType):
         self.tops = [shape]
 
     def _window(self, extent: int) -> int:
-        """`local_size`, or less where that already covers the whole extent around each of its points."""
+        """`local_size`, or less if a smaller window already covers the whole extent from each of its points."""
         return min(self.size, 2 * max(extent, 1) - 1)
 
     def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
@@ -52,14 +52,14 @@ class LRN(LayerType):
         if self.within:
             windows = (self._window(height), self._window(width))
         else:
-            # Channels as rows of one image: faster than nn.LocalResponseNorm's 3-D pooling, and for every dtype.
+            # Channels as rows of one image: faster than nn.LocalResponseNorm's 3-D pooling, and works for every dtype.
             squares = squares.reshape(n, 1, channels, height * width)
             windows = (self._window(channels), 1)
         mean = F.avg_pool2d(squares, windows, 1, [(window - 1) // 2 for window in windows])
         return x * (mean.reshape(x.shape) * self._alpha(windows) + self.k).pow(-self.beta)
 
     def _alpha(self, windows: Sequence[int]) -> float:
-        """What a window's mean square is multiplied by: alpha, unless the window is cut."""
+        """The factor of a window's mean square: alpha, unless the window is smaller than `local_size`."""
         return self.alpha * windows[0] * windows[1] / (self.size**2 if self.within else self.size)
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
@@ -75,7 +75,7 @@ class LRN(LayerType):
 
 
 class FourAxes(LayerType):
-    """A layer whose top has the four axes (N, C, H, W); a bottom with fewer gets axes of size 1 behind them."""
+    """A layer whose top has four axes (N, C, H, W); axes of size 1 are appended to a bottom with fewer."""
 
     keeps_place = True
 
@@ -84,10 +84,14 @@ class FourAxes(LayerType):
         self.tops = [four_axes(self.bottoms[0])]
 
     def check_axes(self, least: int) -> None:
-        """Caffe's num(), channels(), height() and width() know four axes."""
+        """Check that the bottom has from `least` to 4 axes, all that Caffe's num(), channels(), height() and width() support.
+
+        Raises:
+            LayerError: it does not.
+        """
         shape = self.bottoms[0]
-        wanted = f"{least} to 4" if least else "at most 4"
-        self.check(least <= len(shape) <= 4, f"takes a bottom with {wanted} axes, not {shape}")
+        number = f"{least} to 4" if least else "at most 4"
+        self.check(least <= len(shape) <= 4, f"takes a bottom with {number} axes, not {shape}")
 
     def onnx_four(self, graph: OnnxGraph, x: str) -> str:
         """`x` with four axes."""
@@ -102,11 +106,11 @@ def four_axes(shape: Sequence[int]) -> Shape:
 
 @register("MVN")
 class MVN(FourAxes):
-    """(x - mean) / (deviation + eps) of each item's channels (caffe/layers/mvn_layer.cpp).
+    """(x - mean) / (deviation + eps) within each item (caffe/layers/mvn_layer.cpp).
 
-    One mean and deviation per channel, or per item with `across_channels`; without `normalize_variance` only the mean is
-    subtracted. By default eps is 1e-9. The top has four axes. The gradient is Caffe's: it takes the
-    deviation's own derivative as that of deviation + eps.
+    Mean and deviation are those of a channel or, with `across_channels`, of an item; without `normalize_variance` only the mean
+    is subtracted. By default eps is 1e-9. The top has four axes. The gradient is Caffe's, in which the derivative of the
+    deviation has deviation + eps in its denominator.
     """
 
     param_name = "mvn_param"
@@ -123,7 +127,7 @@ class MVN(FourAxes):
             return centred
         variance = centred.square().mean(self.axes, keepdim=True)
         divisor = variance.detach().sqrt() + self.param.eps
-        # d(variance)/2 / divisor where the true derivative has the deviation below; it has no pole at 0 either.
+        # d(variance) / (2 divisor), where the true derivative divides by 2 deviation; this has no pole at 0, either.
         slope = variance / (2 * divisor)
         return centred / (divisor + (slope - slope.detach()))
 
@@ -139,21 +143,21 @@ class MVN(FourAxes):
 
 @register("Normalize")
 class Normalize(FourAxes):
-    """x over its length: SSD's, with a learned scale, and happynear's, without.
+    """x divided by its norm: SSD's, with a learned scale, and happynear's, without.
 
     SSD (`norm_param`; normalize_layer.cpp of weiliu89/caffe): scale * x / sqrt(sum of squares + eps) over each item
-    (`across_spatial`, default) or over the channels of each position, eps 1e-10. Blob: scale, (C,) or one for all, shape
-    (), with `channel_shared` (default). Caffe's gradient for the bottom leaves a scale per channel out of the
-    projection; so does this.
+    (`across_spatial`, default) or over the channels of each position, with eps 1e-10. Blob: scale, a single value of shape ()
+    with `channel_shared` (default), else (C,). As in Caffe, the gradient for the bottom leaves a scale per channel out of the
+    projection.
 
-    happynear (`normalize_param` or a second top; normalize_layer.cpp of happynear/caffe-windows): x / norm over the channels
-    of each position, norm = sqrt(sum of squares + 1e-6), or sum of |x| + 1e-6 for `normalize_type: "L1"`. The tops have four
-    axes; an optional second one is the norm (N, 1, H, W), which passes gradients back only with `bp_norm`.
-    With `fix_gradient`, the gradient through the first top is not divided by the norm, as on the fork's GPU (normalize_layer.cu;
-    its CPU code does not read the field).
+    happynear (`normalize_param` or a second top; normalize_layer.cpp of happynear/caffe-windows): x / norm over the channels of
+    each position, with norm = sqrt(sum of squares + 1e-6), or sum of |x| + 1e-6 for `normalize_type: "L1"`. The tops have four
+    axes; an optional second one is the norm (N, 1, H, W), which passes gradients back only with `bp_norm`. With `fix_gradient`,
+    the gradient through the first top is not divided by the norm, as in the fork's GPU code (normalize_layer.cu; its CPU code
+    does not read the field).
 
-    Where the text has none of these, `param { }` speaks for SSD's; then the weights tell: it is SSD's if they have a blob for the
-    layer. Without weights it is taken for happynear's, with a warning.
+    If the prototxt has none of these, `param { }` implies SSD's; otherwise the weights decide: it is SSD's if they have a blob
+    for the layer. Without weights it is taken for happynear's, with a warning.
     """
 
     n_tops = (1, 2)
@@ -170,15 +174,15 @@ class Normalize(FourAxes):
     def setup(self) -> None:
         message = self.layer.message
         self.two_tops = len(self.layer.tops) == 2
-        self.ssd = self.reading(self._stated(), usual=0) == 1
+        self.ssd = self.reading(self._stated_blobs(), usual=0) == 1
         self.p = message.norm_param if self.ssd else message.normalize_param
         if self.ssd:
             self._setup_ssd()
         else:
             self._setup_happynear()
 
-    def _stated(self) -> int | None:
-        """How many blobs the text says that there are."""
+    def _stated_blobs(self) -> int | None:
+        """The number of blobs that the prototxt implies, None if it leaves that open."""
         message = self.layer.message
         if "norm_param" in message:
             return 1
@@ -209,7 +213,7 @@ class Normalize(FourAxes):
             return self._forward_ssd(x, blobs[0])
         x = x.reshape(four_axes(x.shape))
         norm = self._norm(x)
-        # With fix_gradient, the gradient through the first top is not divided by the norm. In values: x, the rest being 0.
+        # With fix_gradient, the gradient through the first top is not divided by the norm. The value is x, the other term is 0.
         scaled = x.detach() + (x - x.detach()) * norm.detach() if self.p.fix_gradient else x
         y = scaled / (self._norm(scaled) if self.p.fix_gradient else norm)
         return [y, norm if self.p.bp_norm else norm.detach()] if self.two_tops else y
@@ -222,7 +226,7 @@ class Normalize(FourAxes):
         if self.shared:
             return self._unit(x) * scale
         scale = scale.reshape([-1] + [1] * (x.dim() - 2))
-        # Caffe multiplies by the scale after the projection, not before. In values: unit(x) * scale, the rest being 0.
+        # Caffe multiplies by the scale after the projection, not before. The value is unit(x) * scale, the other terms are 0.
         x = x.detach() + (x - x.detach()) * scale.detach()
         unit = self._unit(x)
         return unit.detach() * scale + (unit - unit.detach())
@@ -252,13 +256,13 @@ def _onnx_norm(graph: OnnxGraph, x: str, axes: Sequence[int], eps: float) -> str
 
 @register("L2Normalization")
 class L2Normalization(LayerType):
-    """x / sqrt(sum of squares) over everything but the batch (l2normalization_layer.cpp of several forks); no eps."""
+    """x / sqrt(sum of squares) over all axes but the batch, without an eps (l2normalization_layer.cpp of several forks)."""
 
     keeps_place = True
 
     def setup(self) -> None:
         shape = self.bottoms[0]
-        self.check(len(shape) >= 2, f"needs a bottom with a batch axis and others, not {shape}")
+        self.check(len(shape) >= 2, f"needs a bottom with a batch axis and at least one other, not {shape}")
         self.axes = list(range(1, len(shape)))
         self.tops = [shape]
 

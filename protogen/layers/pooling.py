@@ -1,4 +1,4 @@
-"""Pooling with Caffe's rounded-up output and clipped last window (caffe/layers/pooling_layer.cpp)."""
+"""Pooling, with Caffe's rounded-up output size and clipped last window (caffe/layers/pooling_layer.cpp)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Pooling(LayerType):
     """Maximum, average or stochastic value of each window of (N, C, H, W).
 
     The output size is (in + 2 pad - kernel) / stride + 1, rounded up (down with `round_mode: FLOOR`, `ceil_mode: false` or
-    NVIDIA's `torch_pooling`); with padding, a last window that starts beyond the padded image is dropped. An average divides by
-    the window's size within the padded image, with Intel's `avg_include_pad: false` within the image itself. A second top of MAX
+    NVIDIA's `torch_pooling`); with padding, a last window that starts behind the image is dropped. An average divides by the
+    window's size within the padded image or, with Intel's `avg_include_pad: false`, within the image itself. A second top of MAX
     pooling is the mask: each maximum's index in the H * W plane.
     """
 
@@ -34,7 +34,7 @@ class Pooling(LayerType):
         "ceil_mode torch_pooling avg_include_pad",
         engine="BVLC/caffe src/caffe/layer_factory.cpp:121",
         blobs_lr="happynear/caffe-windows src/caffe/proto/caffe.proto:1045: for DEF methods, which are refused",
-        blobs_a_min="happynear/caffe-windows src/caffe/layers/pooling_layer.cpp:150: likewise",
+        blobs_a_min="happynear/caffe-windows src/caffe/layers/pooling_layer.cpp:150: for DEF methods, too",
     )
     n_tops = (1, 2)
 
@@ -49,8 +49,8 @@ class Pooling(LayerType):
         self.stride = self._pair("stride", "stride")
         self.pad = self._pair("pad", "pad")
         if self.global_pooling:
-            given = "kernel_size" in p or "kernel_h" in p or "kernel_w" in p
-            self.check(not given, "global_pooling takes the whole image; leave kernel_size out")
+            has_kernel = "kernel_size" in p or "kernel_h" in p or "kernel_w" in p
+            self.check(not has_kernel, "global_pooling takes the whole image; leave kernel_size out")
             self.check(self.pad == (0, 0) and self.stride == (1, 1), "global_pooling takes no pad and no stride")
         self.check(min(self.kernel) > 0, f"kernel size must be positive, not {self.kernel[0]}x{self.kernel[1]}")
         self.check(min(self.stride) > 0, f"stride must be positive, not {self.stride[0]}x{self.stride[1]}")
@@ -63,13 +63,13 @@ class Pooling(LayerType):
         self.tops = [(*shape[:2], *self.out)] * len(self.layer.tops)
 
     def refusals(self) -> list[str]:
-        """Forks' fields for rounding that say different things: no Caffe has them both, so none tells which goes."""
+        """Refuse contradictory rounding fields of different forks: no Caffe has both, so neither takes precedence."""
         p = self.param
         down = {"round_mode": p.round_mode == "FLOOR", "ceil_mode": not p.get("ceil_mode", True), "torch_pooling": True}
-        stated = {name: value for name, value in down.items() if name in p and (name != "torch_pooling" or p.torch_pooling)}
-        if len(set(stated.values())) < 2:
+        fields_set = {name: value for name, value in down.items() if name in p and (name != "torch_pooling" or p.torch_pooling)}
+        if len(set(fields_set.values())) < 2:
             return super().refusals()
-        return [*super().refusals(), f"pooling_param: {' and '.join(stated)} contradict each other"]
+        return [*super().refusals(), f"pooling_param: {' and '.join(fields_set)} contradict each other"]
 
     def _pair(self, what: str, both: str) -> tuple[int, int]:
         """(height, width) of kernel, stride or pad, from `both` or from its `_h` and `_w`."""
@@ -89,21 +89,21 @@ class Pooling(LayerType):
             n = (span // self.stride[i] if self.floor else -(-span // self.stride[i])) + 1
             if any(self.pad) and (n - 1) * self.stride[i] >= size[i] + self.pad[i]:
                 n -= 1
-            # A kernel larger than the image is fine with Caffe as long as rounding up leaves one (clipped) window.
+            # Caffe accepts a kernel larger than the image as long as rounding up leaves one (clipped) window.
             self.check(n > 0, f"the kernel {self.kernel} is larger than its bottom {tuple(size)} with padding {self.pad}")
             out.append(n)
         return (out[0], out[1])
 
     def margins(self, size: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Padding (before, after) per axis that makes the windows tile the input exactly; negative: rows never used."""
+        """Padding (before, after) per axis with which the windows cover the input exactly; negative where values are unused."""
         out = self.out_size(size)
         after = [(out[i] - 1) * self.stride[i] + self.kernel[i] - size[i] - self.pad[i] for i in range(2)]
         return list(self.pad), after
 
     def divisors(self, size: Sequence[int]) -> list[list[int]]:
-        """For each axis, the size of each window within the padded image: what an average divides by.
+        """For each axis, the size of each window within the padded image, by which an average divides.
 
-        Without `avg_include_pad`, the size within the image itself; 1 for a window outside it, whose sum is 0.
+        With `avg_include_pad: false`, the size within the image itself, and 1 for a window outside it, whose sum is 0.
         """
         out = self.out_size(size)
         starts = [[n * self.stride[i] - self.pad[i] for n in range(out[i])] for i in range(2)]
@@ -112,17 +112,17 @@ class Pooling(LayerType):
         return [[min(s + self.kernel[i], size[i] + self.pad[i]) - s for s in starts[i]] for i in range(2)]
 
     def missing(self, size: Sequence[int]) -> list[int]:
-        """How many of the last windows of each axis start behind the image, so that no pixel is in them."""
+        """Number of last windows along each axis that start behind the image and so contain no pixel."""
         within = [-(-(size[i] + self.pad[i]) // self.stride[i]) for i in range(2)]
         return [max(out - n, 0) for out, n in zip(self.out_size(size), within)]
 
     def _is_plain(self) -> bool:
-        """Whether PyTorch's own ceil mode gives the same windows, whatever the input's size."""
+        """Whether PyTorch's ceil mode has the same windows for every input size."""
         axes = zip(self.pad, self.kernel, self.stride)
         return all(2 * pad <= kernel and (any(self.pad) or stride <= kernel) for pad, kernel, stride in axes)
 
     def coordinates(self) -> list[AxisMap] | None:
-        """As a convolution of the same windows; global pooling has no map, for it would change with the image's size."""
+        """As for a convolution with the same windows; None for global pooling, as the map would depend on the image's size."""
         if self.global_pooling:
             return None
         from .coordinates import IDENTITY, window
@@ -165,7 +165,7 @@ class Pooling(LayerType):
         return F.pad(x, margins, value=value) if any(margins) else x
 
     def _max_and_mask(self, x: Tensor) -> Sequence[Tensor]:
-        """Maxima, and where each lies in its image's plane; -1 for a window without any pixel."""
+        """The maxima, and the index of each in its H * W plane; -1 for a window without any pixel."""
         import torch
         from torch.nn import functional as F
 
@@ -185,7 +185,7 @@ class Pooling(LayerType):
         return sums / (rows[:, None] * columns)
 
     def _stochastic(self, x: Tensor, training: bool) -> Tensor:
-        """TEST: the mean weighted by the values themselves; TRAIN: one value drawn with those weights."""
+        """TEST: the mean weighted by the values themselves; TRAIN: one value drawn by these weights."""
         import torch
         from torch.nn import functional as F
 
@@ -210,7 +210,7 @@ class Pooling(LayerType):
         return self._onnx_masked(graph, bottoms[0]) if self.masked else self.emit(graph, bottoms[0])
 
     def emit(self, graph: OnnxGraph, x: str) -> str:
-        """The value of the first top."""
+        """Emit the first top and return its value's name."""
         if self.global_pooling and self.method != "STOCHASTIC":
             return graph.add("GlobalMaxPool" if self.method == "MAX" else "GlobalAveragePool", x)
         if graph.dynamic_size and self.method != "STOCHASTIC":
@@ -222,11 +222,11 @@ class Pooling(LayerType):
         return self._onnx_stochastic(graph, x)
 
     def _any_size(self, graph: OnnxGraph) -> dict[str, Any]:
-        """Attributes of a pooling op that has Caffe's windows for images of every size, by its own ceil mode."""
+        """Attributes with which a pooling op, by its ceil mode, has Caffe's windows for images of every size."""
         if not self.floor and any(pad > kernel - stride for pad, kernel, stride in zip(self.pad, self.kernel, self.stride)):
             raise graph.refuse(
-                f"with kernel {self.kernel}, stride {self.stride} and pad {self.pad}, which windows it has depends on the size; "
-                "it cannot be left open (--dynamic-size)"
+                f"with kernel {self.kernel}, stride {self.stride} and pad {self.pad}, its windows depend on the image's size, "
+                "which cannot be left open (--dynamic-size)"
             )
         attributes: dict[str, Any] = {"kernel_shape": list(self.kernel), "strides": list(self.stride)}
         full = self.floor or self.stride == (1, 1)  # no window reaches beyond the padded image
@@ -243,24 +243,24 @@ class Pooling(LayerType):
             return self._onnx_without_pad(graph, x, attributes)
         if "ceil_mode" not in attributes:
             return graph.add("AveragePool", x, pads=[*self.pad, *self.pad], count_include_pad=1, **attributes)
-        # Opsets and runtimes disagree about padding that counts in windows that are cut: here it is part of the image.
+        # Opsets and runtimes disagree on how padding counts in clipped windows: make it part of the image.
         return graph.add("AveragePool", graph.pad(x, [0, 0, *self.pad], [0, 0, *self.pad]), **attributes)
 
     def _onnx_without_pad(self, graph: OnnxGraph, x: str, attributes: dict[str, Any]) -> str:
-        """The average over the pixels of each window, for images of any size: the sum's average by that of ones."""
+        """The average over the pixels of each window, for images of any size: the average of `x` over the average of ones."""
         ones = graph.add("Add", graph.add("Mul", graph.slice(x, [0, 0], [1, 1], [0, 1]), graph.scalar(0.0)), graph.scalar(1.0))
         pads = [0, 0, *self.pad]
         sums, pixels = (graph.add("AveragePool", graph.pad(value, pads, pads), **attributes) for value in (x, ones))
         return graph.add("Div", sums, pixels)
 
     def _onnx_windows(self, graph: OnnxGraph, x: str) -> tuple[str, dict[str, Any], list[int]]:
-        """`x` without what no window covers, the attributes of a pooling op, and the size of what it then gives from.
+        """`x` without the values that no window covers, the attributes of a pooling op, and the (height, width) of that `x`.
 
-        The windows that start behind the image are left out (see `_onnx_missing`): runtimes refuse pads of a kernel's size.
+        The windows that start behind the image are left out (see `_onnx_missing`): runtimes refuse pads as large as the kernel.
         """
         size = self.bottoms[0][2:]
-        shown = [out - missing for out, missing in zip(self.out, self.missing(size))]
-        after = [(shown[i] - 1) * self.stride[i] + self.kernel[i] - size[i] - self.pad[i] for i in range(2)]
+        windows = [out - missing for out, missing in zip(self.out, self.missing(size))]
+        after = [(windows[i] - 1) * self.stride[i] + self.kernel[i] - size[i] - self.pad[i] for i in range(2)]
         cut = [i for i in range(2) if after[i] < 0]
         if cut:
             x = graph.slice(x, [0] * len(cut), [size[i] + after[i] for i in cut], [i + 2 for i in cut])
@@ -269,7 +269,7 @@ class Pooling(LayerType):
         return x, attributes, [size[i] + min(after[i], 0) for i in range(2)]
 
     def _onnx_missing(self, graph: OnnxGraph, y: str, value: float) -> str:
-        """`y` with `value` for the windows that `_onnx_windows` left out."""
+        """`y` with `value` in place of the windows that `_onnx_windows` left out."""
         missing = self.missing(self.bottoms[0][2:])
         return graph.pad(y, [0] * 4, [0, 0, *missing], value) if any(missing) else y
 
@@ -278,7 +278,7 @@ class Pooling(LayerType):
         return self._onnx_missing(graph, graph.add("MaxPool", x, **attributes), LOWEST)
 
     def _onnx_masked(self, graph: OnnxGraph, x: str) -> Sequence[str]:
-        """Maxima and their indices: ONNX counts these through the whole tensor, Caffe in each H * W plane."""
+        """The maxima and their indices: ONNX's refer to the whole tensor, Caffe's to each H * W plane."""
         if graph.dynamic_size:
             plane = graph.dim(x, 2, self.bottoms[0][2]) * graph.dim(x, 3, self.bottoms[0][3])
             y, index = graph.add("MaxPool", x, outputs=2, pads=[*self.pad, *self.pad], **self._any_size(graph))
@@ -304,7 +304,7 @@ class Pooling(LayerType):
         return graph.add("Mul", mean, graph.constant([[[[area * _inverse(a * b) for b in divisors[1]] for a in divisors[0]]]]))
 
     def _onnx_stochastic(self, graph: OnnxGraph, x: str) -> str:
-        """The form of TEST: sum of squares by sum. As both are averages over one divisor, that cancels."""
+        """The TEST form: sum of squares over sum. Both are averages with the same divisor, which cancels."""
         squared, attributes, _ = self._onnx_windows(graph, graph.add("Mul", x, x))
         plain, attributes, _ = self._onnx_windows(graph, x)
         squares, sums = (graph.add("AveragePool", value, **attributes) for value in (squared, plain))
@@ -318,5 +318,5 @@ def _int(graph: OnnxGraph, value: int) -> str:
 
 
 def _inverse(divisor: int) -> float:
-    """1 / divisor; Caffe divides the sum of an empty window, 0, by a size of 0 where it starts right behind the image."""
+    """1 / divisor, NaN for 0: Caffe divides 0 by 0 for an empty window that starts right behind the image."""
     return 1.0 / divisor if divisor else float("nan")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Power(Elementwise):
     """(shift + scale * x) ^ power; by default power 1, scale 1, shift 0 (caffe/layers/power_layer.cpp).
 
-    With power or scale 0 the input plays no part, not even one that is infinite: power 0 gives 1.
+    If power or scale is 0, the input is ignored, even if it is infinite: power 0 always gives 1.
     """
 
     param_name = "power_param"
@@ -71,7 +71,7 @@ class Power(Elementwise):
 
 @register("Exp")
 class Exp(Elementwise):
-    """base ^ (shift + scale * x); by default base -1, which stands for e, scale 1, shift 0 (caffe/layers/exp_layer.cpp)."""
+    """base ^ (shift + scale * x); by default base -1, which means e, scale 1, shift 0 (caffe/layers/exp_layer.cpp)."""
 
     param_name = "exp_param"
     fields = Fields("base scale shift")
@@ -92,7 +92,7 @@ class Exp(Elementwise):
 
 @register("Log")
 class Log(Elementwise):
-    """log(shift + scale * x) to a base; by default base -1, which stands for e, scale 1, shift 0 (caffe/layers/log_layer.cpp)."""
+    """log(shift + scale * x) to a base; by default base -1, which means e, scale 1, shift 0 (caffe/layers/log_layer.cpp)."""
 
     param_name = "log_param"
     fields = Fields("base scale shift")
@@ -114,7 +114,7 @@ class Log(Elementwise):
 
 
 def _log_base(op: LayerType, base: float) -> float:
-    """Natural logarithm of a base, as a float32; -1 stands for e."""
+    """Natural logarithm of a base, as a float32; -1 means e."""
     if base == -1:
         return 1.0
     op.check(0 < base < math.inf, f"base must be positive and finite, or -1 for e, not {base:g}")
@@ -122,7 +122,7 @@ def _log_base(op: LayerType, base: float) -> float:
 
 
 def _float_power(base: float, exponent: float) -> float:
-    """C's powf: infinities and NaN where Python raises."""
+    """C's powf, with infinities and NaN where Python raises."""
     try:
         value = math.pow(base, exponent)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""`Python` layers, known by name: the code they name is never imported or run."""
+"""`Python` layers, recognised by name: their code is never imported or run."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from .forms.onnx_graph import OnnxGraph
 
 _C = TypeVar("_C", bound=type[LayerType])
-MAX_PARAM_STR = 4096  # characters; what real nets write has less than 200
+MAX_PARAM_STR = 4096  # characters; real nets use fewer than 200
 
 
 def register_python(layer: str, *modules: str) -> Callable[[_C], _C]:
-    """Class decorator: make a `LayerType` the one that computes a `Python` layer, told by its class and module.
+    """Class decorator: register a `LayerType` as the class that computes a `Python` layer, recognised by its class and module.
 
     Args:
         layer: `python_param { layer }`, the class's name.
-        modules: `python_param { module }`, every name that nets use for the module.
+        modules: `python_param { module }`, all names that nets use for the module.
 
     >>> from protogen.layers.registry import unregister
     >>> @register_python("Twice", "my.layers")
@@ -42,12 +42,12 @@ def register_python(layer: str, *modules: str) -> Callable[[_C], _C]:
 
 
 def arguments(layer: Layer) -> dict[str, Any]:
-    """The named values in a Python layer's `param_str`: a dict as Python or YAML writes one.
+    """The named values in a Python layer's `param_str`, a dict in Python's or YAML's notation.
 
     Only literals are read: numbers, strings, lists, dicts, true and false.
 
     Raises:
-        LayerError: the text is something else, or longer than `MAX_PARAM_STR` characters.
+        LayerError: the text is not a dict, or longer than `MAX_PARAM_STR` characters.
 
     >>> from protogen.prototxt.layer import Layer
     >>> from protogen.prototxt.message import Message
@@ -58,7 +58,7 @@ def arguments(layer: Layer) -> dict[str, Any]:
     """
     text = layer.message.python_param.param_str.strip()
     if len(text) > MAX_PARAM_STR:
-        raise LayerError(f"{layer.label}: its param_str has {len(text):,} characters; up to {MAX_PARAM_STR:,} are read")
+        raise LayerError(f"{layer.label}: its param_str has {len(text):,} characters; at most {MAX_PARAM_STR:,} are allowed")
     for candidate in (text, "{" + text + "}"):
         value = _literal(candidate)
         if isinstance(value, dict):
@@ -69,7 +69,7 @@ def arguments(layer: Layer) -> dict[str, Any]:
         if colon:
             values[key.strip().strip("'\"")] = _scalar(value.strip())
         elif key.strip() and not key.lstrip().startswith("#"):
-            raise LayerError(f"{layer.label}: its param_str is no list of named values: {excerpt(key.strip())}")
+            raise LayerError(f"{layer.label}: its param_str is not a list of named values: {excerpt(key.strip())}")
     return values
 
 
@@ -81,7 +81,7 @@ def _literal(text: str) -> Any:
 
 
 def _scalar(text: str) -> Any:
-    """A YAML scalar or flow list; text that is neither stays text."""
+    """A YAML scalar or flow list; any other text is a string."""
     words: dict[str, Any] = {"true": True, "yes": True, "false": False, "no": False, "null": None, "~": None, "": None}
     if text.lower() in words:
         return words[text.lower()]
@@ -90,7 +90,7 @@ def _scalar(text: str) -> Any:
 
 
 class PythonLayer(LayerType):
-    """A Python layer that protogen computes: what its `param_str` sets must be known to the class.
+    """A Python layer that protogen computes; a `param_str` with any other arguments is refused.
 
     Attributes:
         known_arguments: names of the values in `param_str` that the class uses.
@@ -110,10 +110,10 @@ class PythonLayer(LayerType):
 
 @register("Python")
 class Python(LayerType):
-    """A layer that Caffe runs Python code for (caffe/layers/python_layer.hpp).
+    """A layer for which Caffe runs Python code (caffe/layers/python_layer.hpp).
 
-    protogen has definitions of well-known ones (`register_python`) and never runs foreign code. One without bottoms is an
-    input of the net, whose shapes only `inputs=` can tell; any other is an unknown layer type.
+    protogen defines well-known ones itself (`register_python`) and never runs foreign code. A layer without bottoms is an input
+    of the net, whose shapes must be set by `inputs=`; any other is of an unknown type.
     """
 
     param_name = "python_param"
@@ -139,22 +139,22 @@ class PythonSource(Source):
 class SpatialDropout(PythonLayer):
     """ENet's dropout of whole channels (TimoSaemann/ENet, spatial_dropout.py).
 
-    `param_str` has the rate `p` and the `phase`, whatever the net's. TRAIN: each channel of each item is zeroed with probability
-    p, the rest times 1 / (1 - p); TEST: everything times 1 / (1 - p).
+    `param_str` has the rate `p` and the `phase`, which need not be the net's. TRAIN: each channel of each item is zeroed with
+    probability p, the others are multiplied by 1 / (1 - p); TEST: everything is multiplied by 1 / (1 - p).
     """
 
     known_arguments = frozenset(("p", "phase"))
     keeps_place = True
 
     def setup(self) -> None:
-        given = arguments(self.layer)
+        settings = arguments(self.layer)
         try:
-            self.rate = float(given["p"])
+            self.rate = float(settings["p"])
         except (KeyError, TypeError, ValueError):
-            raise self.error("param_str must give the rate: \"{'phase': 'TEST', 'p': '0.1'}\"") from None
-        self.check(0 < self.rate < 1, f"p must lie between 0 and 1, not {self.rate:g}")
+            raise self.error("param_str must set the rate: \"{'phase': 'TEST', 'p': '0.1'}\"") from None
+        self.check(0 < self.rate < 1, f"p must be between 0 and 1, not {self.rate:g}")
         self.check(len(self.bottoms[0]) == 4, f"takes a bottom with 4 axes (N, C, H, W), not {self.bottoms[0]}")
-        self.drops = given.get("phase") == "TRAIN"
+        self.drops = settings.get("phase") == "TRAIN"
         self.tops = [self.bottoms[0]]
 
     def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
@@ -164,7 +164,7 @@ class SpatialDropout(PythonLayer):
 
     @property
     def is_identity(self) -> bool:
-        return self.drops  # in inference, where nothing is dropped
+        return self.drops  # nothing is dropped in inference
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
         return bottoms[0] if self.drops else graph.add("Mul", bottoms[0], graph.scalar(1 / (1 - self.rate)))
@@ -172,9 +172,9 @@ class SpatialDropout(PythonLayer):
 
 @register_python("EuclideanLossLayer", "pyloss")
 class PythonEuclideanLoss(PythonLayer):
-    """The loss of Caffe's own example, sum((a - b)^2) / (2 N), as a blob of shape (1,) (caffe/examples/pycaffe/layers/pyloss.py).
+    """The loss of Caffe's example, sum((a - b)^2) / (2 N), as a blob of shape (1,) (caffe/examples/pycaffe/layers/pyloss.py).
 
-    As for any Python layer, `loss_weight` must be given for it to count into the net's loss.
+    As for any Python layer, `loss_weight` must be set for it to count towards the net's loss.
     """
 
     n_bottoms = (2, 2)
@@ -183,7 +183,7 @@ class PythonEuclideanLoss(PythonLayer):
 
     def setup(self) -> None:
         a, b = self.bottoms
-        self.check(count(a) == count(b), f"bottoms must have equally many values; they are {a} and {b}")
+        self.check(count(a) == count(b), f"bottoms must have the same number of values; they are {a} and {b}")
         self.tops = [(1,)]
 
     def forward(self, a: Tensor, b: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:

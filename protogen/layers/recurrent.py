@@ -1,4 +1,4 @@
-"""LSTM and RNN over a sequence with `cont` marks.
+"""LSTM and RNN over sequences delimited by `cont` marks.
 
 Sources: caffe/layers/recurrent_layer.cpp, lstm_layer.cpp, lstm_unit_layer.cpp, rnn_layer.cpp.
 """
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 
 class Recurrent(LayerType):
-    """What the recurrent layers share: bottoms x (T, N, ...), cont (T, N), perhaps x_static (N, ...), perhaps states.
+    """The base of the recurrent layers; bottoms x (T, N, ...), cont (T, N), optionally x_static (N, ...), optionally states.
 
-    `cont` is 0 where a sequence begins: the state before that step counts as 0. The state before the first step is 0; Caffe
-    keeps the last one of the batch before, which a module without hidden state cannot. With `expose_hidden` it is given as
-    bottoms (1, N, num_output) and returned as tops; as in Caffe no gradient flows through either.
+    `cont` is 0 where a sequence begins: the state before that step is taken as 0. The state before the first step is 0; Caffe
+    keeps the last one of the previous batch, which a stateless module cannot. With `expose_hidden` it is passed in as bottoms
+    (1, N, num_output) and returned as tops; as in Caffe, no gradient flows through either.
 
     Attributes:
-        T, N, size: time steps, streams, and `num_output`.
+        T, N, size: numbers of time steps and of streams, and `num_output`.
         static: whether there is an x_static.
-        exposed: whether states come in and go out.
-        states: names of the state.
-        gates: sets of `num_output` values that a step sums up.
+        exposed: whether states are passed in and returned.
+        states: names of the states.
+        gates: number of gates; a step sums up `num_output` values for each.
     """
 
     param_name = "recurrent_param"
@@ -48,7 +48,7 @@ class Recurrent(LayerType):
         p, shape = self.param, self.bottoms[0]
         self.size, self.exposed = int(p.num_output), bool(p.expose_hidden)
         self.check(self.size > 0, "num_output must be positive")
-        self.check(len(shape) >= 3, f"its first bottom is (time steps, streams, features...), not {shape}")
+        self.check(len(shape) >= 3, f"its first bottom must be (time steps, streams, features...), not {shape}")
         self.T, self.N = shape[:2]
         self.check(self.T > 0, "needs at least one time step")
         self.check(
@@ -58,16 +58,16 @@ class Recurrent(LayerType):
         hidden = len(self.states) if self.exposed else 0
         self.static = len(self.bottoms) > 2 + hidden
         bottoms, tops = 2 + hidden + self.static, 1 + hidden
-        why = f"x, cont{', x_static' if self.static else ''}{', ' + ', '.join(self.states) if hidden else ''}"
-        self.check(len(self.bottoms) == bottoms, f"needs {bottoms} bottoms ({why}), has {len(self.bottoms)}")
+        names = f"x, cont{', x_static' if self.static else ''}{', ' + ', '.join(self.states) if hidden else ''}"
+        self.check(len(self.bottoms) == bottoms, f"needs {bottoms} bottoms ({names}), has {len(self.bottoms)}")
         self.check(len(self.layer.tops) == tops, f"needs {tops} tops, has {len(self.layer.tops)}")
         self._check_static()
         state = (1, self.N, self.size)
-        for given in self.bottoms[len(self.bottoms) - hidden :] if hidden else ():
-            self.check(given == state, f"a state is of shape {state}, not {given}")
+        for bottom in self.bottoms[len(self.bottoms) - hidden :] if hidden else ():
+            self.check(bottom == state, f"states must have the shape {state}, not {bottom}")
         self.tops = [(self.T, self.N, self.size), *[state] * hidden]
         self.blobs = self._specs()
-        # Each matrix is used once for every step and stream, that of x_static once for every stream.
+        # Each matrix is used once per step and stream, that of x_static once per stream.
         matrices = sum(blob.count for blob in self.blobs if len(blob.shape) == 2)
         fixed = self.blobs[2].count if self.static else 0
         self.macs = self.T * self.N * (matrices - fixed) + self.N * fixed
@@ -75,7 +75,7 @@ class Recurrent(LayerType):
     def _check_static(self) -> None:
         if self.static:
             shape = self.bottoms[2]
-            self.check(len(shape) >= 2 and shape[0] == self.N, f"its static bottom is ({self.N}, features...), not {shape}")
+            self.check(len(shape) >= 2 and shape[0] == self.N, f"its static bottom must be ({self.N}, features...), not {shape}")
 
     def _specs(self) -> list[BlobSpec]:
         p, rows = self.param, self.gates * self.size
@@ -89,15 +89,15 @@ class Recurrent(LayerType):
 
     # ---- PyTorch
 
-    def forward(self, x: Tensor, cont: Tensor, *rest: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor | list[Tensor]:
+    def forward(self, x: Tensor, cont: Tensor, *others: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor | list[Tensor]:
         import torch
         from torch.nn import functional as F
 
         inputs = F.linear(x.flatten(2), blobs[0], blobs[1])
         if self.static:
-            inputs = inputs + F.linear(rest[0].flatten(1), blobs[2])
+            inputs = inputs + F.linear(others[0].flatten(1), blobs[2])
         if self.exposed:
-            state = [given.detach()[0] for given in rest[int(self.static) :]]
+            state = [bottom.detach()[0] for bottom in others[int(self.static) :]]
         else:
             state = [x.new_zeros(x.shape[1], self.size) for _ in self.states]
         weight, hidden = blobs[2 + self.static], []
@@ -108,7 +108,16 @@ class Recurrent(LayerType):
         return [top, *(last.detach().unsqueeze(0) for last in state)] if self.exposed else top
 
     def step(self, gates: Tensor, state: list[Tensor], cont: Tensor) -> list[Tensor]:
-        """The state after a step, from its sums (N, gates * size), the state before, and the marks (N, 1)."""
+        """Advance the state by one step.
+
+        Args:
+            gates: the sums (N, gates * size) of this step.
+            state: tensors (N, size) of the state before it.
+            cont: the marks (N, 1).
+
+        Returns:
+            The state after the step.
+        """
         raise NotImplementedError
 
     def output(self, hidden: Tensor, blobs: Sequence[Tensor]) -> Tensor:
@@ -118,32 +127,32 @@ class Recurrent(LayerType):
     # ---- ONNX
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> list[str]:
-        x, cont, rest = bottoms[0], bottoms[1], list(bottoms[2:])
-        static = rest.pop(0) if self.static else None
+        x, cont, states = bottoms[0], bottoms[1], list(bottoms[2:])
+        static = states.pop(0) if self.static else None
         if not self.static and self.runs_through(graph, cont):
-            made = self._as_operator(graph, x, rest, blobs)
+            hidden, *last = self._as_operator(graph, x, states, blobs)
         elif graph.dynamic_batch:
             raise graph.refuse(
-                "the steps of a sequence with marks (cont) are written out one by one, which needs a fixed number of them; "
+                "the steps of a sequence with marks (cont) are unrolled, which needs a fixed number of steps; "
                 "convert with a fixed batch"
             )
         else:
-            made = self._unrolled(graph, x, cont, static, rest, blobs)
-        return [self.onnx_output(graph, made[0], blobs), *(made[1:] if self.exposed else [])]
+            hidden, *last = self._unrolled(graph, x, cont, static, states, blobs)
+        return [self.onnx_output(graph, hidden, blobs), *(last if self.exposed else [])]
 
     def runs_through(self, graph: OnnxGraph, cont: str) -> bool:
-        """Whether `cont` is known to reset no state: ones, or anything before the first step where that state is 0."""
+        """Whether `cont` is known not to reset any state: it is 1, except perhaps at the first step, whose state is 0 anyway."""
         if self.T == 1 and not self.exposed and not graph.dynamic_batch:
             return True
         marks = _constant(graph, cont)
         return marks is not None and bool((marks[0 if self.exposed else 1 :] == 1).all())
 
     def _as_operator(self, graph: OnnxGraph, x: str, states: Sequence[str], blobs: Sequence[str]) -> list[str]:
-        """ONNX's own LSTM or RNN: hidden states (T, N, size) of all steps, then the last states."""
+        """Emit ONNX's LSTM or RNN; returns the hidden states (T, N, size) of all steps, then the last states."""
         import numpy as np
 
         arrays = [self.onnx_gates(graph.initializers[name]) for name in blobs[:3]]
-        arrays[1] = np.concatenate([arrays[1], np.zeros_like(arrays[1])])  # ONNX has a second bias, for the state
+        arrays[1] = np.concatenate([arrays[1], np.zeros_like(arrays[1])])  # ONNX has a second bias, for the recurrence
         weight_x, bias, weight_h = (graph.own_array("constant", array[None]) for array in arrays)
         values = graph.add(
             type(self).__name__, self._features(graph, x), weight_x, weight_h, bias, "", *states,
@@ -157,7 +166,7 @@ class Recurrent(LayerType):
     def _unrolled(
         self, graph: OnnxGraph, x: str, cont: str, static: str | None, states: Sequence[str], blobs: Sequence[str]
     ) -> list[str]:
-        """The same, one step after the other in plain ops."""
+        """Emit the same step by step, in plain ops."""
         sums = graph.add("Add", graph.add("MatMul", self._features(graph, x), graph.transpose(blobs[0], (1, 0))), blobs[1])
         if static is not None:
             flat = static if len(self.bottoms[2]) == 2 else graph.add("Flatten", static, axis=1)
@@ -175,15 +184,31 @@ class Recurrent(LayerType):
         return [graph.add("Concat", *hidden, axis=0), *state]
 
     def onnx_gates(self, rows: np.ndarray) -> np.ndarray:
-        """A blob with its sets of rows in ONNX's order."""
+        """A blob with the rows of its gates in ONNX's order."""
         return rows
 
     def onnx_step(self, graph: OnnxGraph, gates: str, state: Sequence[str], cont: str) -> list[str]:
-        """The state (1, N, size) after a step; `state` is empty before the first, where it counts as 0."""
+        """Emit `step`.
+
+        Args:
+            graph: the graph to emit into.
+            gates: the sums (1, N, gates * size) of this step.
+            state: values (1, N, size) of the state before it; empty before the first step if that state is 0.
+            cont: the marks (1, N, 1).
+
+        Returns:
+            Values of the state after the step.
+        """
         raise NotImplementedError
 
     def onnx_output(self, graph: OnnxGraph, hidden: str, blobs: Sequence[str]) -> str:
-        """The top, from the hidden state (T, N, size) after each step."""
+        """Emit `output`.
+
+        Args:
+            graph: the graph to emit into.
+            hidden: the hidden state (T, N, size) after each step.
+            blobs: the learnable blobs.
+        """
         return hidden
 
 
@@ -247,7 +272,7 @@ class RNN(Recurrent):
 
 
 def _constant(graph: OnnxGraph, name: str) -> np.ndarray | None:
-    """The array that a value is known to hold, None if it is not known: an initializer, or DummyData's ConstantOfShape."""
+    """The array of a constant value, an initializer or DummyData's ConstantOfShape; None for any other value."""
     import numpy as np
     from onnx import helper, numpy_helper
 

@@ -1,4 +1,4 @@
-"""Many values to few: Reduction and ArgMax."""
+"""Layers that reduce many values to few: Reduction and ArgMax."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @register("Reduction")
 class Reduction(LayerType):
-    """`coeff` times the sum (SUM), the sum of magnitudes (ASUM) or squares (SUMSQ) or the MEAN over all axes from `axis` (0) on.
+    """`coeff` times the SUM, the sum of magnitudes (ASUM) or of squares (SUMSQ), or the MEAN, over all axes from `axis` (0) on.
 
-    The top keeps the axes before `axis`: with 0 it is a scalar of shape () (caffe/layers/reduction_layer.cpp).
+    The top keeps the axes before `axis`; for 0 it is a scalar of shape () (caffe/layers/reduction_layer.cpp).
     """
 
     param_name = "reduction_param"
@@ -41,7 +41,7 @@ class Reduction(LayerType):
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
         axes = range(self.start, len(self.bottoms[0]))
-        scalar = self.start == 0  # OpenCV 5 does not compute with scalars: the axes go last
+        scalar = self.start == 0  # OpenCV 5 does not compute with scalars: drop the axes at the end
         y = graph.reduce(self._ONNX[self.operation], bottoms[0], axes, keepdims=scalar)
         y = y if self.coeff == 1 else graph.add("Mul", y, graph.scalar(self.coeff))
         return graph.squeeze(y, axes) if scalar else y
@@ -49,11 +49,11 @@ class Reduction(LayerType):
 
 @register("ArgMax")
 class ArgMax(LayerType):
-    """Indices, as floats, of the `top_k` (1) largest values, largest first; among equal ones the last comes first.
+    """Indices, as floats, of the `top_k` (1) largest values, largest first; of equal values, the last comes first.
 
-    Along `axis`: the bottom's shape with top_k there, indices or, with `out_max_val`, the values. Without `axis`, over each
-    item as a whole: (N, 1, top_k), or (N, 2, top_k) with the values behind the indices; never fewer axes than the bottom's
-    (caffe/layers/argmax_layer.cpp).
+    Along `axis`: the bottom's shape with top_k values there, indices or, with `out_max_val`, the values themselves. Without
+    `axis`, over each whole item: (N, 1, top_k), or (N, 2, top_k) with the values after the indices; axes of size 1 are appended
+    if the bottom has more axes (caffe/layers/argmax_layer.cpp).
     """
 
     param_name = "argmax_param"
@@ -77,7 +77,7 @@ class ArgMax(LayerType):
         import torch
 
         flat = x.reshape(x.shape[0], -1) if self.whole else x
-        # Both argmax and a stable sort keep the first of equal values, Caffe the last: look from behind.
+        # Both argmax and a stable sort put the first of equal values first, Caffe the last: search in reverse order.
         mirrored = flat.flip(self.over)
         if self.k == 1:
             index = mirrored.argmax(self.over, keepdim=True)
@@ -95,15 +95,15 @@ class ArgMax(LayerType):
         if not self.whole:
             return value if self.values else graph.cast(index, "float32")
         index = graph.cast(index, "float32")
-        made = graph.add("Concat", index, value, axis=1) if self.values else index
-        return graph.reshape(made, [0, *self.tops[0][1:]])
+        top = graph.add("Concat", index, value, axis=1) if self.values else index
+        return graph.reshape(top, [0, *self.tops[0][1:]])
 
     def _top(self, graph: OnnxGraph, x: str) -> tuple[str, str]:
-        """Values and indices of the largest, along `over`."""
+        """The `k` largest values along axis `over`, and their indices."""
         if self.k == 1 and graph.opset >= 12:
             value = graph.reduce("Max", x, [self.over]) if self.values else ""
             return value, graph.add("ArgMax", x, axis=self.over, keepdims=1, select_last_index=1)
-        # TopK keeps the first of equal values, Caffe the last: look from behind.
+        # TopK puts the first of equal values first, Caffe the last: search in reverse order.
         mirrored = graph.slice(x, [-1], [-(2**62)], [self.over], [-1])
         value, index = graph.add("TopK", mirrored, graph.ints(self.k), outputs=2, axis=self.over)
         size = count(self.bottoms[0][1:]) if self.whole else self.bottoms[0][self.over]

@@ -1,8 +1,8 @@
-"""The table of layer types: which class computes a type, built-in ones, Python layers and users' alike.
+"""The registry of layer types: the class that computes each type, whether built in, a Python layer or a user's.
 
-A net uses a handful of types, and importing only their files halves the start of the command line. Which file has which type is
-noted in index.json; `python -m protogen.layers.registry` writes it. It only saves time: a type that it lacks is looked for in
-every file.
+A net uses only a handful of types, and importing only their files halves the start-up time of the command line. index.json maps
+each type to its file; `python -m protogen.layers.registry` writes it. It is only an optimisation: all files are searched for a
+type that it lacks.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from .base import LayerType
 INDEX = Path(__file__).with_name("index.json")
 _PACKAGE = "protogen.layers"
 _BUILT_IN: dict[str, type[LayerType]] = {}
-_ADDED: dict[str, type[LayerType]] = {}  # by users; they go before the built-in ones
+_ADDED: dict[str, type[LayerType]] = {}  # users' types, which take precedence
 _C = TypeVar("_C", bound=type[LayerType])
 
 
 def register(*types: str, override: bool = False) -> Callable[[_C], _C]:
-    """Class decorator: make a `LayerType` the one that computes these Caffe types.
+    """Class decorator: register a `LayerType` as the class that computes these Caffe types.
 
-    With `param_name` and `param_fields`, LayerParameter gets a field for the type's own parameters.
+    If the class has `param_name` and `param_fields`, LayerParameter gets a field for the type's own parameters.
 
     Args:
-        types: Caffe's names.
-        override: whether to replace a type that protogen has without a warning.
+        types: the types' names in Caffe.
+        override: whether to replace one of protogen's types without a warning.
 
     Raises:
-        ProtogenError: two built-in classes claim one type.
+        ProtogenError: two built-in classes claim the same type.
 
     >>> @register("Twice")
     ... class Twice(LayerType):
@@ -71,7 +71,7 @@ def _add(name: str, cls: type[LayerType], override: bool) -> None:
         return
     if not override and name in _index():
         warnings.warn(
-            f"layer type {name!r} is protogen's own, which {cls.__name__} now replaces; override=True says that this is meant",
+            f"layer type {name!r} is built in, and {cls.__name__} now replaces it; pass override=True if that is intended",
             ProtogenWarning,
             stacklevel=4,
         )
@@ -79,7 +79,7 @@ def _add(name: str, cls: type[LayerType], override: bool) -> None:
 
 
 def unregister(*types: str) -> None:
-    """Take types that were registered out of the table again; protogen's own stay."""
+    """Undo `register` for these types; protogen's own types stay."""
     for name in types:
         _ADDED.pop(name, None)
 
@@ -89,7 +89,7 @@ def _is_built_in(cls: type[LayerType]) -> bool:
 
 
 def layer_type(name: str) -> type[LayerType] | None:
-    """The class that computes a Caffe layer type, None if there is none."""
+    """The class that computes a Caffe layer type; None if there is none."""
     if name not in _ADDED and name not in _BUILT_IN:
         family = _index().get(name)
         if family is not None:
@@ -100,11 +100,11 @@ def layer_type(name: str) -> type[LayerType] | None:
 
 
 def class_for(layer: Layer) -> type[LayerType] | None:
-    """The class that computes a layer: that of its full type, or what that one selects for the layer (`LayerType.select`)."""
-    cls = layer_type(layer.full_type)
-    if cls is None and layer.type == "Python":
-        cls = layer_type("Python")  # for those that no class computes
-    return None if cls is None else cls.select(layer)
+    """The class that computes a layer: the one that the class of its full type selects for it (`LayerType.select`)."""
+    layer_class = layer_type(layer.full_type)
+    if layer_class is None and layer.type == "Python":
+        layer_class = layer_type("Python")  # for Python layers without a class of their own
+    return None if layer_class is None else layer_class.select(layer)
 
 
 def layer_types() -> dict[str, type[LayerType]]:
@@ -114,20 +114,20 @@ def layer_types() -> dict[str, type[LayerType]]:
 
 
 def unknown_type_hint(name: str) -> str:
-    """`"; did you mean 'X'?"` for a type that no class computes."""
+    """Return a hint such as `"; did you mean 'X'?"` for an unknown type, "" if no type is a letter or two off."""
     match = None if " (" in name else misspelling(name, layer_types())
     return f"; did you mean {match!r}?" if match else ""
 
 
 @lru_cache(maxsize=1)
 def _index() -> dict[str, str]:
-    """The module below this package that has each built-in type."""
+    """The module, relative to this package, that defines each built-in type."""
     index: dict[str, str] = json.loads(INDEX.read_bytes()) if INDEX.exists() else {}
     return index
 
 
 def _modules(package: str = _PACKAGE) -> Iterator[str]:
-    """Modules of the package and of those in it."""
+    """Modules of the package and of its subpackages."""
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__, package + "."):
         if module.ispkg:
             yield from _modules(module.name)
@@ -144,13 +144,13 @@ def load_families() -> None:
 
 
 def built_in_modules() -> dict[str, str]:
-    """What index.json should hold: the module of each built-in type."""
+    """The up-to-date content of index.json: the module of each built-in type."""
     load_families()
     return {name: cls.__module__.removeprefix(_PACKAGE + ".") for name, cls in sorted(_BUILT_IN.items())}
 
 
 if __name__ == "__main__":
-    # Under its own name: as __main__ this file would hold a table of its own, which no family fills.
+    # Imported under its real name: as __main__ this file has a separate table, which no family fills.
     from protogen.layers.registry import INDEX, built_in_modules
 
     INDEX.write_text(json.dumps(built_in_modules(), indent=0) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Other image sizes: Interp (bilinear), Upsample (nearest neighbour, or SegNet's unpooling)."""
+"""Resizing layers: Interp (bilinear), and Upsample (nearest neighbour, or SegNet's unpooling)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 @register("Interp")
 class Interp(LayerType):
-    """Bilinear resizing of (N, C, H, W) with corners aligned (DeepLab's and PSPNet's fork, interp_layer.cpp).
+    """Bilinear resizing of (N, C, H, W) with aligned corners (DeepLab's and PSPNet's forks, interp_layer.cpp).
 
-    `pad_beg` and `pad_end`, at most 0, crop first. The size is a second bottom's, (h - 1) / shrink_factor + 1,
-    h + (h - 1) (zoom_factor - 1), `height` and `width`, or shrunk, then zoomed; in this order of precedence.
+    `pad_beg` and `pad_end`, at most 0, crop the bottom first. The top's size is, in this order of precedence: that of the second
+    bottom; (h - 1) / shrink_factor + 1 or h + (h - 1) (zoom_factor - 1), if only one of the factors is set; `height` and `width`;
+    shrunk, then zoomed.
     """
 
     param_name = "interp_param"
@@ -36,9 +37,10 @@ class Interp(LayerType):
         self.check(min(self.crop) >= 0, f"pad_beg {p.pad_beg} and pad_end {p.pad_end} must not be positive: they only crop")
         for factor in ("shrink_factor", "zoom_factor"):
             self.check(getattr(p, factor) >= 1, f"{factor} must be positive, not {getattr(p, factor)}")
-        given = [name for name in ("shrink_factor", "zoom_factor", "height", "width") if name in p]
+        size_fields = [name for name in ("shrink_factor", "zoom_factor", "height", "width") if name in p]
         if len(self.bottoms) == 2:
-            self.check(not given or p.use_blob_size, f"its second bottom gives the size; leave {', '.join(given)} out")
+            fits = not size_fields or p.use_blob_size
+            self.check(fits, f"its second bottom determines the size; leave {', '.join(size_fields)} out")
         else:
             sized = "shrink_factor" in p or "zoom_factor" in p or ("height" in p and "width" in p)
             self.check(sized, "give zoom_factor, shrink_factor, or height and width")
@@ -49,7 +51,7 @@ class Interp(LayerType):
         self.tops = [(*shape[:2], *out)]
 
     def _size(self, size: Sequence[Any], other: Sequence[Any]) -> tuple[Any, Any]:
-        """Output (height, width) for a bottom's and the second bottom's."""
+        """Output (height, width) for those of the first and of the second bottom."""
         p = self.param
         if len(self.bottoms) == 2:
             return (other[0], other[1])
@@ -73,7 +75,7 @@ class Interp(LayerType):
 
     @property
     def is_identity(self) -> bool:
-        """Whether it does nothing to images of any size, not just to one that has the wanted size by chance."""
+        """Whether it does nothing to images of any size, rather than to one that happens to have the output's size."""
         return len(self.bottoms) == 1 and self.crop == (0, 0) and all(self._size(s, s) == s for s in ((8, 9), (9, 8)))
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
@@ -98,10 +100,10 @@ class Interp(LayerType):
 class Upsample(LayerType):
     """Nearest neighbour: each pixel of (N, C, H, W) `scale` times in both directions (MobileNet-YOLO's fork, upsample_layer.cpp).
 
-    With a `stride` (or `stride_h` and `stride_w`), as darknet and Huawei's ATC write it, that is how many times, and `scale` a
-    factor on the values.
+    With a `stride` (or `stride_h` and `stride_w`), as written by darknet and Huawei's ATC, that is the number of times instead,
+    and `scale` is a factor on the values.
 
-    With a second bottom, a pooling mask, it is SegNet's unpooling: see `Unpool`.
+    With a second bottom, a pooling mask, this is SegNet's unpooling: see `Unpool`.
     """
 
     param_name = "upsample_param"
@@ -115,7 +117,7 @@ class Upsample(LayerType):
         p, shape = self.param, self.bottoms[0]
         self.check(len(shape) == 4, f"takes a bottom with 4 axes (N, C, H, W), not {shape}")
         unpooling = [name for name in ("upsample_h", "upsample_w", "pad_out_h", "pad_out_w") if p.get(name)]
-        self.check(not unpooling, f"{', '.join(unpooling)}: for unpooling, which needs a pooling mask as second bottom")
+        self.check(not unpooling, f"{', '.join(unpooling)}: only for unpooling, which needs a pooling mask as second bottom")
         self.gain = 1.0
         if any(name in p for name in ("stride", "stride_h", "stride_w")):
             self.check("scale_h" not in p and "scale_w" not in p, "give either stride, or scale_h and scale_w")
@@ -144,9 +146,9 @@ class Upsample(LayerType):
 
 
 class Unpool(LayerType):
-    """SegNet's unpooling: each value goes where the pooling mask says, zeros elsewhere (caffe-segnet, upsample_layer.cpp).
+    """SegNet's unpooling: each value goes to its index in the pooling mask, all else is 0 (caffe-segnet, upsample_layer.cpp).
 
-    Bottoms (N, C, h, w) and the mask of the same shape, indices in the plane of the top (N, C, H, W). H and W are
+    Bottoms (N, C, h, w) and a mask of the same shape, with indices into the planes of the top (N, C, H, W). H and W are
     `upsample_h` and `upsample_w`, or `scale` (2) times h and w, less 1 with `pad_out_h`, `pad_out_w`.
     """
 
@@ -160,8 +162,8 @@ class Unpool(LayerType):
         p, (shape, mask) = self.param, self.bottoms
         self.check(len(shape) == 4, f"takes bottoms with 4 axes (N, C, H, W), not {shape}")
         self.check(mask == shape, f"its second bottom (the pooling mask) must have the first one's shape {shape}, not {mask}")
-        self.given = "upsample_h" in p and "upsample_w" in p
-        if self.given:
+        self.has_size = "upsample_h" in p and "upsample_w" in p
+        if self.has_size:
             sizes = f"upsample_h {p.upsample_h} and upsample_w {p.upsample_w}"
             self.check(p.upsample_h > 1 and p.upsample_w > 1, f"{sizes} must be larger than 1")
         else:
@@ -173,7 +175,7 @@ class Unpool(LayerType):
 
     def _size(self, size: Sequence[Any]) -> tuple[Any, Any]:
         p = self.param
-        if self.given:
+        if self.has_size:
             return (p.upsample_h, p.upsample_w)
         return (size[0] * self.scale[0] - p.pad_out_h, size[1] * self.scale[1] - p.pad_out_w)
 
@@ -192,7 +194,7 @@ class Unpool(LayerType):
 
 
 def _scales(op: LayerType, default: int) -> tuple[int, int]:
-    """(scale of the height, of the width), from `scale` or from `scale_h` and `scale_w`."""
+    """Scales of (height, width), from `scale` or from `scale_h` and `scale_w`."""
     p = op.param
     if "scale_h" in p or "scale_w" in p:
         op.check("scale_h" in p and "scale_w" in p and "scale" not in p, "give either scale or both scale_h and scale_w")
@@ -205,6 +207,6 @@ def _scales(op: LayerType, default: int) -> tuple[int, int]:
 
 
 def _resize(graph: OnnxGraph, x: str, scales: str = "", sizes: str = "", **attributes: Any) -> str:
-    """Resize to `sizes` or by `scales`; before opset 13 an input that is not used must be an empty tensor."""
+    """Resize to `sizes` or by `scales`; before opset 13 an unused input must be an empty tensor."""
     unused = "" if graph.opset >= 13 else graph.constant([])
     return graph.add("Resize", x, unused, scales or unused, sizes, **attributes)

@@ -1,4 +1,4 @@
-"""Scale and Bias: multiply or add along some axes (caffe/layers/scale_layer.cpp, bias_layer.cpp)."""
+"""Scale and Bias: multiplication or addition along some axes (caffe/layers/scale_layer.cpp, bias_layer.cpp)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class Broadcast(LayerType):
-    """A factor or term of shape bottom[axis : axis + num_axes], learned, or given as a second bottom.
+    """An operation with an operand of shape bottom[axis : axis + num_axes], which is learned or a second bottom.
 
     Attributes:
-        first: first axis the operand covers.
-        operand: its shape.
+        first: first axis that the operand covers.
+        operand: the operand's shape.
     """
 
     n_bottoms = (1, 2)
@@ -33,11 +33,11 @@ class Broadcast(LayerType):
         p, shape = self.param, self.bottoms[0]
         self.learned = len(self.bottoms) == 1
         num_axes = p.num_axes if self.learned else len(self.bottoms[1])
-        # A scalar covers no axis; Caffe then allows axis 0 of a bottom without axes.
+        # A scalar covers no axis; Caffe then accepts axis 0 for a bottom without axes.
         self.first = 0 if not self.learned and num_axes == 0 else self.axis(p.axis, shape)
         self.check(num_axes >= -1, f"num_axes must be -1 or more, not {num_axes}")
         end = len(shape) if num_axes == -1 else self.first + num_axes
-        self.check(end <= len(shape), f"axis {self.first} and num_axes {num_axes} go beyond the bottom's shape {shape}")
+        self.check(end <= len(shape), f"axis {self.first} and num_axes {num_axes} exceed its bottom's shape {shape}")
         self.operand: Shape = shape[self.first : end]
         if not self.learned:
             self.check(
@@ -46,16 +46,16 @@ class Broadcast(LayerType):
         self.tops = [shape]
 
     def view(self, ndim: int) -> list[int]:
-        """Shape that lets the operand broadcast against the bottom."""
+        """The shape in which the operand broadcasts against a bottom with `ndim` axes."""
         leading = [1] * self.first
         return leading + list(self.operand) + [1] * (ndim - self.first - len(self.operand))
 
     def expand(self, operand: Tensor, x: Tensor) -> Tensor:
-        """The operand, viewed so that it broadcasts against `x` (whose batch may differ from the prototxt's)."""
+        """The operand, reshaped to broadcast against `x` (whose batch may differ from the prototxt's)."""
         return operand.reshape([1] * self.first + list(operand.shape) + [1] * (x.dim() - self.first - operand.dim()))
 
     def onnx_expand(self, graph: OnnxGraph, operand: str) -> str:
-        """The operand's value, reshaped likewise."""
+        """`expand` in ONNX."""
         view = self.view(len(self.bottoms[0]))
         trailing = len(view) - self.first - len(self.operand)
         if not trailing:
@@ -72,10 +72,10 @@ class Broadcast(LayerType):
 
 @register("Scale")
 class Scale(Broadcast):
-    """y = x * scale (+ bias): one factor per channel by default.
+    """y = x * scale (+ bias), with one factor per channel by default.
 
-    With happynear's `min_value` and `max_value` the learned factors are first kept within these bounds; as the fork overwrites
-    its blob with them, the bounds have no part in the gradient, and in training the blob itself is replaced (scale_layer.cpp of
+    With happynear's `min_value` and `max_value`, the learned factors are first clamped to these bounds. As the fork stores the
+    result back into the blob, the gradient ignores the bounds, and training changes the blob (scale_layer.cpp of
     happynear/caffe-windows).
     """
 
@@ -100,7 +100,7 @@ class Scale(Broadcast):
         return y + self.expand(blobs[-1], x) if self.bias else y
 
     def _factors(self, factors: Tensor, training: bool) -> Tensor:
-        """The learned factors within their bounds."""
+        """The learned factors, clamped to their bounds."""
         import torch
 
         if not self.bounded:
@@ -117,7 +117,7 @@ class Scale(Broadcast):
         return bounded + (factors - factors.detach())
 
     def refusals(self) -> list[str]:
-        """Bounds on a second bottom: the fork overwrites that blob for its other readers, too."""
+        """Refuse bounds on a second bottom: the fork changes that blob for its other readers, too."""
         bounds = [
             f"scale_param.{name} is not computed for a second bottom" for name in ("min_value", "max_value") if name in self.param
         ]
@@ -147,7 +147,7 @@ class Scale(Broadcast):
 
     @classmethod
     def in_place_of(cls, op: LayerType) -> Scale:
-        """A Scale layer with a bias that has the name, bottom and top of a layer which is affine per channel."""
+        """A Scale layer with a bias that has the name, bottom and top of `op`, a layer that is affine per channel."""
         layer = op.layer
         message = Message.of("LayerParameter", name=layer.name, type="Scale", bottom=layer.bottoms[:1], top=layer.tops)
         message.set("scale_param", {"bias_term": True})
@@ -165,7 +165,7 @@ class Scale(Broadcast):
         return self if self.bias and not self.bounded else self._unbounded(), merged
 
     def _unbounded(self) -> LayerType:
-        """The same layer with a bias, and without bounds: they are in the new factors."""
+        """The same layer with a bias and without bounds, which are already applied to the merged factors."""
         blobs = [self.blobs[0], BlobSpec("bias", self.operand, self.param.bias_filler)]
         attributes = {"bias": True, "low": None, "high": None, "bounded": False, "blobs": blobs}
         return self.derived({"bias_term": True}, without=("min_value", "max_value"), **attributes)
@@ -173,7 +173,7 @@ class Scale(Broadcast):
 
 @register("Bias")
 class Bias(Broadcast):
-    """y = x + bias: one term per channel by default."""
+    """y = x + bias, with one term per channel by default."""
 
     param_name = "bias_param"
     fields = Fields("axis num_axes filler")

@@ -1,4 +1,4 @@
-"""Layers that move values and compute none: Flatten, Reshape, Permute, Slice, Split, Tile, row selection, ..."""
+"""Layers that move values without computing any: Flatten, Reshape, Permute, Slice, Split, Tile, row selection, ..."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class Flatten(LayerType):
 class Reshape(LayerType):
     """The same values in another shape (caffe/layers/reshape_layer.cpp).
 
-    `shape` stands for the axes from `axis` (0) on, `num_axes` of them (-1: all): a 0 copies the bottom's extent at that
-    place, a single -1 is inferred. A negative `axis` counts from behind the last axis, so that -1 appends.
+    `shape` replaces `num_axes` (-1: all) axes from `axis` (0) on: a 0 copies the size of the bottom's corresponding axis, and a
+    single -1 is inferred. A negative `axis` counts from behind the last axis, so that -1 appends axes.
     """
 
     param_name = "reshape_param"
@@ -85,10 +85,10 @@ class Reshape(LayerType):
         total = count(shape)
         if -1 in self.dims:
             i = self.start + self.dims.index(-1)
-            known = count([*top[:i], *top[i + 1 :]])
-            divides = known > 0 and total % known == 0
-            self.check(divides, f"the {total} values of its bottom {shape} do not divide by the other dimensions ({known})")
-            top[i] = total // known
+            others = count([*top[:i], *top[i + 1 :]])
+            divides = others > 0 and total % others == 0
+            self.check(divides, f"the {total} values of its bottom {shape} do not divide by the other dimensions ({others})")
+            top[i] = total // others
         self.check(count(top) == total, f"its bottom {shape} has {total} values, the shape {tuple(top)} has {count(top)}")
         return tuple(top)
 
@@ -98,7 +98,7 @@ class Reshape(LayerType):
 
     @property
     def is_identity(self) -> bool:
-        """Whether it does nothing to bottoms of any size: at most one axis is not copied."""
+        """Whether it does nothing to bottoms of any size, since at most one axis is not copied."""
         return self.tops[0] == self.bottoms[0] and sum(dim != 0 for dim in self.dims) <= 1
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
@@ -106,14 +106,14 @@ class Reshape(LayerType):
         if top == shape and not (graph.dynamic_batch or graph.dynamic_size):
             return x
         if self.end == 0 and shape:
-            # All new axes come before the batch and have size 1: the batch is the one that may vary.
+            # All new axes come before the batch and have size 1: infer the batch, which may be dynamic.
             return graph.reshape(x, [*top[: len(self.dims)], -1, *_dims(graph, x, shape, 1)])
         return graph.reshape(x, [0] * self.start + self.dims + _dims(graph, x, shape, self.end))
 
 
 @register("Permute")
 class Permute(LayerType):
-    """Axes in another order; axes that `order` leaves out follow in their own (SSD, caffe/layers/permute_layer.cpp)."""
+    """Axes in another order; those not in `order` follow in their original order (SSD, caffe/layers/permute_layer.cpp)."""
 
     param_name = "permute_param"
     fields = Fields("order")
@@ -138,7 +138,7 @@ class Permute(LayerType):
 
 @register("Slice")
 class Slice(LayerType):
-    """An axis (1: channels) cut at each `slice_point`, or into equal parts (caffe/layers/slice_layer.cpp)."""
+    """An axis (1: channels) split at each `slice_point`, or into equal parts (caffe/layers/slice_layer.cpp)."""
 
     param_name = "slice_param"
     fields = Fields("slice_dim slice_point axis")
@@ -153,16 +153,16 @@ class Slice(LayerType):
         size = shape[self.cut]
         if self.points:
             parts = len(self.points) + 1
-            self.check(parts == n, f"{parts - 1} slice points make {parts} parts, but it has {n} tops")
+            self.check(parts == n, f"{parts - 1} slice points give {parts} parts, but it has {n} tops")
             ordered = all(part > 0 for part in self._sizes(size))
             span = f"from 1 to {size - 1} (axis {self.cut} of {shape} has size {size})"
-            self.check(ordered, f"slice points {self.points} must rise {span}")
+            self.check(ordered, f"slice points {self.points} must increase {span}")
         else:
             self.check(size % n == 0, f"axis {self.cut} of {shape} (size {size}) does not divide into {n} equal tops")
         self.tops = [(*shape[: self.cut], part, *shape[self.cut + 1 :]) for part in self._sizes(size)]
 
     def _sizes(self, size: int) -> list[int]:
-        """Sizes of the parts of an axis of `size`."""
+        """Sizes of the parts of an axis of this size."""
         n = len(self.layer.tops)
         return [b - a for a, b in pairwise([0, *self.points, size])] if self.points else [size // n] * n
 
@@ -184,7 +184,7 @@ class Slice(LayerType):
 
 @register("Split")
 class Split(LayerType):
-    """The bottom under several names; Caffe inserts it where a blob has several readers (caffe/layers/split_layer.cpp)."""
+    """The bottom under several names; Caffe inserts it where several layers read a blob (caffe/layers/split_layer.cpp)."""
 
     keeps_place = True
     n_tops = (1, None)
@@ -205,7 +205,7 @@ class Split(LayerType):
 
 @register("Tile")
 class Tile(LayerType):
-    """The bottom `tiles` times in a row along an axis (1) (caffe/layers/tile_layer.cpp)."""
+    """The bottom repeated `tiles` times along an axis (1) (caffe/layers/tile_layer.cpp)."""
 
     param_name = "tile_param"
     fields = Fields("axis tiles")
@@ -231,7 +231,7 @@ class Tile(LayerType):
 
 @register("ShuffleChannel")
 class ShuffleChannel(LayerType):
-    """Channels dealt out anew: as (group, C / group) transposed (ShuffleNet's fork, shuffle_channel_layer.cpp)."""
+    """Channels shuffled across groups: (group, C / group) transposed (ShuffleNet's fork, shuffle_channel_layer.cpp)."""
 
     param_name = "shuffle_channel_param"
     fields = Fields("group")
@@ -253,20 +253,20 @@ class ShuffleChannel(LayerType):
         return self.group in (1, self.bottoms[0][1])
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
-        channels, rest = self.bottoms[0][1], _dims(graph, bottoms[0], self.bottoms[0], 2)
+        channels, spatial = self.bottoms[0][1], _dims(graph, bottoms[0], self.bottoms[0], 2)
         if self.is_identity:
             return bottoms[0]
-        grouped = graph.reshape(bottoms[0], [0, self.group, channels // self.group, *rest])
-        swapped = graph.transpose(grouped, [0, 2, 1, *range(3, len(rest) + 3)])
-        return graph.reshape(swapped, [0, channels, *rest])
+        grouped = graph.reshape(bottoms[0], [0, self.group, channels // self.group, *spatial])
+        swapped = graph.transpose(grouped, [0, 2, 1, *range(3, len(spatial) + 3)])
+        return graph.reshape(swapped, [0, channels, *spatial])
 
 
 @register("Reorg")
 class Reorg(LayerType):
-    """(N, C, H, W) to (N, C s^2, H / s, W / s) in darknet's order, `reverse` the other way (choasup/caffe-yolo9000).
+    """(N, C, H, W) to (N, C s^2, H / s, W / s) in darknet's order, or back with `reverse` (choasup/caffe-yolo9000).
 
-    Darknet reads the values as (N, C / s^2, H s, W s) and takes every s-th column of every s-th row: not the common
-    space-to-depth, which keeps the channels together.
+    Darknet reads the values as (N, C / s^2, H s, W s) and takes every s-th column of every s-th row. This is not the usual
+    space-to-depth, which keeps channels together.
     """
 
     param_name = "reorg_param"
@@ -285,7 +285,7 @@ class Reorg(LayerType):
         self.tops = [(n, c // (s * s), h * s, w * s) if self.reverse else (n, c * s * s, h // s, w // s)]
 
     def _steps(self, shape: Sequence[Any]) -> tuple[list[Any], list[Any], list[int]]:
-        """Shapes behind the batch before and after the transposition, and the transposition itself."""
+        """Shapes, without the batch, before and after the transposition, and the transposition itself."""
         (c, h, w), s = shape, self.stride
         if self.reverse:
             return [s, s, c // (s * s), h, w], [c // (s * s), h * s, w * s], [0, 3, 4, 1, 5, 2]
@@ -331,9 +331,9 @@ class Flip(LayerType):
 
 @register("BatchReindex")
 class BatchReindex(LayerType):
-    """Items of the first bottom, chosen and ordered by the indices in the second (caffe/layers/batch_reindex_layer.cpp).
+    """Items of the first bottom, selected and ordered by the indices in the second (caffe/layers/batch_reindex_layer.cpp).
 
-    (N, ...) and (M,) give (M, ...). The indices must lie in 0..N-1 and get no gradient.
+    (N, ...) and (M,) to (M, ...). The indices must be in 0..N-1 and get no gradient.
     """
 
     n_bottoms = (2, 2)
@@ -354,9 +354,9 @@ class BatchReindex(LayerType):
 
 @register("Filter")
 class Filter(LayerType):
-    """Items of each bottom but the last for which the last, the selector (N, 1, ...), is not 0 (caffe/layers/filter_layer.cpp).
+    """Items of each bottom but the last where the last, the selector (N, 1, ...), is not 0 (caffe/layers/filter_layer.cpp).
 
-    Only the data tell how many items pass: the shapes stated have all N, as Caffe's have before a forward pass.
+    The number of items that pass is data-dependent; `tops` has all N, like Caffe's shapes before a forward pass.
     """
 
     n_bottoms = (2, None)
@@ -367,7 +367,7 @@ class Filter(LayerType):
     def setup(self) -> None:
         *shapes, selector = self.bottoms
         tops = len(self.layer.tops)
-        self.check(tops == len(shapes), f"has {len(shapes)} bottoms to filter and {tops} tops; each needs a top")
+        self.check(tops == len(shapes), f"has {len(shapes)} bottoms to filter and {tops} tops; give each bottom a top")
         single = len(selector) > 0 and count(selector[1:]) == 1
         self.check(single, f"the selector, its last bottom, must be (N, 1, ...), not {selector}")
         for shape in shapes:
@@ -391,4 +391,4 @@ def _dims(graph: OnnxGraph, x: str, shape: Shape, start: int) -> list[Size]:
 
 
 def _refuse_in_place(op: LayerType) -> None:
-    op.check(op.layer.tops[0] not in op.layer.bottoms, "cannot work in place; give its top a name of its own")
+    op.check(op.layer.tops[0] not in op.layer.bottoms, "cannot work in place; give its top another name")

@@ -1,4 +1,4 @@
-"""SPP: spatial pyramid pooling, the same number of values for any image size."""
+"""SPP: spatial pyramid pooling, which returns the same number of values for any image size."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 class SPP(LayerType):
     """Pooling into 1, 2 x 2, 4 x 4, ... bins, `pyramid_height` times, flattened and joined (caffe/layers/spp_layer.cpp).
 
-    (N, C, H, W) to (N, C * (4^pyramid_height - 1) / 3); a pyramid of height 1 stays (N, C, 1, 1). Kernel and stride of a level
-    are the bin's size rounded up; half of what is then too much is padded on each side.
+    (N, C, H, W) to (N, C * (4^pyramid_height - 1) / 3); the top of a pyramid of height 1 is (N, C, 1, 1). Kernel and stride of a
+    level are the bin's size, rounded up; the excess is padded, half of it on each side.
     """
 
     param_name = "spp_param"
     fields = Fields(
         "pyramid_height pool",
-        engine="BVLC/caffe src/caffe/layers/spp_layer.cpp:37: the pooling layers inside do not get it",
+        engine="BVLC/caffe src/caffe/layers/spp_layer.cpp:37: not passed on to the pooling layers inside",
     )
 
     def setup(self) -> None:
@@ -36,16 +36,16 @@ class SPP(LayerType):
         self.check(len(shape) == 4, f"takes a bottom with 4 axes (N, C, H, W), not {shape}")
         self.check(min(shape[2:]) > 0, f"its bottom {shape} has no pixels")
         self.check(height > 0, "pyramid_height must be positive")
-        # Beyond this a bin would be narrower than a pixel; Caffe stops at the padding this takes.
+        # Beyond this, a bin would be narrower than a pixel, and Caffe's check of the padding fails.
         fits = 2 ** (min(height, 64) - 1) <= min(shape[2:])
         bins = f"2^{height - 1} x 2^{height - 1} bins"
-        self.check(fits, f"pyramid_height {height} asks for {bins}, more than the pixels of its bottom {shape}")
+        self.check(fits, f"pyramid_height {height} asks for {bins}, more than its bottom {shape} has pixels")
         self.levels = self._levels(shape)
         size = sum(count(level.tops[0][1:]) for level in self.levels)
         self.tops = [self.levels[0].tops[0] if height == 1 else (shape[0], size)]
 
     def _levels(self, shape: Sequence[int]) -> list[Pooling]:
-        """The poolings of the pyramid for a bottom of this shape."""
+        """The pooling layers of the pyramid for a bottom of this shape."""
         from ..prototxt.layer import Layer
 
         levels = []

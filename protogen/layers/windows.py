@@ -1,4 +1,4 @@
-"""Settings of windows that move over an image, such as a convolution's kernel: one number, or one per spatial axis."""
+"""Settings of sliding windows, such as a convolution's kernel: one number for all spatial axes, or one per axis."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from .base import LayerType
 
 
 def per_axis(op: LayerType, what: str, axes: int, default: int | None = None) -> tuple[int, ...]:
-    """A setting for each spatial axis, from its repeated field or from the pair that ends in `_h` and `_w`.
+    """A setting for each spatial axis, from its repeated field or from the pair of fields that end in `_h` and `_w`.
 
     Args:
-        op: the layer, in its setup.
+        op: the layer that is being set up.
         what: "kernel", "stride", "pad", "dilation" or "hole".
         axes: number of spatial axes.
-        default: what it is where the layer does not say; None if it must.
+        default: the value if the layer does not set it; None if it must.
 
     Raises:
-        LayerError: it is missing, given twice, or does not fit the axes.
+        LayerError: the setting is missing, set twice, or does not fit the axes.
     """
     p, field = op.param, "kernel_size" if what == "kernel" else what
     high, wide = f"{what}_h", f"{what}_w"
-    stated = p.get(field, [])
-    numbers = tuple(stated) if isinstance(stated, list) else (stated,)
+    value = p.get(field, [])
+    numbers = tuple(value) if isinstance(value, list) else (value,)
     if p.descriptor is not None and high in p.descriptor.fields and (high in p or wide in p):
         op.check(axes == 2, f"{high} and {wide} are for two spatial axes, not {axes}")
         op.check(not numbers, f"give either {field} or {high} and {wide}")

@@ -55,7 +55,7 @@ def test_each_crop_is_named_once_and_not_at_all_by_bvlcs_rule(
     arguments = [argument.format(case=case, folder=tmp_path) for argument in command]
     code, _, lines = told(*arguments)
     assert (code, len(lines)) == (0, 2)
-    assert lines[0].startswith(f"Warning: {case}:8:7: layer 'cut1' (Crop): it has no crop_param, so it crops at offset 5, ")
+    assert lines[0].startswith(f"Warning: {case}:8:7: layer 'cut1' (Crop): has no crop_param, so it crops at offset 5, ")
     code, _, lines = told(*arguments, "--crop", "bvlc")
     assert (code, lines) == (0, [])
 

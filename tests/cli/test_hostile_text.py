@@ -108,7 +108,7 @@ BAD = {
     "two unknown types": (net(EVIL, odd(EVIL) + odd(EVIL + "2", bottom=EVIL)), "unknown layer type"),
     "unknown Python layer": (net(EVIL, odd("Python", f"python_param {{ module: {quote(EVIL)} layer: 'L' }}")), "Python ("),
     "no such bottom": (net(EVIL, odd("ReLU", bottom=EVIL + "none")), "no layer before it makes its bottom"),
-    "a top made twice": (net(EVIL, odd("ReLU") + odd("ReLU", bottom=EVIL + "bn")), "is made by layer"),
+    "a top made twice": (net(EVIL, odd("ReLU") + odd("ReLU", bottom=EVIL + "bn")), "is already made by layer"),
     "bad parameters": (net(EVIL, odd("Softmax", "softmax_param { axis: 9 }")), "axis 9"),
     "unknown filler": (
         net(EVIL, odd("Embed", f"embed_param {{ num_output: 1 input_dim: 1 weight_filler {{ type: {quote(EVIL)} }} }}")),

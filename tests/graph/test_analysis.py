@@ -32,13 +32,13 @@ def test_a_blob_read_and_then_worked_on_in_place_is_no_output() -> None:
         ),
         (
             layers('name: "a" type: "ReLU" bottom: "b" top: "a"', 'name: "b" type: "ReLU" bottom: "a" top: "b"'),
-            "layer 'a' .*made only further on, by layer 'b'.*cycle",
+            "layer 'a' .*only made later, by layer 'b'.*cycle",
         ),
         (
             layers('name: "a" type: "ReLU" bottom: "data" top: "x"', 'name: "b" type: "ReLU" bottom: "data" top: "x"'),
-            "layer 'b' .*top 'x' is made by layer 'a' already",
+            "layer 'b' .*top 'x' is already made by layer 'a'",
         ),
-        (layers('name: "a" type: "Slice" bottom: "data" top: "x" top: "x"'), "two of its tops have one name"),
+        (layers('name: "a" type: "Slice" bottom: "data" top: "x" top: "x"'), "two of its tops have the same name"),
         (layers('name: "a" type: "Eltwise" top: "x"'), "needs at least 2 bottoms, has 0"),
         (layers('name: "a" bottom: "data" top: "x"'), "has no type"),
         (

@@ -55,7 +55,7 @@ def test_offsets_that_differ_between_the_phases_are_not_written() -> None:
     with pytest.warns(ProtogenWarning) as warned:
         written = net.to_prototxt()
     assert [str(warning.message) for warning in warned][1:] == [
-        "written without offsets, which are not known here or differ between the phases: both.prototxt:6:7: layer 'c' (Crop)"
+        "written without offsets, which are unknown or differ between the phases: both.prototxt:6:7: layer 'c' (Crop)"
     ]
     assert "at offset 4" in str(warned[0].message)
     assert "crop_param" not in written

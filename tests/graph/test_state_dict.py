@@ -35,7 +35,7 @@ def test_shared_blobs_need_one_key(tmp_path: Path, dropped: list[str]) -> None:
 def test_shared_blobs_that_differ_are_refused(tmp_path: Path) -> None:
     state = protogen.loads(SHARED).fill().to_torch().state_dict()
     torch.save({**state, "a.weight": state["a.weight"] + 1}, tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match=r"'z\.weight' and 'a\.weight' are one shared blob"):
+    with pytest.raises(WeightsError, match=r"'z\.weight' and 'a\.weight' are the same shared blob"):
         protogen.loads(SHARED).weights.load(tmp_path / "a.pth")
 
 

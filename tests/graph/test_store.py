@@ -74,7 +74,7 @@ def test_report_of_loading(tmp_path: Path, ending: str) -> None:
         warnings.simplefilter("always")
         report = net.weights.load(path)
     assert (report.loaded, report.without_weights, report.unused) == (["one"], ["two"], ["old"])
-    assert str(report) == "1 layers loaded, 1 without weights ('two'), 1 in the file that the net lacks ('old')"
+    assert str(report) == "1 layers loaded, 1 without weights ('two'), 1 in the file but not in the net ('old')"
     texts = [str(warning.message) for warning in caught if warning.category is ProtogenWarning]
     assert texts == [
         f"{path}: layers without weights: 'two'; they keep their fillers' values",
@@ -141,7 +141,7 @@ def test_every_layer_that_does_not_fit_is_named_and_nothing_is_taken(tmp_path: P
 
 def test_another_nets_weights(tmp_path: Path) -> None:
     caffemodel.write(tmp_path / "a.caffemodel", "", [("x", "InnerProduct", [], [], [np.ones((4, 5))])])
-    with pytest.raises(WeightsError, match=r"\(it has 'x'\); is it another net's"):
+    with pytest.raises(WeightsError, match=r"\(it has 'x'\); does it belong to another net"):
         protogen.loads(TWO).weights.load(tmp_path / "a.caffemodel")
 
 

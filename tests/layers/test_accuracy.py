@@ -142,7 +142,7 @@ def test_planes_of_the_first_image_are_evaluated() -> None:
     ("shapes", "more", "message"),
     [
         (((1, 3, 4, 4), (1, 3, 4, 4)), "", "num_classes is missing"),
-        (((1, 3, 4, 4), (1, 2, 4, 4)), EVALUATE, "as many channels"),
+        (((1, 3, 4, 4), (1, 2, 4, 4)), EVALUATE, "the same number of channels"),
         (((1, 3, 4, 4), (1, 3, 2, 2)), EVALUATE, "of different sizes have no PyTorch form"),
     ],
 )

@@ -58,7 +58,7 @@ def test_axpy_takes_factors_with_and_without_spatial_axes(a: Sequence[int]) -> N
         ('type: "PReLU"', [(3,)], "channel axis"),
         ('type: "TanH"', [(1, 2), (1, 2)], "needs 1 bottom, has 2"),
         ('type: "Axpy"', [(2, 3), (2, 3, 4, 4)], "needs 3 bottoms"),
-        ('type: "Axpy"', [(2, 3), (2, 3, 4, 4), (2, 3, 4, 5)], "one shape"),
+        ('type: "Axpy"', [(2, 3), (2, 3, 4, 4), (2, 3, 4, 5)], "the same shape"),
         ('type: "Axpy"', [(2, 4), (2, 3, 4, 4), (2, 3, 4, 4)], "one factor per item and channel"),
         ('type: "Axpy"', [(2, 3, 1, 2), (2, 3, 4, 4), (2, 3, 4, 4)], "one factor per item and channel"),
         ('type: "Axpy"', [(2,), (2, 3), (2, 3)], "one factor per item and channel"),

@@ -57,7 +57,7 @@ def test_use_global_stats_false_in_test_takes_the_batchs() -> None:
 
 
 def test_disabled_statistics_do_not_go_with_nvidias_form() -> None:
-    with pytest.raises(protogen.ProtogenError, match="do not go with scale_bias"):
+    with pytest.raises(protogen.ProtogenError, match="cannot be combined with scale_bias"):
         net_of('type: "BatchNorm" bottom: "a" top: "y" batch_norm_param { scale_bias: true disable_mean: true }', X)
 
 
@@ -139,7 +139,7 @@ def test_a_bias_filler_alone_gives_what_both_forks_give_in_test() -> None:
 
 
 def test_a_bias_filler_alone_is_refused_where_the_forks_differ() -> None:
-    with pytest.raises(protogen.ProtogenError, match=r"bias_filler alone.*scale_bias: true says NVIDIA's"):
+    with pytest.raises(protogen.ProtogenError, match=r"bias_filler alone.*scale_bias: true means NVIDIA's"):
         net_of(BIAS_FILLER % "", (2, 4, 3, 3), phase="TRAIN").to_torch()
     with pytest.raises(protogen.ProtogenError, match="bias_filler alone"):
         net_of(BIAS_FILLER % "eps: 1e-6", (2, 4, 3, 3)).to_torch()

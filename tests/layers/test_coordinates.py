@@ -176,12 +176,12 @@ def test_thirds_add_up_exactly() -> None:
 @pytest.mark.parametrize(
     ("text", "cropped", "reason"),
     [
-        (pool("p", "data", "kernel_size: 2 stride: 2"), "p", "along axis 2, a step of one pixel in 'p' is one of 2 in 'data'"),
+        (pool("p", "data", "kernel_size: 2 stride: 2"), "p", "along axis 2, one pixel of 'p' corresponds to 2 in 'data'"),
         (pool("p", "data", "kernel_size: 2"), "p", "'data' begins between the pixels of 'p', at -1/2"),
         (conv("c", "data", "kernel_size: 3"), "c", "'data' begins before 'c', at -1"),
         (conv("c", "data", "kernel_h: 1 kernel_w: 3"), "c", "along axis 3, 'data' begins before 'c', at -1"),
-        (step("f", "Flip", "data"), "f", r"nothing tells where layer 'f' \(Flip\) places the pixels of its bottom"),
-        (DATA.replace('"data"', '"other"'), "other", "'other' and 'data' come from no common blob"),
+        (step("f", "Flip", "data"), "f", r"layer 'f' \(Flip\) has no map from its bottom's pixels"),
+        (DATA.replace('"data"', '"other"'), "other", "'other' and 'data' have no common ancestor"),
     ],
 )  # fmt: skip
 def test_why_there_are_none(text: str, cropped: str, reason: str) -> None:
@@ -199,5 +199,5 @@ def test_a_layer_that_adds_axes_is_no_way() -> None:
     text = rows + step("r", "ReLU", "data") + step("m", "MVN", "r") + step("n", "MVN", "m")
     net = protogen.loads(text)
     makers = {top: op for op in reversed(net.ops) for top in op.layer.tops}
-    with pytest.raises(NetError, match=r"nothing tells where layer 'm' \(MVN\)"):
+    with pytest.raises(NetError, match=r"layer 'm' \(MVN\) has no map"):
         crop_offsets("n", "data", makers, range(2, 4))

@@ -73,9 +73,9 @@ def test_offsets_follow_from_the_layers_between_and_a_warning_says_so() -> None:
         net = protogen.loads(CASE, source="case.prototxt")
     assert offsets(net) == [[5, 5], [6, 6]]
     first, second = (str(warning.message) for warning in warned)
-    assert first.startswith("case.prototxt:8:7: layer 'cut1' (Crop): it has no crop_param, so it crops at offset 5, ")
-    assert second.startswith("case.prototxt:9:7: layer 'cut2' (Crop): it has no crop_param, so it crops at offset 6, ")
-    assert first.endswith('BVLC\'s Caffe takes 0 (--crop bvlc, or crop="bvlc")')
+    assert first.startswith("case.prototxt:8:7: layer 'cut1' (Crop): has no crop_param, so it crops at offset 5, ")
+    assert second.startswith("case.prototxt:9:7: layer 'cut2' (Crop): has no crop_param, so it crops at offset 6, ")
+    assert first.endswith('BVLC\'s Caffe uses 0 (--crop bvlc, or crop="bvlc")')
 
 
 def test_the_values_are_those_of_the_offsets() -> None:
@@ -111,7 +111,7 @@ def test_height_and_width_of_their_own() -> None:
     with pytest.warns(ProtogenWarning) as warned:
         net = protogen.loads(CASE.replace("kernel_size: 3 pad: 6", "kernel_h: 9 kernel_w: 3 pad_h: 6 pad_w: 6"))
     assert offsets(net) == [[2, 5], [3, 6]]
-    assert "it crops at offsets 2, 5, where" in str(warned[0].message)
+    assert "it crops at offsets 2, 5, which" in str(warned[0].message)
 
 
 def test_an_unknown_rule() -> None:
@@ -125,9 +125,9 @@ WIDE = (
 )  # fmt: skip
 CROP = 'layer { name: "last" type: "Crop" bottom: "%s" bottom: "%s" top: "last" }'
 HOPELESS = [
-    (CASE + 'input: "other" input_shape { dim: 1 dim: 1 dim: 9 dim: 9 }' + CROP % ("c1", "other"), "come from no common blob"),
-    (CASE + 'layer { name: "f" type: "Flip" bottom: "c1" top: "f" }' + CROP % ("f", "img"), r"where layer 'f' \(Flip\) places"),
-    (CASE + CROP % ("c1", "p1"), "a step of one pixel in 'c1' is one of 1/2 in 'p1'"),
+    (CASE + 'input: "other" input_shape { dim: 1 dim: 1 dim: 9 dim: 9 }' + CROP % ("c1", "other"), "have no common ancestor"),
+    (CASE + 'layer { name: "f" type: "Flip" bottom: "c1" top: "f" }' + CROP % ("f", "img"), r"layer 'f' \(Flip\) has no map"),
+    (CASE + CROP % ("c1", "p1"), "one pixel of 'c1' corresponds to 1/2 in 'p1'"),
     (
         CASE + 'layer { name: "p" type: "Pooling" bottom: "c1" top: "p" pooling_param { kernel_size: 2 } }' + CROP % ("p", "img"),
         "'img' begins between the pixels of 'p', at 9/2",
@@ -145,8 +145,8 @@ def test_where_no_offsets_follow_it_is_0_with_a_warning_that_says_why(text: str,
     assert offsets(net)[-1] == [0, 0]
     told = str(warned[-1].message)
     assert re.search(reason, told)
-    assert "layer 'last' (Crop): it has no crop_param, and no offset follows from the layers before it: " in told
-    assert "It crops at offset 0, as in BVLC's Caffe; state crop_param { offset: 0 } if that is meant" in told
+    assert "layer 'last' (Crop): has no crop_param, and no offset follows from the layers before it: " in told
+    assert "It crops at offset 0, as in BVLC's Caffe; if that is intended, set crop_param { offset: 0 }" in told
     again = protogen.loads(net.to_prototxt())  # says so now
     assert offsets(again) == offsets(net)
 
@@ -305,7 +305,7 @@ def test_the_builder_warns_when_the_layer_is_added_and_only_then() -> None:
     b = NetBuilder()
     x = b.conv(b.input("data", (1, 3, 8, 8)), 2, 3, pad=3)
     label = b.input("label", (1, 2, 8, 8))
-    with pytest.warns(ProtogenWarning, match=r"^layer 'cut' \(Crop\): it has no crop_param, so it crops at offset 2, "):
+    with pytest.warns(ProtogenWarning, match=r"^layer 'cut' \(Crop\): has no crop_param, so it crops at offset 2, "):
         y = b.layer("Crop", x, "data", name="cut")
     with pytest.warns(ProtogenWarning, match=r"'cut2' .* 2, "):  # like the one before, but of its own
         b.layer("Crop", x, "data", name="cut2")
@@ -350,12 +350,12 @@ def test_autocrop_without_offsets_is_refused() -> None:
     text = CASE + 'layer { name: "last" type: "AutoCrop" bottom: "c1" bottom: "p1" top: "last" }'
     with (
         pytest.warns(ProtogenWarning),
-        pytest.raises(LayerError, match=r"'last' \(AutoCrop\): no offsets follow .* is one of 1/2"),
+        pytest.raises(LayerError, match=r"'last' \(AutoCrop\): no offsets follow .* corresponds to 1/2"),
     ):
         protogen.loads(text)
 
 
-@pytest.mark.parametrize(("stays", "expected"), [(True, "at offset 5, "), (False, r"nothing tells where layer 'own' \(Own\)")])
+@pytest.mark.parametrize(("stays", "expected"), [(True, "at offset 5, "), (False, r"layer 'own' \(Own\) has no map")])
 def test_a_type_of_ones_own_says_whether_pixels_stay(stays: bool, expected: str) -> None:
     class Own(protogen.LayerType):
         keeps_place = stays

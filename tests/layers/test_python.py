@@ -28,11 +28,11 @@ def test_a_setting_that_the_class_does_not_know_is_refused_by_name() -> None:
 
 
 def test_a_text_too_long_to_be_settings_is_refused_not_dropped() -> None:
-    with pytest.raises(LayerError, match=r"its param_str has 5,00\d characters; up to 4,096 are read"):
+    with pytest.raises(LayerError, match=r"its param_str has 5,00\d characters; at most 4,096 are allowed"):
         proposal("'feat_stride': 16 #" + "x" * 4985)
 
 
 @pytest.mark.parametrize("text", ["just words", "(" * 3000, "feat_stride 16"])
 def test_a_text_that_names_no_values_is_refused_not_dropped(text: str) -> None:
-    with pytest.raises(LayerError, match="its param_str is no list of named values"):
+    with pytest.raises(LayerError, match="its param_str is not a list of named values"):
         proposal(text)

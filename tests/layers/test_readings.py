@@ -98,7 +98,7 @@ class TestNormalize:
             net = protogen.loads(text('type: "Normalize"'))
         assert_gives(net, each_position(X))
         assert_gives(net.at("TRAIN").at("TEST"), each_position(X))
-        with pytest.warns(ProtogenWarning, match="taken for"), pytest.raises(WeightsError, match="no layer of it"):
+        with pytest.warns(ProtogenWarning, match="taken for"), pytest.raises(WeightsError, match="none of its layers"):
             protogen.loads(text('type: "Normalize"'), weights=stored(tmp_path / "a.caffemodel", (3,), layer="other"))
 
     def test_weights_that_come_later_must_go_with_what_was_taken(self, tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_steps_written_out_refuse_an_open_number_of_them() -> None:
         (text("LSTM", exposed=True).replace("expose_hidden: true", ""), "3 bottoms"),
         (text("LSTM").replace(f"num_output: {D}", f"num_output: {D} expose_hidden: true"), "4 bottoms"),
         (text("LSTM", exposed=True).replace('top: "c0_out"', ""), "3 tops"),
-        (text("LSTM", exposed=True).replace(f"num_output: {D}", "num_output: 3"), "a state is of shape"),
+        (text("LSTM", exposed=True).replace(f"num_output: {D}", "num_output: 3"), "states must have the shape"),
         (text("LSTM").replace('bottom: "cont"', ""), "2 bottoms"),
     ],
 )

@@ -50,7 +50,7 @@ def test_replacing_a_type_of_protogen_is_told_or_said() -> None:
         pass
 
     try:
-        with pytest.warns(ProtogenWarning, match=r"'Pooling' is protogen's own, which Mine now replaces; override=True"):
+        with pytest.warns(ProtogenWarning, match=r"'Pooling' is built in, and Mine now replaces it; pass override=True"):
             protogen.register("Pooling")(Mine)
         assert layer_type("Pooling") is Mine
         with warnings.catch_warnings():

@@ -27,7 +27,7 @@ X = (2, 3, 5, 4)
         (INTERP + "{ shrink_factor: -1 }", [X], "shrink_factor must be positive"),
         (INTERP + "{ zoom_factor: 2 pad_beg: 1 }", [X], "only crop"),
         (INTERP + "{ zoom_factor: 2 pad_beg: -2 pad_end: -2 }", [X], "leave nothing"),
-        (INTERP + '{ zoom_factor: 2 } bottom: "b"', [X, X], "second bottom gives the size"),
+        (INTERP + '{ zoom_factor: 2 } bottom: "b"', [X, X], "second bottom determines the size"),
         (INTERP + "{ zoom_factor: 2 }", [(2, 3)], "4 axes"),
         (UP + "{ scale: 0 }", [X], "positive whole number"),
         (UP + "{ scale: 1.5 }", [X], "positive whole number, not 1.5"),
@@ -165,7 +165,7 @@ def test_unpooling_may_leave_out_the_last_row_or_column(param: str, size: tuple[
 
 @pytest.mark.parametrize("param", ["upsample_h: 4", "pad_out_w: true"])
 def test_what_only_unpooling_has_is_refused_without_a_mask(param: str) -> None:
-    with pytest.raises(LayerError, match=f"{param.partition(':')[0]}: for unpooling"):
+    with pytest.raises(LayerError, match=f"{param.partition(':')[0]}: only for unpooling"):
         net_of(f'type: "Upsample" bottom: "a" top: "y" upsample_param {{ {param} }}', (1, 2, 3, 4))
 
 
@@ -210,6 +210,6 @@ ALONE = [
     Alone(
         "Interp", "interp_param.use_blob_size", True, 'bottom: "a" bottom: "b" top: "y" interp_param { height: 4 width: 4 }',
         [X, (2, 1, 9, 3)], 'type: "Interp" bottom: "a" top: "y" interp_param { height: 9 width: 3 }',
-        refused="its second bottom gives the size",
+        refused="its second bottom determines the size",
     ),
 ]  # fmt: skip

@@ -19,7 +19,7 @@ X = (2, 3, 4, 5)
     [
         ('type: "SPP" spp_param { pyramid_height: 0 }', X, "pyramid_height must be positive"),
         ('type: "SPP" spp_param { pyramid_height: 4 }', X, "2^3 x 2^3 bins"),
-        ('type: "SPP" spp_param { pyramid_height: 4294967295 }', X, "more than the pixels"),
+        ('type: "SPP" spp_param { pyramid_height: 4294967295 }', X, "more than its bottom"),
         ('type: "SPP" spp_param { pyramid_height: 3 }', (1, 1, 5, 5), "must be smaller than the kernel"),
         ('type: "SPP" spp_param { pyramid_height: 1 }', (2, 3), "4 axes"),
     ],

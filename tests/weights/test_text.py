@@ -90,7 +90,7 @@ def test_those_that_do_not_fit_are_refused_with_their_place(blobs: str, message:
 
 
 def test_a_layer_without_learnable_blobs_takes_none() -> None:
-    with pytest.raises(WeightsError, match=r":1:\d+: layer 'r' \(ReLU\): has no learnable blobs, but 1 in its text"):
+    with pytest.raises(WeightsError, match=r":1:\d+: layer 'r' \(ReLU\): its type has no learnable blobs, but the prototxt has"):
         protogen.loads(HEAD.strip() + 'layer { name: "r" type: "ReLU" bottom: "x" top: "y" blobs { data: 1 } }')
 
 

@@ -1,4 +1,4 @@
-"""AssistedExcitation: boxes lit up while a YOLO trains (assisted_excitation_layer.cpp of eric612/MobileNet-YOLO)."""
+"""AssistedExcitation: excites the boxes while a YOLO trains (assisted_excitation_layer.cpp of eric612/MobileNet-YOLO)."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @register("AssistedExcitation")
 class AssistedExcitation(LayerType):
-    """While training, adds the channels' mean where a box is; an identity in inference (assisted_excitation_layer.cpp).
+    """Adds the channels' mean inside the boxes in training; an identity in inference (assisted_excitation_layer.cpp).
 
-    Bottoms: x (N, C, H, W), labels (N, 1, 300, 5), the mean (N, H, W) of the channels; the gradient goes to x alone. As in the
-    fork, which adds the first image's part to each, only the first image of a batch is excited.
+    Bottoms: x (N, C, H, W), labels (N, 1, 300, 5), and the mean (N, H, W) of the channels; only x gets a gradient. The fork adds
+    the first image's part of the mask to every image, which is empty for all but the first: as there, only that is excited.
 
-    The fork scales the mean by cos(pi / 2 * iteration / (0.75 * max_iter)), 0 at least. A net knows no iteration: the factor
-    is the module's buffer `strength`, 1 as at the start, for a training loop to set. Nets to deploy are published
-    without this layer, as at the end.
+    The fork scales the mean by cos(pi / 2 * iteration / (0.75 * max_iter)), but at least 0. As a net does not know the iteration,
+    the factor is the module's buffer `strength`, initially 1, which a training loop may set. Deployed nets are published without
+    this layer, which corresponds to the end of training.
 
     >>> import protogen
     >>> net = protogen.loads('''
@@ -50,8 +50,8 @@ class AssistedExcitation(LayerType):
         self.check(
             values > 0 and values % 5 == 0, f"needs labels (N, 1, 300, 5), rows of class, x, y, width and height, not {label}"
         )
-        wanted: Shape = (x[0], *x[2:])
-        self.check(count(mean) == count(wanted), f"needs the mean of the channels {wanted}, not {mean}")
+        plane: Shape = (x[0], *x[2:])
+        self.check(count(mean) == count(plane), f"needs the mean of the channels {plane}, not {mean}")
         self.tops = [x]
 
     @property

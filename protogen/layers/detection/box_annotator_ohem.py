@@ -1,4 +1,4 @@
-"""BoxAnnotatorOHEM: the hardest boxes of R-FCN's training (box_annotator_ohem_layer.cu of daijifeng001/caffe-rfcn)."""
+"""BoxAnnotatorOHEM: selects the hardest boxes in R-FCN's training (box_annotator_ohem_layer.cu of daijifeng001/caffe-rfcn)."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @register("BoxAnnotatorOHEM")
 class BoxAnnotatorOHEM(LayerType):
-    """Online hard example mining: keep the `roi_per_img` boxes of each image with the highest loss.
+    """Online hard example mining: keeps the `roi_per_img` boxes of each image with the highest losses.
 
-    Bottoms rois (R, 5), their losses, labels and box weights (R, K); tops labels (R, 1, H, W), `ignore_label` (-1) for boxes
-    not kept, and box weights (R, K, H, W), 0 for those (box_annotator_ohem_layer of daijifeng001/caffe-rfcn).
+    Bottoms: rois (R, 5), their losses, labels and box weights (R, K). Tops: labels (R, 1, H, W), `ignore_label` (-1) for boxes
+    that are not kept, and box weights (R, K, H, W), 0 for these (box_annotator_ohem_layer of daijifeng001/caffe-rfcn).
     """
 
     param_name = "box_annotator_ohem_param"
@@ -34,10 +34,10 @@ class BoxAnnotatorOHEM(LayerType):
     def setup(self) -> None:
         rois, loss, labels, weights = self.bottoms
         self.kept = int(self.param.roi_per_img or 0)
-        self.check(self.kept > 0, "roi_per_img must be given, and positive")
-        self.check(all(len(shape) <= 4 for shape in self.bottoms), "its bottoms have at most 4 axes")
-        self.check(legacy(rois, 1) == 5, f"its first bottom is (rois, 5), not {rois}")
-        self.check(legacy(loss, 1) == legacy(labels, 1) == 1, f"losses {loss} and labels {labels} have one channel")
+        self.check(self.kept > 0, "roi_per_img must be set, and positive")
+        self.check(all(len(shape) <= 4 for shape in self.bottoms), "its bottoms must have at most 4 axes")
+        self.check(legacy(rois, 1) == 5, f"its first bottom must be (rois, 5), not {rois}")
+        self.check(legacy(loss, 1) == legacy(labels, 1) == 1, f"losses {loss} and labels {labels} must have one channel")
         fits = all(legacy(shape, axis) == legacy(rois, axis) for shape in (loss, labels, weights) for axis in (0, 2, 3))
         self.check(fits, f"bottoms {rois}, {loss}, {labels} and {weights} must agree in all but the channels")
         places = (legacy(rois, 2), legacy(rois, 3))

@@ -1,4 +1,4 @@
-"""How alike two boxes x, y, width, height are: the IoU, its variants and what MobileNet-YOLO takes for their gradients.
+"""Similarity of boxes x, y, width, height: the IoU, its variants, and the gradients that MobileNet-YOLO uses for them.
 
 Source: bbox_util.cpp of eric612/MobileNet-YOLO.
 """
@@ -13,31 +13,31 @@ from ..detection import boxes as box_ops
 if TYPE_CHECKING:
     from torch import Tensor
 
-DIFFERENT = ("GIOU", "DIOU", "CIOU")  # kinds of `iou_loss` that compare boxes in another way than by their plain IoU
+DIFFERENT = ("GIOU", "DIOU", "CIOU")  # kinds of `iou_loss` that differ from the plain IoU
 
 
 def corners(boxes: Tensor) -> Tensor:
-    """Boxes x1, y1, x2, y2 (..., 4)."""
+    """The boxes as x1, y1, x2, y2 (..., 4)."""
     return box_ops.around(boxes[..., :2], boxes[..., 2:] / 2)
 
 
 def areas(boxes: Tensor) -> Tensor:
-    """Width times height. Not `boxes.areas` of the corners: those are rounded, and their difference is another number."""
+    """Width times height. Not `boxes.areas` of the corners, whose differences suffer from rounding."""
     return boxes[..., 2] * boxes[..., 3]
 
 
 def intersection(a: Tensor, b: Tensor) -> Tensor:
-    """The area that boxes share, 0 where they are apart."""
+    """The shared area of boxes, 0 where they are disjoint."""
     return box_ops.intersection(corners(a), corners(b))
 
 
 def iou(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of boxes that broadcast against each other; NaN for two without any area."""
+    """Intersection over union of boxes that broadcast against each other; NaN for two empty boxes."""
     return box_ops.over_union(intersection(a, b), areas(a), areas(b))
 
 
 def hull(a: Tensor, b: Tensor) -> Tensor:
-    """Width and height (..., 2) of the least box around two."""
+    """Width and height (..., 2) of the smallest box around two."""
     import torch
 
     (low, high), (low_b, high_b) = (corners(boxes).split(2, -1) for boxes in (a, b))
@@ -45,14 +45,18 @@ def hull(a: Tensor, b: Tensor) -> Tensor:
 
 
 def slant(boxes: Tensor) -> Tensor:
-    """The diagonal's angle against the height."""
+    """The angle between the diagonal and the vertical."""
     return (boxes[..., 2] / boxes[..., 3]).atan()
 
 
 def similarity(a: Tensor, b: Tensor, kind: str) -> Tensor:
-    """The IoU, less what a variant takes off: GIOU the empty part of the hull, DIOU the distance, CIOU the shape, too.
+    """The IoU minus a variant's penalty: GIOU's for the empty part of the hull, DIOU's for the distance, CIOU's for shape, too.
 
     The fork's DIOU has the distance to the power 1.2 instead of 2.
+
+    Args:
+        a, b: boxes (..., 4) that broadcast against each other.
+        kind: value of `iou_loss`; the plain IoU for those not in `DIFFERENT`.
     """
     import torch
 
@@ -73,11 +77,15 @@ def similarity(a: Tensor, b: Tensor, kind: str) -> Tensor:
 
 
 def similarity_gradient(a: Tensor, b: Tensor, kind: str) -> Tensor:
-    """What the fork takes for the gradient of `similarity` by the boxes `a`: (..., 4).
+    """The fork's gradient of `similarity` with respect to the boxes `a`: (..., 4).
 
-    It is not the derivative in every term. By width and height the part of the IoU and of the GIOU is twice as large; where boxes
-    are apart only the variant's own part counts; DIOU is that of the squared distance, in which the hull changes with the
-    middle the wrong way round; CIOU's part for the shape is not divided by the squared diagonal.
+    Some terms are not the derivative. For width and height, the terms of the IoU and of the GIOU are twice as large; where boxes
+    are disjoint, only the variant's term is used; DIOU's is that of the squared distance, with the wrong sign for how the hull
+    changes with the middle; CIOU's term for the shape is not divided by the squared diagonal.
+
+    Args:
+        a, b: boxes (..., 4) that broadcast against each other.
+        kind: see `similarity`.
     """
     import torch
 
@@ -85,7 +93,7 @@ def similarity_gradient(a: Tensor, b: Tensor, kind: str) -> Tensor:
     inner = box_ops.common_sides(corners(a), corners(b))
     shared = inner.prod(-1, keepdim=True)
     union = (high - low).prod(-1, keepdim=True) + (high_b - low_b).prod(-1, keepdim=True) - shared
-    # By the lower and the upper borders, for x and y: one that moves along x sweeps the length along y.
+    # With respect to the lower and the upper borders, for x and y: a border that moves along x sweeps the length along y.
     sweep = (high - low).flip(-1)
     shared_low, shared_high = (low > low_b) * -inner.flip(-1), (high < high_b) * inner.flip(-1)
     union_low, union_high = -sweep - shared_low, sweep - shared_high

@@ -1,4 +1,4 @@
-"""DetectionEvaluate: detections held against the ground truth, what a mean average precision is computed from."""
+"""DetectionEvaluate: compares detections to the ground truth, from which a mean average precision is computed."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class DetectionEvaluate(LayerType):
 
     Bottoms: detections (1, 1, K, 7) of image, label, score, x1, y1, x2, y2, and ground truth (1, 1, G, 8) of image, label,
     instance, box, difficult. Top (1, 1, classes + K, 5): first -1, label, number of boxes to find, -1, -1 for each class but the
-    background, then image, label, score, true positive, false positive for each detection. Only the data tell how many
-    of the K rows are detections: the shape stated has all of them. Boxes are compared in relative coordinates; a
-    `name_size_file`, which makes Caffe compare pixels, is refused.
+    background, then image, label, score, true positive, false positive for each detection. How many of the K rows are detections
+    is data-dependent; the shape of the top assumes all. Boxes are compared in relative coordinates; a `name_size_file`, which
+    makes Caffe compare pixels, is refused.
     """
 
     param_name = "detection_evaluate_param"
@@ -37,40 +37,41 @@ class DetectionEvaluate(LayerType):
     onnx_note = "it evaluates detections against ground truth"
 
     def setup(self) -> None:
-        p, (found, truth) = self.param, self.bottoms
+        p, (detections, truth) = self.param, self.bottoms
         self.check(p.num_classes > 0, "num_classes must be positive")
         self.check(p.overlap_threshold > 0, f"overlap_threshold must be positive, not {p.overlap_threshold:g}")
-        for what, shape, width in (("detections", found, 7), ("ground truth", truth, 8)):
+        for what, shape, width in (("detections", detections, 7), ("ground truth", truth, 8)):
             fits = len(shape) == 4 and shape[:2] == (1, 1) and shape[3] == width
             self.check(fits, f"the {what} must have the shape (1, 1, rows, {width}), not {shape}")
         self.classes = [label for label in range(p.num_classes) if label != p.background_label_id]
-        self.tops = [(1, 1, len(self.classes) + found[2], 5)]
+        self.tops = [(1, 1, len(self.classes) + detections[2], 5)]
 
-    def forward(self, found: Tensor, truth: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
+    def forward(self, x: Tensor, truth: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         boxes = _by_image_and_label(_until_padding(truth.reshape(-1, 8).tolist()))
-        detections = found.reshape(-1, 7).tolist()
+        detections = x.reshape(-1, 7).tolist()
         rows = [[-1.0, label, self._to_find(label, boxes), -1.0, -1.0] for label in self.classes]
         for key, group in sorted(_by_image_and_label([row for row in detections if row[0] != -1 and row[1] != -1]).items()):
             rows += self._judge(group, boxes.get(key, []))
         missing = len(self.classes) + sum(row[1] != -1 for row in detections) - len(rows)
-        return found.new_tensor(rows + [[0.0] * 5] * missing).reshape(1, 1, -1, 5)
+        return x.new_tensor(rows + [[0.0] * 5] * missing).reshape(1, 1, -1, 5)
 
     def _to_find(self, label: int, boxes: dict[tuple[int, int], list[Row]]) -> int:
-        """How many boxes of a label count: all, or those that are not difficult."""
+        """The number of boxes of a label that count: all, or those that are not difficult."""
         every = self.param.evaluate_difficult_gt
         return sum(bool(every or not row[7]) for key, rows in boxes.items() if key[1] == label for row in rows)
 
-    def _judge(self, found: list[Row], truth: list[Row]) -> list[Row]:
-        """Rows of the top for the detections of one label in one image; the best score takes a box first."""
+    def _judge(self, detections: list[Row], truth: list[Row]) -> list[Row]:
+        """Rows of the top for the detections of one label in one image; detections claim boxes in order of their scores."""
         import torch
 
         if truth:
-            found = sorted(found, key=lambda row: -row[2])
-        boxes, true = (torch.tensor([row[3:7] for row in rows], dtype=torch.float64).reshape(-1, 4) for rows in (found, truth))
+            detections = sorted(detections, key=lambda row: -row[2])
+        corners = ([row[3:7] for row in rows] for rows in (detections, truth))
+        boxes, true = (torch.tensor(rows, dtype=torch.float64).reshape(-1, 4) for rows in corners)
         overlap = box_ops.iou(boxes.unsqueeze(1), true, guarded=True).tolist()
         taken: set[int] = set()
         result = []
-        for (image, label, score, *_), overlaps in zip(found, overlap):
+        for (image, label, score, *_), overlaps in zip(detections, overlap):
             best = max(range(len(overlaps)), key=overlaps.__getitem__, default=-1)
             hit = best >= 0 and overlaps[best] >= self.param.overlap_threshold
             counts = not hit or self.param.evaluate_difficult_gt or not truth[best][7]
@@ -82,7 +83,7 @@ class DetectionEvaluate(LayerType):
 
 
 def _until_padding(truth: list[Row]) -> list[Row]:
-    """Ground truth up to the first row of image -1, which a batch without any boxes is padded with."""
+    """Ground truth up to the first row of image -1, the padding of a batch without any boxes."""
     end = next((i for i, row in enumerate(truth) if row[0] == -1), len(truth))
     return truth[:end]
 

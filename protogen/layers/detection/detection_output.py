@@ -1,4 +1,4 @@
-"""DetectionOutput of SSD: decoded boxes, suppressed class by class, the best of each image listed."""
+"""SSD's DetectionOutput: decodes boxes, suppresses them class by class, and lists the best of each image."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 @register("DetectionOutput")
 class DetectionOutput(LayerType):
-    """Rows (image, label, score, x1, y1, x2, y2) of what is found: (1, 1, rows, 7).
+    """Detections (1, 1, rows, 7) as rows of image, label, score, x1, y1, x2, y2.
 
     Bottoms: location predictions (N, P * 4) or, with `share_location: false`, (N, P * classes * 4); confidences
-    (N, P * classes); prior boxes and their variances (1, 2, P * 4). Per class the `top_k` best boxes above
-    `confidence_threshold` go through suppression (`nms_threshold`); the `keep_top_k` best of an image are listed, label
-    by label, each label's best first. When nothing at all is found, each image has one row: its number, then -1.
+    (N, P * classes); prior boxes and their variances (1, 2, P * 4). For each class, the `top_k` best boxes above
+    `confidence_threshold` go through suppression (`nms_threshold`); the `keep_top_k` best of an image are listed by label, each
+    label's best first. If there are no detections at all, each image has one row: its index, then -1.
 
-    RefineDet's two more bottoms are confidences (N, P * 2) and locations (N, P * 4) of its first stage. Where a prior's second
-    confidence is below `objectness_score`, its scores are 1 for class 0, whatever the background is, and 0 for all others.
-    Locations move the prior boxes before those of the first bottom are applied, with the same variances. In other forks a fourth
-    bottom is an image that `visualize` draws boxes on, which changes no number. The fourth bottom's shape, or an
-    `objectness_score` in the file, tells which is meant.
+    RefineDet's two additional bottoms are the confidences (N, P * 2) and locations (N, P * 4) of its first stage. If the second
+    confidence of a prior is below `objectness_score`, its scores are 1 for class 0, even if that is not the background, and 0 for
+    all others. The first stage's locations move the prior boxes before those of the first bottom are applied, with the same
+    variances. In other forks a fourth bottom is an image on which `visualize` draws boxes, without changing any number. The
+    fourth bottom's shape, or an `objectness_score` in the file, determines which is meant.
 
-    caffe/layers/detection_output_layer.cpp and caffe/util/bbox_util.cpp of the SSD fork and of RefineDet's (sfzhang15). Writing
-    results to files (`save_output_param`) is left out.
+    Source: caffe/layers/detection_output_layer.cpp and caffe/util/bbox_util.cpp of the SSD fork and of RefineDet's (sfzhang15).
+    Writing results to files (`save_output_param`) is left out.
 
     Attributes:
-        stages: how many bottoms of a first stage there are, 0 to 2.
+        stages: number of bottoms from a first stage, 0 to 2.
     """
 
     param_name = "detection_output_param"
@@ -47,8 +47,8 @@ class DetectionOutput(LayerType):
         "objectness_score",
         save_output_param="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp:41: writes files",
         visualize="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp:459: shows pictures",
-        visualize_threshold="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp:464: of what is shown",
-        save_file="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp:465: where pictures go",
+        visualize_threshold="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp:464: for pictures",
+        save_file="weiliu89/caffe src/caffe/layers/detection_output_layer.cpp:465: where pictures are saved",
     ).also(".nms_param", "nms_threshold top_k eta")
     n_bottoms = (3, 5)
     has_gradient = False
@@ -65,13 +65,13 @@ class DetectionOutput(LayerType):
         self.check(self.priors > 0, f"there are no prior boxes: {prior}")
         self.check(location[0] == confidence[0], f"locations {location} and confidences {confidence} differ in their batch")
         for what, shape, per_prior in (("locations", location, self.sets * 4), ("confidences", confidence, self.classes)):
-            wanted = self.priors * per_prior
+            needed = self.priors * per_prior
             values = shape[1] if len(shape) > 1 else 0
-            self.check(values == wanted, f"{self.priors} prior boxes need {wanted} {what} per image, not {values} as in {shape}")
+            self.check(values == needed, f"{self.priors} prior boxes need {needed} {what} per image, not {values} as in {shape}")
         self.stages = self._first_stage()
         nms = p.nms_param
-        self.check(nms.nms_threshold >= 0, f"nms_threshold must not be negative, is {nms.nms_threshold}")
-        self.check(0 < nms.eta <= 1, f"eta must be above 0 and at most 1, is {nms.eta}")
+        self.check(nms.nms_threshold >= 0, f"nms_threshold must not be negative, but is {nms.nms_threshold}")
+        self.check(0 < nms.eta <= 1, f"eta must be above 0 and at most 1, but is {nms.eta}")
         self.labels = [label for label in range(self.classes) if label != p.background_label_id]
         self.check(len(self.labels) > 0, "there is no class but the background")
         top_k = nms.get("top_k", -1)
@@ -82,7 +82,7 @@ class DetectionOutput(LayerType):
         self.tops = [(1, 1, 1, 7)]
 
     def _first_stage(self) -> int:
-        """Check what comes behind the three bottoms of every fork; returns how many of them RefineDet's first stage made."""
+        """Check the bottoms after the first three, and return how many of them come from RefineDet's first stage."""
         batch, further = self.bottoms[0][0], self.bottoms[3:]
 
         def fits(shape: tuple[int, ...], per_prior: int) -> bool:
@@ -91,11 +91,11 @@ class DetectionOutput(LayerType):
         if len(further) == 1 and len(further[0]) == 4 and not (fits(further[0], 2) or "objectness_score" in self.param):
             return 0
         for what, shape, per_prior in zip(("confidences", "locations"), further, (2, 4)):
-            wanted = self.priors * per_prior
+            needed = self.priors * per_prior
             other = " (or an image to draw on)" if len(further) == 1 else ""
             self.check(
                 fits(shape, per_prior),
-                f"{self.priors} prior boxes need {wanted} {what} of a first stage per image{other}, not {shape}",
+                f"{self.priors} prior boxes need {needed} {what} of a first stage per image{other}, not {shape}",
             )
         self.check(len(further) < 2 or self.param.share_location, "locations of a first stage need share_location: true")
         return len(further)
@@ -147,11 +147,17 @@ class DetectionOutput(LayerType):
         return box_ops.suppress(boxes, valid, nms.nms_threshold)
 
     def _of_no_object(self) -> list[float]:
-        """Scores of a prior in which the first stage sees no object."""
+        """Scores of a prior in which the first stage finds no object."""
         return [float(label == 0) for label in range(self.classes)]
 
     def decode(self, location: Tensor, prior: Tensor, variance: Tensor) -> Tensor:
-        """Boxes (N, sets, P, 4) from predictions of that shape, priors (1 or N, 1, P, 4) and their variances (1, P, 4)."""
+        """Decode boxes (N, sets, P, 4).
+
+        Args:
+            location: predictions (N, sets, P, 4).
+            prior: prior boxes (1 or N, 1, P, 4).
+            variance: their variances (1, P, 4).
+        """
         p = self.param
         return box_ops.decode(location, prior, None if p.variance_encoded_in_target else variance, p.code_type)
 
@@ -192,12 +198,12 @@ class DetectionOutput(LayerType):
         return x if len(self.labels) == self.classes else graph.add("Gather", x, graph.ints(*self.labels), axis=1)
 
     def _onnx_with_objects(self, graph: OnnxGraph, scores: str, stage: str) -> str:
-        """Scores (N, P, classes), given the first stage's confidences (N, P, 2)."""
+        """Scores (N, P, classes) after filtering by the first stage's confidences (N, P, 2)."""
         weak = graph.add("Less", graph.slice(stage, [1], [2], [2]), graph.scalar(self.param.objectness_score))
         return graph.add("Where", weak, graph.constant(self._of_no_object()), scores)
 
     def _onnx_boxes(self, graph: OnnxGraph, location: str, prior: str, stage: Sequence[str], priors: Size) -> str:
-        """Boxes (N, 1 or classes, P, 4); `stage` has the first stage's locations, if there are any."""
+        """Boxes (N, 1 or classes, P, 4); `stage` holds the first stage's locations, if there are any."""
         if self.bottoms[2][0] != 1:
             prior = graph.slice(prior, [0], [1], [0])
         prior, variance = graph.split(graph.reshape(prior, [2, 1, priors, 4]), [1, 1], 0)
@@ -211,12 +217,12 @@ class DetectionOutput(LayerType):
         return self._onnx_decode(graph, location, prior, variance)
 
     def _onnx_decode(self, graph: OnnxGraph, offset: str, prior: str, variance: str) -> str:
-        """See `decode`."""
+        """Emit `decode`."""
         p = self.param
         return box_ops.onnx_decode(graph, offset, prior, None if p.variance_encoded_in_target else variance, p.code_type)
 
     def _onnx_places(self, graph: OnnxGraph, x: str, order: str, priors: Size) -> str:
-        """Indices of priors (N, classes, count) as rows among the boxes of all images."""
+        """Indices of priors (N, classes, count) as row indices into the boxes of all images."""
         import numpy as np
 
         sets = len(self.labels) if self.sets > 1 else 1
@@ -229,9 +235,9 @@ class DetectionOutput(LayerType):
         return graph.add("Add", order, graph.constant(groups * priors, "int64")) if groups.any() else order
 
     def _onnx_upright(self, graph: OnnxGraph, boxes: str, count: Size) -> str:
-        """Boxes as NonMaxSuppression should see them: those that are empty or inside out overlap nothing in Caffe.
+        """Boxes for NonMaxSuppression, with empty and inverted ones, which overlap nothing in Caffe, moved far away.
 
-        ONNX's op would turn the latter, and OpenCV takes all empty boxes for the same one: each gets a place far away.
+        ONNX's op would un-invert the latter, and OpenCV treats all empty boxes as equal: each gets a separate place.
         """
         import numpy as np
 

@@ -1,4 +1,4 @@
-"""Which ground truth each prior box is to find, and which boxes are the hardest, for SSD's training.
+"""Matching of ground truth to prior boxes, and selection of the hardest boxes, for SSD's training.
 
 Source: bbox_util.cpp of weiliu89/caffe. Both work on masks over all (image, prior) pairs, so that shapes do not
 depend on the data.
@@ -13,11 +13,11 @@ from ..detection import boxes as box_ops
 if TYPE_CHECKING:
     from torch import Tensor
 
-NONE_YET, IGNORED = -1, -2  # a prior's match where it is no index of a ground truth box
+NONE_YET, IGNORED = -1, -2  # a prior's match if it is not the index of a ground truth box
 
 
 def outside(values: Tensor) -> Tensor:
-    """Which coordinates are not within [0, 1]."""
+    """Mask of the coordinates outside [0, 1]."""
     return (values < 0) | (values > 1)
 
 
@@ -26,17 +26,20 @@ def match(
 ) -> tuple[Tensor, Tensor]:
     """Match ground truth to the boxes of its group (an image, or a class in an image).
 
-    First each ground truth box takes the free box it overlaps most, the best pair of the group first; then, with
-    `per_prediction`, free boxes take the ground truth they overlap most, if by `threshold` at least.
+    First each ground truth box takes the free box that it overlaps most, the best pair of the group first; then, with
+    `per_prediction`, free boxes take the ground truth that they overlap most, if by at least `threshold`.
 
     Args:
-        boxes: (P, 4) for all groups alike, or (groups, P, 4).
-        truth: (R, 4).
-        group: (R,), `groups` for rows that do not count.
-        inside_only: ignore boxes that reach over the border.
+        boxes: (P, 4) for all groups, or (groups, P, 4).
+        truth: ground truth boxes (R, 4).
+        group: the group of each (R,), `groups` for rows that do not count.
+        groups: number of groups.
+        per_prediction: whether free boxes take ground truth, too.
+        threshold: overlap that this needs.
+        inside_only: whether to ignore boxes that extend beyond the image.
 
     Returns:
-        (groups, P) indices of ground truth rows (NONE_YET, IGNORED), and the largest overlap of each box.
+        (groups, P) indices of ground truth rows (or NONE_YET, IGNORED), and the largest overlap of each box.
     """
     import torch
 
@@ -54,17 +57,17 @@ def match(
     spread = group[:, None].expand(rows, priors)
     best = overlap.new_zeros(groups + 1, priors).scatter_reduce(0, spread, overlap, "amax")
 
-    left = overlap
+    free = overlap
     for _ in range(_rounds(group, groups)):
-        value, prior = left.max(1)
+        value, prior = free.max(1)
         top = value.new_zeros(groups + 1).scatter_reduce(0, group, value, "amax")
         key = torch.where((value > 0) & (value == top[group]), prior * rows + number, none)  # among equals, the first prior
         first = torch.full((groups + 1,), none, device=boxes.device).scatter_reduce(0, group, key, "amin")
         chosen = (key < none) & (key == first[group])
-        # Rows that are not chosen write into the group that is thrown away.
+        # Rows that are not chosen write into the extra group, which is discarded.
         matches = matches.index_put((torch.where(chosen, group, groups), prior), number)
         gone = torch.where(first < none, first // max(rows, 1), -1)[group]
-        left = left.masked_fill(chosen[:, None] | (torch.arange(priors, device=boxes.device) == gone[:, None]), 0)
+        free = free.masked_fill(chosen[:, None] | (torch.arange(priors, device=boxes.device) == gone[:, None]), 0)
 
     if per_prediction:
         good = (overlap > 0) & (overlap >= threshold) & (overlap == best.gather(0, spread))
@@ -75,9 +78,9 @@ def match(
 
 
 def _rounds(group: Tensor, groups: int) -> int:
-    """How often a group's best pair must be taken: the number of ground truth boxes of the fullest group.
+    """The number of times that a group's best pair must be taken: the largest number of ground truth boxes in a group.
 
-    While compiling, values are not known; then as often as there are rows, which does no harm.
+    During compilation, when values are unknown, it is the number of rows; additional rounds do no harm.
     """
     import torch
 
@@ -87,12 +90,15 @@ def _rounds(group: Tensor, groups: int) -> int:
 
 
 def hardest(boxes: Tensor, loss: Tensor, eligible: Tensor, threshold: float, top_k: int, limits: Tensor) -> Tensor:
-    """Mask (N, P) of the eligible boxes of each image with the highest loss, no two overlapping by more than `threshold`.
+    """Mask (N, P) of the eligible boxes of each image with the highest losses, of which no two overlap too much.
 
     Args:
-        boxes: (N, P, 4); those with an area below 1e-5 are passed over.
-        top_k: how many eligible boxes are looked at (-1: all).
-        limits: (N,) how many are taken at most.
+        boxes: (N, P, 4); those with an area below 1e-5 are skipped.
+        loss: (N, P).
+        eligible: mask (N, P).
+        threshold: overlap above which the box with the lower loss is dropped.
+        top_k: number of eligible boxes to consider (-1: all).
+        limits: (N,) largest number of boxes to select.
     """
     import torch
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class GroundTruth(NamedTuple):
-    """Ground truth rows: `image` (R,), the number of images where a row does not count; `label` (R,); `box` (R, 4)."""
+    """Ground truth rows: `image` (R,), equal to the number of images for rows that do not count; `label` (R,); `box` (R, 4)."""
 
     image: Tensor
     label: Tensor
@@ -29,17 +29,17 @@ class GroundTruth(NamedTuple):
 class MultiBoxLoss(Loss):
     """SSD's loss: (loc_weight * localization of matches + classification of matches and hard negatives) / normalizer.
 
-    Bottoms: loc (N, P * 4) or (N, P * classes * 4) without `share_location`, conf (N, P * num_classes), priors (1, 2, P * 4)
-    with their variances, ground truth (1, 1, R, 8) of rows image, label, instance, xmin, ymin, xmax, ymax, difficult (image -1
-    ends them). The normalizer (VALID) is the number of matches; a loss whose `propagate_down` is false is left out.
+    Bottoms: loc (N, P * 4), or (N, P * classes * 4) without `share_location`; conf (N, P * num_classes); priors and their
+    variances (1, 2, P * 4); ground truth (1, 1, R, 8), rows of image, label, instance, xmin, ymin, xmax, ymax, difficult, ended
+    by image -1. The normalizer (VALID) is the number of matches; a loss whose `propagate_down` is false is left out.
 
-    Parameters as in `multibox_loss_param`: `match_type` PER_PREDICTION at `overlap_threshold` 0.5, `mining_type` MAX_NEGATIVE
-    with `neg_pos_ratio` 3 and `neg_overlap` 0.5, SMOOTH_L1 and SOFTMAX losses, `code_type` CORNER. Suppression before
-    mining (`nms_param`) looks at the data, so it does not compile into one graph; all else does. What Caffe stops at in the data
-    (a ground truth box of the background's class) is not checked.
+    Defaults of `multibox_loss_param`: `match_type` PER_PREDICTION at `overlap_threshold` 0.5, `mining_type` MAX_NEGATIVE with
+    `neg_pos_ratio` 3 and `neg_overlap` 0.5, losses SMOOTH_L1 and SOFTMAX, `code_type` CORNER. Suppression before mining
+    (`nms_param`) is data-dependent and does not compile into one graph; all else does. Caffe's checks of the data (for ground
+    truth boxes of the background class) are not made.
 
-    RefineDet's loss of a second stage has the first one's confidences and locations as fifth and sixth bottom, which change
-    matches, negatives and targets. It has no PyTorch form here.
+    RefineDet's loss of the second stage has the first stage's confidences and locations as fifth and sixth bottoms, which change
+    matches, negatives and targets. It has no PyTorch form.
     """
 
     param_name = "multibox_loss_param"
@@ -59,7 +59,7 @@ class MultiBoxLoss(Loss):
         super().setup()
         p, (loc, conf, prior, truth) = self.param, self.bottoms[:4]
         self.classes, self.background = int(p.num_classes or 0), int(p.background_label_id)
-        self.check(self.classes >= 1, "num_classes must be given, and positive")
+        self.check(self.classes >= 1, "num_classes must be set, and positive")
         self.loc_classes = 1 if p.share_location else self.classes
         self.mining: str = p.mining_type
         self.check(
@@ -76,22 +76,22 @@ class MultiBoxLoss(Loss):
             not p.map_object_to_agnostic or self.classes == 2, f"map_object_to_agnostic needs num_classes 2, not {self.classes}"
         )
         self.priors = legacy(prior, 2) // 4
-        self.check(count(prior) == 8 * self.priors > 0, f"its priors are (1, 2, 4 * priors), not {prior}")
+        self.check(count(prior) == 8 * self.priors > 0, f"its priors must be (1, 2, 4 * priors), not {prior}")
         self._check_channels(loc, 4 * self.loc_classes, "location")
         self._check_channels(conf, self.classes, "confidence")
-        self.check(count(truth) == 8 * legacy(truth, 2) > 0, f"its ground truth is (1, 1, boxes, 8), not {truth}")
+        self.check(count(truth) == 8 * legacy(truth, 2) > 0, f"its ground truth must be (1, 1, boxes, 8), not {truth}")
         flags = [bool(flag) for flag in self.layer.message.propagate_down]
         self.use_loc, self.use_conf = flags[:2] or [True, True]
 
     def refusals(self) -> list[str]:
         further = self.layer.bottoms[4:]
-        second = [f"RefineDet's loss of a second stage, which {' and '.join(map(repr, further))} would change, is not computed"]
+        second = [f"RefineDet's loss of the second stage, with bottoms {' and '.join(map(repr, further))}, is not computed"]
         return super().refusals() + (second if further else [])
 
     def _check_channels(self, shape: tuple[int, ...], each: int, what: str) -> None:
-        wanted = self.priors * each
+        needed = self.priors * each
         self.check(
-            legacy(shape, 1) == wanted == count(shape[1:]), f"{self.priors} priors need {wanted} {what} predictions, not {shape}"
+            legacy(shape, 1) == needed == count(shape[1:]), f"{self.priors} priors need {needed} {what} predictions, not {shape}"
         )
 
     def forward(
@@ -104,13 +104,13 @@ class MultiBoxLoss(Loss):
         conf = conf.reshape(images, self.priors, self.classes)
         with torch.no_grad():
             boxes, variances = prior.detach().reshape(2, self.priors, 4)
-            known = self.ground_truth(truth.detach(), images)
-            matches, overlap = self.matches(loc, boxes, variances, known)
-            target = self.targets(matches, boxes, variances, known)
+            objects = self.ground_truth(truth.detach(), images)
+            matches, overlap = self.matches(loc, boxes, variances, objects)
+            target = self.targets(matches, boxes, variances, objects)
             if self.mining == "NONE":
                 negative = None
             else:
-                matches, negative = self.mine(loc, conf, boxes, variances, known, matches, overlap, target)
+                matches, negative = self.mine(loc, conf, boxes, variances, objects, matches, overlap, target)
         positive = matches >= 0
         divisor = self.normalizer(images, self.priors, positive)
         loss = conf.new_zeros(())
@@ -118,13 +118,13 @@ class MultiBoxLoss(Loss):
             difference = self.differences(loc, target, boxes, variances).masked_fill(~positive[..., None], 0)
             loss = loss + self.loc_losses(difference).sum() * float(self.param.loc_weight) / divisor
         if self.use_conf:
-            loss = loss + self.conf_loss(conf, known, matches, negative) / divisor
+            loss = loss + self.conf_loss(conf, objects, matches, negative) / divisor
         return loss
 
     # ---- ground truth and matching
 
     def ground_truth(self, truth: Tensor, images: int) -> GroundTruth:
-        """The rows before the one that ends them, without difficult ones if so wanted."""
+        """Ground truth from the fourth bottom; rows after the end, and difficult ones unless `use_difficult_gt`, do not count."""
         import torch
 
         rows = truth.reshape(-1, 8)
@@ -135,15 +135,28 @@ class MultiBoxLoss(Loss):
         return GroundTruth(torch.where(counts, image, images), rows[:, 1].long(), rows[:, 3:7])
 
     def variance(self, variances: Tensor) -> Tensor | None:
-        """The variances that predictions are in units of; None where the target takes them."""
+        """The variances that scale the predictions; None if they are encoded in the targets."""
         return None if self.param.encode_variance_in_target else variances
 
     def decoded(self, loc: Tensor, boxes: Tensor, variances: Tensor) -> Tensor:
-        """(N, loc classes, P, 4) boxes predicted."""
+        """The predicted boxes (N, loc classes, P, 4).
+
+        Args:
+            loc: location predictions (N, loc classes, P, 4).
+            boxes, variances: the priors and their variances (P, 4).
+        """
         return box_ops.decode(loc.detach(), boxes, self.variance(variances), self.param.code_type)
 
-    def matches(self, loc: Tensor, boxes: Tensor, variances: Tensor, known: GroundTruth) -> tuple[Tensor, Tensor]:
-        """(N, loc classes, P): the ground truth row each prior is matched to, and its largest overlap."""
+    def matches(self, loc: Tensor, boxes: Tensor, variances: Tensor, objects: GroundTruth) -> tuple[Tensor, Tensor]:
+        """Match the priors to the ground truth.
+
+        Args:
+            loc, boxes, variances: see `decoded`.
+            objects: the ground truth.
+
+        Returns:
+            (N, loc classes, P): the ground truth row that each prior is matched to, and its largest overlap.
+        """
         import torch
 
         p, (images, loc_classes) = self.param, loc.shape[:2]
@@ -151,32 +164,43 @@ class MultiBoxLoss(Loss):
         shape = (images, loc_classes, self.priors)
         classes = torch.arange(loc_classes, device=loc.device)
         if p.use_prior_for_matching:
-            found, overlap = match(boxes, known.box, known.image, images, *rules)
-            found, overlap = found[:, None].expand(shape), overlap[:, None].expand(shape)
+            rows, overlap = match(boxes, objects.box, objects.image, images, *rules)
+            rows, overlap = rows[:, None].expand(shape), overlap[:, None].expand(shape)
             if loc_classes > 1 or not p.share_location:
-                of_class = (found >= 0) & (known.label[found.clamp(min=0)] == classes[:, None])
-                found = torch.where(of_class, found, NONE_YET)
+                of_class = (rows >= 0) & (objects.label[rows.clamp(min=0)] == classes[:, None])
+                rows = torch.where(of_class, rows, NONE_YET)
         else:
             groups = images * loc_classes
-            group = known.image if p.share_location else known.image * loc_classes + known.label
-            group = torch.where(known.image < images, group, groups)
+            group = objects.image if p.share_location else objects.image * loc_classes + objects.label
+            group = torch.where(objects.image < images, group, groups)
             predicted = self.decoded(loc, boxes, variances).reshape(groups, self.priors, 4)
-            found, overlap = (each.reshape(shape) for each in match(predicted, known.box, group, groups, *rules))
+            rows, overlap = (each.reshape(shape) for each in match(predicted, objects.box, group, groups, *rules))
         if not p.share_location:
-            found = found.masked_fill((classes == self.background)[:, None], NONE_YET)
-        return found, overlap
+            rows = rows.masked_fill((classes == self.background)[:, None], NONE_YET)
+        return rows, overlap
 
     # ---- localization
 
-    def targets(self, matches: Tensor, boxes: Tensor, variances: Tensor, known: GroundTruth) -> Tensor:
-        """(N, loc classes, P, 4) what should be predicted; meaningless where nothing is matched."""
-        return box_ops.encode(known.box[matches.clamp(min=0)], boxes, self.variance(variances), self.param.code_type)
+    def targets(self, matches: Tensor, boxes: Tensor, variances: Tensor, objects: GroundTruth) -> Tensor:
+        """The target of each location prediction (N, loc classes, P, 4); meaningless for priors without a match.
+
+        Args:
+            matches: the ground truth row of each prior (N, loc classes, P).
+            boxes, variances: the priors and their variances (P, 4).
+            objects: the ground truth.
+        """
+        return box_ops.encode(objects.box[matches.clamp(min=0)], boxes, self.variance(variances), self.param.code_type)
 
     def differences(self, loc: Tensor, target: Tensor, boxes: Tensor, variances: Tensor) -> Tensor:
-        """Prediction minus target."""
+        """Predictions minus targets (N, loc classes, P, 4).
+
+        Args:
+            loc, target: predictions and targets of that shape.
+            boxes, variances: the priors and their variances (P, 4).
+        """
         difference = loc - target
         if self.param.encode_variance_in_target:
-            # Caffe's backward leaves out this division.
+            # Caffe's backward omits this division.
             difference = straight_through(loc / variances - target / variances, loc)
         if self.param.bp_inside:
             place = boxes if self.param.use_prior_for_matching else self.decoded(loc, boxes, variances)
@@ -184,7 +208,7 @@ class MultiBoxLoss(Loss):
         return difference
 
     def loc_losses(self, difference: Tensor) -> Tensor:
-        """(N, loc classes, P) losses."""
+        """Localization losses (N, loc classes, P)."""
         import torch
 
         square = difference * difference / 2
@@ -201,41 +225,52 @@ class MultiBoxLoss(Loss):
         conf: Tensor,
         boxes: Tensor,
         variances: Tensor,
-        known: GroundTruth,
+        objects: GroundTruth,
         matches: Tensor,
         overlap: Tensor,
         target: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Matches that remain (N, 1, P), and the mask (N, P) of negatives to learn from."""
+        """Select the negatives by `mining_type`.
+
+        Args:
+            loc, boxes, variances: see `decoded`.
+            conf: class predictions (N, P, classes).
+            objects: the ground truth.
+            matches, overlap: see `matches`.
+            target: see `targets`.
+
+        Returns:
+            The matches that remain (N, 1, P), and a mask (N, P) of the negatives to train on.
+        """
         import torch
 
         p, images = self.param, conf.shape[0]
         positive, free = matches[:, 0] >= 0, matches[:, 0] == NONE_YET
-        label = torch.where(positive, known.label[matches[:, 0].clamp(min=0)], self.background)
+        label = torch.where(positive, objects.label[matches[:, 0].clamp(min=0)], self.background)
         loss = self.mining_losses(conf, label)
-        has_truth = (known.image == torch.arange(images, device=conf.device)[:, None]).any(1, keepdim=True)
+        has_truth = (objects.image == torch.arange(images, device=conf.device)[:, None]).any(1, keepdim=True)
         if self.mining == "MAX_NEGATIVE":
             eligible = free & (overlap[:, 0] < p.neg_overlap) & has_truth
-            wanted = (positive.sum(1).to(loss.dtype) * p.neg_pos_ratio).long()
+            limits = (positive.sum(1).to(loss.dtype) * p.neg_pos_ratio).long()
         else:
             difference = self.differences(loc, target, boxes, variances)[:, 0].masked_fill(~positive[..., None], 0)
             loss = loss + self.loc_losses(difference)
             eligible = has_truth.expand_as(free)
-            wanted = torch.full_like(positive.sum(1), p.sample_size)
+            limits = torch.full_like(positive.sum(1), p.sample_size)
         if "nms_param" in p and p.nms_param.nms_threshold > 0:
             place = boxes.expand(images, -1, -1) if p.use_prior_for_nms else self.decoded(loc, boxes, variances)[:, 0]
             threshold, top_k = float(p.nms_param.nms_threshold), int(p.nms_param.top_k or 0)
-            selected = hardest(place, loss, eligible, threshold, top_k, wanted)
+            selected = hardest(place, loss, eligible, threshold, top_k, limits)
         else:
             order = loss.masked_fill(~eligible, float("-inf")).argsort(dim=1, descending=True, stable=True)
             rank = torch.empty_like(order).scatter(1, order, torch.arange(self.priors, device=conf.device).expand_as(order))
-            selected = eligible & (rank < wanted[:, None])
+            selected = eligible & (rank < limits[:, None])
         if self.mining == "HARD_EXAMPLE":
             matches = matches.masked_fill((positive & ~selected)[:, None], NONE_YET)
         return matches, free & selected
 
     def mining_losses(self, conf: Tensor, label: Tensor) -> Tensor:
-        """(N, P) classification losses that priors are ranked by."""
+        """Classification losses (N, P) by which priors are ranked."""
         import torch
         from torch.nn import functional as F
 
@@ -245,8 +280,15 @@ class MultiBoxLoss(Loss):
         target = (label[..., None] == torch.arange(self.classes, device=conf.device)).to(conf.dtype)
         return F.binary_cross_entropy_with_logits(conf, target, reduction="none").sum(2)
 
-    def conf_loss(self, conf: Tensor, known: GroundTruth, matches: Tensor, negative: Tensor | None) -> Tensor:
-        """Sum of the losses of matched and negative priors, of all priors where nothing is mined."""
+    def conf_loss(self, conf: Tensor, objects: GroundTruth, matches: Tensor, negative: Tensor | None) -> Tensor:
+        """Sum of the classification losses of matched and negative priors, or of all priors without mining.
+
+        Args:
+            conf: class predictions (N, P, classes).
+            objects: the ground truth.
+            matches: see `matches`.
+            negative: mask (N, P) of the mined negatives, None without mining.
+        """
         import torch
         from torch.nn import functional as F
 
@@ -254,9 +296,9 @@ class MultiBoxLoss(Loss):
         label = (
             torch.full_like(matches, self.background + 1)
             if self.param.map_object_to_agnostic
-            else known.label[matches.clamp(min=0)]
+            else objects.label[matches.clamp(min=0)]
         )
-        # With boxes per class a prior may have several matches: the last class is what counts.
+        # With separate boxes for each class, a prior may have several matches: the last class counts.
         last = torch.where(positive, label, -1).amax(1)
         used = positive.any(1) if negative is None else positive.any(1) | negative
         if self.param.conf_loss_type == "SOFTMAX":
@@ -272,7 +314,7 @@ class MultiBoxLoss(Loss):
         return F.binary_cross_entropy_with_logits(conf, target, reduction="none").masked_fill(~used[..., None], 0).sum()
 
     def _dense_targets(self, conf: Tensor, label: Tensor, positive: Tensor) -> Tensor:
-        """Targets (N, P, classes) of the logistic loss without mining, where Caffe steps from image to image by P values only."""
+        """Targets (N, P, classes) of the logistic loss without mining, where Caffe's offset between images is only P values."""
         import torch
 
         images = torch.arange(conf.shape[0], device=conf.device)[:, None, None] * self.priors

@@ -20,22 +20,23 @@ if TYPE_CHECKING:
 class Boxes(LayerType):
     """Boxes around each cell of a feature map (N, C, H, W), in fractions of the image's size.
 
-    The top (1, 2, H * W * K * 4) holds x1, y1, x2, y2 of K boxes per cell, then their variances. It depends on the
-    bottoms' shapes only: cell (w, h) has its center at ((w + offset) * step, (h + offset) * step), where the step is the
-    image's size over the map's size unless it is given.
+    The top (1, 2, H * W * K * 4) holds x1, y1, x2, y2 of K boxes per cell, then their variances. It only depends on the bottoms'
+    shapes: cell (w, h) has its center at ((w + offset) * step, (h + offset) * step), where the step defaults to the image's size
+    over the map's size.
 
-    Fields of two forks give a cell more centers. Each box then comes at each of them, before the next size does.
+    Fields of two forks give each cell several centers. The boxes of one size at all centers then precede those of the next size.
 
-    - OpenCV's `offset_w` and `offset_h` (modules/dnn/src/layers/prior_box_layer.cpp) are the centers' places in the cell, instead
-      of `offset`. Files with them follow OpenCV in all else, too: boxes are clipped unless `clip` is false, and sizes are not cut
-      to whole pixels. `additional_y_offset` is OpenCV 3.3.1's name for the two centers of TextBoxes, 0.5 and 1 step down.
+    - OpenCV's `offset_w` and `offset_h` (modules/dnn/src/layers/prior_box_layer.cpp) are the positions of the centers in the
+      cell, instead of `offset`. With these fields all other rules are OpenCV's, too: boxes are clipped unless `clip` is false,
+      and sizes are not truncated to whole pixels. `additional_y_offset`, in OpenCV 3.3.1, stands for the two centers of
+      TextBoxes, 0.5 and 1 step down.
     - TextBoxes++'s `denser_prior_boxes` adds a center at the cell's lower edge (its prior_box_layer.cpp).
 
     Attributes:
         sizes: (width, height) in pixels of the boxes of a cell, set by `box_sizes`.
-        offsets: (x, y) of the centers in a cell, in parts of the step.
-        opencv: whether OpenCV's rules hold.
-        clip: whether boxes are cut at the image's borders.
+        offsets: (x, y) of the centers in a cell, as fractions of the step.
+        opencv: whether OpenCV's rules apply.
+        clip: whether boxes are clipped to the image.
     """
 
     param_name = "prior_box_param"
@@ -73,28 +74,28 @@ class Boxes(LayerType):
     def _opencv_offsets(self) -> list[tuple[float, float]]:
         p = self.param
         self.check(
-            not p.denser_prior_boxes, "denser_prior_boxes is TextBoxes++'s, its other offsets are OpenCV's: give one of them"
+            not p.denser_prior_boxes, "denser_prior_boxes is TextBoxes++'s, but its other offsets are OpenCV's: give only one"
         )
         image = [name for name in ("img_size", "img_h", "img_w") if name in p]
         self.check(not image, f"{' and '.join(image)} with OpenCV's offsets: OpenCV always takes the size of the second bottom")
         if p.additional_y_offset:
             self.check(not (p.offset_h or p.offset_w), "give either additional_y_offset or offset_h and offset_w")
             self.check(
-                p.offset == 0.5, f"additional_y_offset is known for offset 0.5 only, not {p.offset}: give offset_h and offset_w"
+                p.offset == 0.5, f"additional_y_offset needs offset 0.5, not {p.offset}: give offset_h and offset_w instead"
             )
             return [(0.5, 0.5), (0.5, 1.0)]
         self.check("offset" not in p, "give either offset or offset_h and offset_w")
         self.check(
             len(p.offset_h) == len(p.offset_w), f"{len(p.offset_h)} offset_h and {len(p.offset_w)} offset_w; give as many of each"
         )
-        # For n pairs, OpenCV's top has room for 2 * (n - 1) sets of boxes: from three on, its end is left as memory was.
-        self.check(len(p.offset_h) <= 2, f"OpenCV has boxes for one or two pairs of offset_h and offset_w, not {len(p.offset_h)}")
+        # For n pairs, OpenCV's top has room for 2 * (n - 1) sets of boxes: from three on, its end is uninitialised memory.
+        self.check(len(p.offset_h) <= 2, f"OpenCV supports one or two pairs of offset_h and offset_w, not {len(p.offset_h)}")
         return list(zip(p.offset_w, p.offset_h))
 
     def _pair(self, what: str, both: str) -> tuple[float, float]:
-        """(height, width) from `both`, or from `what`_h and `what`_w; (0, 0) if none is given.
+        """(height, width) from `both`, or from `what`_h and `what`_w; (0, 0) if none is set.
 
-        Not Pooling's rule: there the two go together and have defaults.
+        Unlike Pooling's, these fields have no defaults.
         """
         p, names = self.param, (f"{what}_h", f"{what}_w")
         single = any(name in p for name in names)
@@ -106,9 +107,13 @@ class Boxes(LayerType):
         return pair
 
     def boxes(self, size: Sequence[int], image: Sequence[int], xp: Any) -> Any:
-        """The top for a map and an image of these (height, width); `xp` is numpy or torch, both compute the same bits.
+        """Compute the top.
 
         As in Caffe's C++, centers are rounded to float32 and corners are computed from them in float64; OpenCV's in float32.
+
+        Args:
+            size, image: (height, width) of the feature map and of the image.
+            xp: numpy or torch; both compute the same bits.
         """
         image = self.image if all(self.image) else image
         step = self.step if all(self.step) else [i / s for i, s in zip(image, size)]
@@ -130,7 +135,7 @@ class Boxes(LayerType):
         return xp.stack([values, variances]).reshape(1, 2, -1)
 
     def _of_each_box(self, axis: int) -> tuple[list[float], list[float]]:
-        """Along x (axis 1) or y (axis 0): where in a cell the center of each of its boxes is, and half of the box's size."""
+        """Along x (axis 1) or y (axis 0), the offset of each box's center in its cell, and half of the box's size."""
         boxes = [(offset[1 - axis], size[1 - axis] / 2) for size in self.sizes for offset in self.offsets]
         return [offset for offset, _ in boxes], [half for _, half in boxes]
 
@@ -140,7 +145,7 @@ class Boxes(LayerType):
         return self.boxes(x.shape[2:], image.shape[2:], torch).to(x)
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
-        """A constant; with an open size, `boxes` step by step: both give the same bits."""
+        """Emit a constant or, for a dynamic size, the steps of `boxes`; both yield the same bits."""
         import numpy as np
 
         if not graph.dynamic_size:
@@ -172,18 +177,18 @@ class Boxes(LayerType):
 
 @register("PriorBox")
 class PriorBox(Boxes):
-    """For each `min_size` a square of that size, one of sqrt(min_size * max_size) if there is a `max_size`, then for each
+    """For each `min_size`, a square of that size, one of sqrt(min_size * max_size) if there is a `max_size`, then for each
     other aspect ratio r a box of min_size * sqrt(r) by min_size / sqrt(r).
 
-    `flip` (on) adds the inverse of each aspect ratio; sizes are cut to whole pixels before use
-    (caffe/layers/prior_box_layer.cpp, SSD fork), but not where OpenCV's rules hold.
+    `flip` (on) adds the inverse of each aspect ratio; sizes are truncated to whole pixels before use
+    (caffe/layers/prior_box_layer.cpp, SSD fork), but not by OpenCV's rules.
     """
 
     fields = Boxes.fields.but("min_size max_size aspect_ratio flip denser_prior_boxes")
 
     def box_sizes(self) -> list[tuple[float, float]]:
         p = self.param
-        self.check(not (p.width or p.height), "width and height are PriorBoxClustered's; PriorBox makes its boxes of min_size")
+        self.check(not (p.width or p.height), "width and height are PriorBoxClustered's; PriorBox takes its sizes from min_size")
         self.check(len(p.min_size) > 0, "min_size is missing")
         self.check(min(p.min_size) > 0, f"min_size must be positive, not {min(p.min_size)}")
         self.check(len(p.max_size) in (0, len(p.min_size)), f"{len(p.max_size)} max_size for {len(p.min_size)} min_size")
@@ -214,7 +219,7 @@ class PriorBox(Boxes):
 
 @register("PriorBoxClustered")
 class PriorBoxClustered(Boxes):
-    """Boxes of the sizes given by `width` and `height` (training_toolbox_caffe/layers/prior_box_clustered_layer.cpp)."""
+    """Boxes with the sizes in `width` and `height` (training_toolbox_caffe/layers/prior_box_clustered_layer.cpp)."""
 
     fields = Boxes.fields.but("width height")
 

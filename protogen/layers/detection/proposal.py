@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 class Proposal(LayerType):
     """Regions (R, 5), each its image's index and x1, y1, x2, y2, and optionally their scores (R,).
 
-    Bottoms: scores (N, 2 * A, H, W), whose second half says how likely each of A anchors holds an object; offsets
-    (N, 4 * A, H, W); and for each image its height, width and scale (N, 3 or more). Anchors, `ratio` times `scale` of them
-    around each cell of `feat_stride` pixels, are moved by the offsets and clipped to the image. Those smaller than
-    `min_size` (times the image's scale) stay, with a score of 0. The best `pre_nms_topn` go through suppression (`nms_thresh`),
-    the best `post_nms_topn` are left (proposal_layer.cpp and nms.cpp of the forks; box widths count both end pixels). Equal
-    scores are in the order that the layer's own quick sort leaves them in.
+    Bottoms: scores (N, 2 * A, H, W), whose second half is the probability that each of A anchors contains an object; offsets
+    (N, 4 * A, H, W); and the height, width and scale of each image (N, 3 or more). The anchors, one for each pair of a `ratio`
+    and a `scale`, around each cell of `feat_stride` pixels, are moved by the offsets and clipped to the image. Those smaller
+    than `min_size` (times the image's scale) stay, with a score of 0. The best `pre_nms_topn` go through suppression
+    (`nms_thresh`), and the best `post_nms_topn` are kept (proposal_layer.cpp and nms.cpp of the forks; box widths count both
+    end pixels). Equal scores are in the order in which the layer's quick sort leaves them.
 
-    `scale` is in units of `base_size`, as in PVANet's and OpenVINO's forks; in happynear's it is in pixels, and no file says
-    which of them it is for.
+    `scale` is in units of `base_size`, as in PVANet's and OpenVINO's forks; in happynear's it is in pixels, and files do not say
+    which fork they are for.
 
     Attributes:
         anchors: corners (A, 4) of the boxes around the first cell.
@@ -45,7 +45,7 @@ class Proposal(LayerType):
     n_tops = (1, 2)
     has_gradient = False
     dynamic_rows = 0
-    least = 0.0  # boxes further apart than this are disjoint, see `boxes.iou`
+    least = 0.0  # smallest extent of an intersection, see `boxes.iou`
 
     def setup(self) -> None:
         p = self.param
@@ -59,7 +59,17 @@ class Proposal(LayerType):
     def configure(
         self, stride: int, base: int, ratios: Sequence[float], scales: Sequence[float], rounded: Callable[[float], float]
     ) -> None:
-        """Make the anchors and check the bottoms against their number."""
+        """Compute the anchors, and check the bottoms against their number.
+
+        Args:
+            stride: pixels per cell.
+            base: pixels of a cell that the anchors are built around, see `anchor_corners`.
+            ratios, scales: of the anchors.
+            rounded: how to round their sizes.
+
+        Raises:
+            LayerError: a setting is not positive, or a bottom does not fit.
+        """
         self.check(stride > 0, f"feat_stride must be positive, not {stride}")
         self.check(all(value > 0 for value in (base, *ratios, *scales)), "base_size, ratios and scales must be positive")
         self.stride = stride
@@ -70,12 +80,12 @@ class Proposal(LayerType):
             self.check(len(shape) == 4 and shape[1] == channels, f"{a} anchors need {what} (N, {channels}, H, W), not {shape}")
         fits = (scores[0], *scores[2:]) == (offsets[0], *offsets[2:])
         self.check(fits, f"scores {scores} and offsets {offsets} do not fit together")
-        self.facts = math.prod(info[1:])  # per image
+        self.facts = math.prod(info[1:])  # values per image
         self.check(len(info) > 1 and self.facts >= 3, f"im_info must hold height, width and scale of each image, not {info}")
         self.check(info[0] == scores[0], f"im_info {info} and scores {scores} differ in their batch")
 
     def example(self, index: int, rng: np.random.Generator) -> np.ndarray | None:
-        """`im_info` of images as large as the maps say, not scaled; see `LayerType.example`."""
+        """`im_info` for images whose size corresponds to the maps, with a scale of 1; see `LayerType.example`."""
         import numpy as np
 
         if index != 2:
@@ -88,7 +98,7 @@ class Proposal(LayerType):
         """x1, y1, x2, y2 of the anchors around every cell, each (H * W * A, 1), float32.
 
         Args:
-            rows, columns: 0, 1, 2, ... for each row and column of the map as float64: arrays, or values of an ONNX graph.
+            rows, columns: 0, 1, 2, ... for each row and column of the map, float64: arrays, or values of an ONNX graph.
         """
         import numpy as np
 
@@ -121,7 +131,7 @@ class Proposal(LayerType):
         return [regions, self.score_rows(score[image, place])][: len(self.layer.tops)]
 
     def ranked(self, scores: Tensor, large: Tensor) -> tuple[Tensor, Tensor]:
-        """The best of scores (N, K), the best first, and where they are; `large` (N, K) tells which boxes are not too small."""
+        """The best scores, in descending order, and their indices, from scores (N, K) and a mask (N, K) of large enough boxes."""
         scores = scores * large
         order = quick_order(scores, self.before)
         return scores.gather(1, order), order
@@ -131,14 +141,14 @@ class Proposal(LayerType):
         return scores
 
     def moved(self, anchors: Tensor, offsets: Tensor) -> Tensor:
-        """Boxes (N, K, 4): centers moved by offsets times the size, sizes multiplied by the exponential of offsets."""
+        """Boxes (N, K, 4): centers move by offsets times the size, and sizes are multiplied by the exponential of offsets."""
         size = anchors[:, 2:] - anchors[:, :2] + 1
         center = offsets[..., :2] * size + (anchors[:, :2] + 0.5 * size)
         half = 0.5 * (offsets[..., 2:].exp() * size)
         return box_ops.around(center, half)
 
     def _scales(self) -> list[int]:
-        """Where `im_info` holds the scale of width and height: forks that pass more than three values tell them apart."""
+        """Columns of `im_info` with the scales of width and height: forks with more than three values have one for each."""
         return [3, 2] if self.facts > 3 else [2, 2]
 
     # ---- ONNX
@@ -158,7 +168,7 @@ class Proposal(LayerType):
         scores, rows = self._onnx_ranked(graph, graph.reshape(scores, [0, total]), small, total, count)
         boxes = graph.add("Gather", graph.reshape(boxes, [-1, 4]), rows)
 
-        # NonMaxSuppression knows edges, not last pixels: those are one further.
+        # NonMaxSuppression takes edges, which are one beyond the last pixels.
         edges = graph.add("Add", boxes, graph.constant([0.0, 0.0, 1.0, 1.0]))
         keep = box_ops.onnx_suppress(graph, edges, graph.unsqueeze(scores, [1]), self.threshold, score=LOWEST, limit=self.after)
         place = graph.positions(keep)
@@ -170,7 +180,7 @@ class Proposal(LayerType):
         return [regions, self._onnx_score_rows(graph, graph.add("Gather", graph.reshape(scores, [-1]), place))]
 
     def _onnx_moved(self, graph: OnnxGraph, offsets: str, anchors: Sequence[Any]) -> str:
-        """See `moved`."""
+        """Emit `moved`."""
         x1, y1, x2, y2 = anchors
         extent = [x2 - x1 + 1, y2 - y1 + 1]
         middle = [x1 + 0.5 * extent[0], y1 + 0.5 * extent[1]]
@@ -181,7 +191,7 @@ class Proposal(LayerType):
         return box_ops.onnx_around(graph, center, half, 2)
 
     def _onnx_small(self, graph: OnnxGraph, boxes: str, info: str) -> str:
-        """Which boxes (N, K) are too small."""
+        """Mask (N, K) of the boxes that are too small."""
         low, high = graph.split(boxes, [2, 2], 2)
         side = graph.add("Add", graph.add("Sub", high, low), graph.scalar(1.0))
         scales = graph.add("Gather", info, graph.ints(*self._scales()), axis=2)
@@ -190,7 +200,7 @@ class Proposal(LayerType):
         return graph.squeeze(graph.add("Or", wide, high), [2])
 
     def _onnx_ranked(self, graph: OnnxGraph, scores: str, small: str, total: Size, count: Size) -> tuple[str, str]:
-        """The `count` best scores of each image (N, count), and their boxes' rows among those of all images."""
+        """The `count` best scores of each image (N, count), and row indices of their boxes among those of all images."""
         scores = graph.add("Mul", scores, graph.cast(graph.add("Not", small), "float32"))
         rows = onnx_quick_order(graph, scores, total, count)
         return graph.add("Gather", graph.reshape(scores, [-1]), rows), rows
@@ -201,25 +211,25 @@ class Proposal(LayerType):
 
 @register_python("ProposalLayer", "rpn.proposal_layer")
 class PythonProposal(PythonLayer, Proposal):
-    """py-faster-rcnn's lib/rpn/proposal_layer.py, for one image. Boxes that are too small are dropped. Scores come as
-    (R, 1, 1, 1), as stated before the first forward pass (Caffe then makes that (R, 1)).
+    """py-faster-rcnn's lib/rpn/proposal_layer.py, for one image. Boxes that are too small are dropped. Scores have the shape
+    (R, 1, 1, 1), which Caffe declares before the first forward pass (after it, they are (R, 1)).
 
-    `param_str` gives `feat_stride` and optionally `scales` (8, 16, 32); ratios are 0.5, 1, 2. The rest was in the
-    program's configuration; its defaults hold: of 6000 boxes 300 are left (in TRAIN 2000 of 12000), overlap 0.7, least
-    size 16.
+    `param_str` sets `feat_stride` and optionally `scales` (8, 16, 32); ratios are 0.5, 1, 2. The other settings were in the
+    program's configuration, whose defaults are used: 300 of 6000 boxes are kept (in TRAIN, 2000 of 12000), the overlap is 0.7,
+    and the minimum size 16.
     """
 
     known_arguments = frozenset(("feat_stride", "scales"))
     least = -1.0
 
     def setup(self) -> None:
-        given = arguments(self.layer)
-        stride, scales = given.get("feat_stride"), given.get("scales", (8, 16, 32))
+        settings = arguments(self.layer)
+        stride, scales = settings.get("feat_stride"), settings.get("scales", (8, 16, 32))
         if not isinstance(stride, int):
-            raise self.error(f"param_str must give feat_stride, a whole number: {self.param.param_str!r}")
+            raise self.error(f"param_str must set feat_stride, a whole number: {self.param.param_str!r}")
         numbers = isinstance(scales, (list, tuple)) and all(isinstance(scale, (int, float)) for scale in scales)
         self.check(numbers and len(scales) > 0, f"scales must be a list of numbers, not {scales!r}")
-        # numpy, which the layer uses, rounds halves to the even number, as Python does.
+        # numpy, which the layer uses, rounds halves to the even number, as does Python.
         self.configure(stride, 16, (0.5, 1.0, 2.0), scales, round)
         self.check(self.bottoms[0][0] == 1, f"takes one image at a time, not {self.bottoms[0][0]}")
         self.min_size, self.threshold = 16, 0.7
@@ -241,7 +251,7 @@ class PythonProposal(PythonLayer, Proposal):
         return scores, self._onnx_rows(graph, scores, order, total)
 
     def _onnx_rows(self, graph: OnnxGraph, x: str, order: str, total: Size) -> str:
-        """Indices of an image's boxes (N, K) as rows among those of all images."""
+        """Indices of an image's boxes (N, K) as row indices into the boxes of all images."""
         if not graph.dynamic_batch and self.bottoms[0][0] == 1:
             return order
         start = graph.add("Mul", graph.count(x), graph.constant(total, "int64"))
@@ -254,7 +264,14 @@ class PythonProposal(PythonLayer, Proposal):
 def anchor_corners(
     base: int, ratios: Sequence[float], scales: Sequence[float], rounded: Callable[[float], float]
 ) -> list[list[float]]:
-    """Boxes around the middle of a cell of `base` pixels: for each ratio (height over width), each scale."""
+    """Corners (A, 4) of the anchors around the middle of a cell: for each ratio, one for each scale.
+
+    Args:
+        base: the cell's size in pixels.
+        ratios: heights over widths.
+        scales: sizes in units of `base`.
+        rounded: how to round widths and heights before scaling.
+    """
     center = 0.5 * (base - 1)
     boxes = []
     for ratio in ratios:

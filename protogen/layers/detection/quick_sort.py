@@ -1,15 +1,15 @@
-"""The order in which Faster R-CNN's C++ layer Proposal has its boxes: that of its quick sort, in PyTorch and as ONNX ops.
+"""The order of boxes in Faster R-CNN's C++ layer Proposal, which is that of its quick sort, in PyTorch and as ONNX ops.
 
-Equal scores are common there (boxes that are too small have 0), and the sort does not keep them as they were. Who comes first
-decides who is listed, so what it does (`sort_box` of proposal_layer.cpp) is done here, too, all swaps of a part at once:
+Equal scores are common there (boxes that are too small have 0), and the sort is not stable. As the order determines which boxes
+are listed, its algorithm (`sort_box` of proposal_layer.cpp) is reproduced here, with all swaps of a partition at once:
 
-- The pivot of a part is its first score. Of those that are less, the first changes places with the last of those that are more,
-  the second with the one before, and so on while they stand in the wrong order.
-- Then the pivot changes places with the last one that is more, if there is one: it is where it belongs. What is before it and
-  what is behind it are the next parts, but not beyond the `count` that is asked for.
+- The pivot of a partition is its first score. The first of the scores that are less is swapped with the last of those that are
+  greater, the second with the one before it, and so on as long as they are in the wrong order.
+- Then the pivot is swapped with the last score that is greater, if there is one, and is in its final place. The scores before and
+  after it are the next partitions, but only up to the `count` that is needed.
 
-Parts of equal scores stay as they are. Without equal scores any sort gives the same, and a fast one is taken. The ONNX form
-treats all parts at once in each round of a Loop, which has no rounds without equal scores.
+Partitions of equal scores stay as they are. Without equal scores all sorts agree, and a fast one is used. The ONNX form processes
+all partitions at once in each iteration of a Loop, which has no iterations if there are no equal scores.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
     from ..forms.onnx_graph import OnnxGraph, Size
 
-STATE = ("int64", "int64", "int64", "int64", "int64", "float32")  # what the ONNX loop carries on
+STATE = ("int64", "int64", "int64", "int64", "int64", "float32")  # element types of the ONNX loop's state
 
 
 def quick_order(scores: Tensor, count: int) -> Tensor:
-    """Where in their row the `count` best of scores (N, K) are, the best first: (N, count)."""
+    """Indices (N, count) of the `count` best scores in each row of scores (N, K), the best first."""
     import torch
 
     ranked, order = scores.sort(dim=1, descending=True, stable=True)
     order = order[:, :count]
     tied = (ranked[:, 1:] == ranked[:, :-1])[:, :count].any(1)
     if bool(tied.any()):
-        found = [torch.from_numpy(quick_sorted(row.cpu().double().numpy(), count)) for row in scores[tied]]
-        order[tied] = torch.stack(found).to(order)
+        rows = [torch.from_numpy(quick_sorted(row.cpu().double().numpy(), count)) for row in scores[tied]]
+        order[tied] = torch.stack(rows).to(order)
     return order
 
 
 def quick_sorted(scores: np.ndarray, count: int) -> np.ndarray:
-    """Where the `count` best of scores (K,) are, the best first, once the layer has sorted them.
+    """Indices of the `count` best of scores (K,), the best first, in the order of the layer's quick sort.
 
     >>> import numpy as np
     >>> quick_sorted(np.array([0.5, 0, 0.9, 0, 0.7, 0]), 6)
@@ -64,14 +64,14 @@ def quick_sorted(scores: np.ndarray, count: int) -> np.ndarray:
 
 
 def _partition(part: np.ndarray, values: np.ndarray) -> int:
-    """Swap places in `part`, which has these scores; returns where its pivot is then."""
+    """Partition `part`, the indices of these scores, in place; returns the pivot's final position in it."""
     import numpy as np
 
     less, more = np.flatnonzero(values < values[0]), np.flatnonzero(values > values[0])[::-1]
     pairs = min(len(less), len(more))
     swaps = np.count_nonzero(less[:pairs] < more[:pairs])
     part[less[:swaps]], part[more[:swaps]] = part[more[:swaps]], part[less[:swaps]]
-    last = max((*less[:swaps][-1:], *more[swaps : swaps + 1]), default=0)  # of those that are more now
+    last = max((*less[:swaps][-1:], *more[swaps : swaps + 1]), default=0)  # the last position with a greater score now
     part[0], part[last] = part[last], part[0]
     return int(last)
 
@@ -80,7 +80,16 @@ def _partition(part: np.ndarray, values: np.ndarray) -> int:
 
 
 def onnx_quick_order(graph: OnnxGraph, scores: str, total: Size, count: Size) -> str:
-    """Rows (N, count) among all scores (N, total), those of the `count` best of each row of them, the best first."""
+    """Emit `quick_order`.
+
+    Args:
+        graph: the graph to emit into.
+        scores: value of the scores (N, total).
+        total, count: numbers of scores and of those needed in each row.
+
+    Returns:
+        Indices (N, count) of the best scores of each row, the best first, into all scores of all rows.
+    """
     values = graph.reshape(scores, [-1])
     place = graph.count(values)
     start = graph.add("Sub", place, graph.add("Mod", place, graph.constant(total, "int64")))
@@ -96,24 +105,24 @@ def onnx_quick_order(graph: OnnxGraph, scores: str, total: Size, count: Size) ->
 
 
 def _onnx_ties(graph: OnnxGraph, ranked: str, count: Size) -> str:
-    """Whether any of the `count` best equals the one behind it, a bool scalar."""
+    """Whether any of the `count` best scores equals the next one, a bool scalar."""
     behind = graph.pad(graph.slice(ranked, [1], [2**62], [1]), [0, 0], [0, 1], float("-inf"))
     pairs = graph.cast(graph.add("Equal", ranked, behind), "float32")
     return _onnx_any(graph, graph.slice(pairs, [0], [count], [1]), [0, 1])
 
 
 def _onnx_any(graph: OnnxGraph, flags: str, axes: Sequence[int]) -> str:
-    """Whether any of the numbers is not 0, a bool scalar. (OpenCV 5's Loop stumbles over a ReduceMax that drops all axes.)"""
+    """Whether any of the numbers is not 0, a bool scalar. (OpenCV 5's Loop fails on a ReduceMax that drops all axes.)"""
     return graph.cast(graph.squeeze(graph.reduce("Max", flags, axes), axes), "bool")
 
 
 def _onnx_step(graph: OnnxGraph, state: Sequence[str]) -> list[str]:
-    """One round: whether another one is needed, then the next state.
+    """Emit one iteration; returns whether another one is needed, then the next state.
 
     Args:
-        graph: of the Loop's body.
-        state: vectors with a value for each place: which score it holds; where its part begins and ends; where those of its row
-            end that are asked for; the place itself; and the scores, in the order they came in.
+        graph: the graph of the Loop's body.
+        state: vectors with a value for each place: the index of the score in it; the first and the last place of its partition;
+            the end of the places that are needed in its row; the place itself; and the scores in their original order.
     """
     order, first, last, end, place, values = state
     source, pivot = _onnx_partition(graph, graph.add("GatherElements", values, order), first, last, place)
@@ -129,15 +138,15 @@ def _onnx_step(graph: OnnxGraph, state: Sequence[str]) -> list[str]:
     going = graph.add("And", graph.add("Not", same), graph.add("Less", start, end))
     going = graph.add("And", going, graph.add("Less", start, stop))  # a NaN alone is not equal to itself
     going = _onnx_any(graph, graph.cast(going, "float32"), [0])
-    rest = [graph.add("Identity", name) for name in (end, place, values)]
-    return [going, order, start, stop, *rest]
+    unchanged = [graph.add("Identity", name) for name in (end, place, values)]
+    return [going, order, start, stop, *unchanged]
 
 
 def _onnx_partition(graph: OnnxGraph, values: str, first: str, last: str, place: str) -> tuple[str, str]:
-    """From where each place gets what it holds next, and where the pivot of its part goes.
+    """The place from which each place takes its next content, and the final place of its partition's pivot.
 
-    Partners find each other through a table: from `first` on the places of those that are more, counted from the right, and one
-    length further those of the ones that are less, counted from the left.
+    Scores to swap are paired by a table: from `first` on, it holds the places of the greater scores, counted from the right, and
+    one length further those of the lesser scores, counted from the left.
     """
 
     def where(condition: str, yes: str, no: str) -> str:

@@ -1,4 +1,4 @@
-"""RegionLoss, the loss of YOLO v2, as eric612/MobileNet-YOLO has it (region_loss_layer.cpp)."""
+"""RegionLoss, the loss of YOLO v2 in eric612/MobileNet-YOLO (region_loss_layer.cpp)."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ if TYPE_CHECKING:
 
 @register("RegionLoss")
 class RegionLoss(GridLoss):
-    """YOLO v2: squares of what predictions lack, summed and divided by N (region_loss_layer.cpp).
+    """YOLO v2: squared errors of the predictions, summed and divided by N (region_loss_layer.cpp).
 
-    Bottoms: predictions (N, num * (5 + num_class), S, S), labels (N, 1, 300, 5). `biases` (at least 10) are the anchors'
-    sizes in cells. Objectness should be 0 (`noobject_scale` 0.5), unless a box overlaps the prediction by more than `thresh`
-    (0.2). In the cell of a box's middle, the anchor most like the box (with `bias_match: 0` the predicted size) should predict
-    place and size (`coord_scale` 5), objectness (`object_scale` 1) and class by softmax (`class_scale` 1); of boxes that
-    share it the last one counts. With `rescore` (1) objectness should be the IoU; without it should be 1, and place and size
-    weigh 2 - area.
+    Bottoms: predictions (N, num * (5 + num_class), S, S), labels (N, 1, 300, 5). `biases` (at least 10) are the anchors' sizes
+    in cells. The target of objectness is 0 (`noobject_scale` 0.5) unless a box overlaps the prediction by more than `thresh`
+    (0.2). In the cell of a box's middle, the anchor (with `bias_match: 0`, the predicted size) most similar to the box should
+    predict its place and size (`coord_scale` 5), objectness (`object_scale` 1) and class by softmax (`class_scale` 1); of
+    several boxes for the same prediction, the last one counts. With `rescore` (1) the target of objectness is the IoU; without,
+    it is 1, and place and size are weighted by 2 - area.
 
-    The delta has the sigmoid's derivative for place and objectness, none of the softmax. As in the fork `softmax`,
-    `jitter`, `absolute`, `random`, `softmax_tree` and `class_map` change nothing. Unlike in the fork, which then writes to other
-    predictions, a middle outside the grid is in the nearest cell, and a box that overlaps no anchor has none.
+    The delta includes the derivative of the sigmoid for place and objectness, but not that of the softmax. As in the fork,
+    `softmax`, `jitter`, `absolute`, `random`, `softmax_tree` and `class_map` have no effect. Unlike in the fork, which then
+    writes to other predictions, a middle outside the grid belongs to the nearest cell, and a box that overlaps no anchor is not
+    assigned.
     """
 
     param_name = "region_loss_param"
@@ -46,11 +47,11 @@ class RegionLoss(GridLoss):
         "num_class bias_match num rescore object_scale class_scale noobject_scale coord_scale thresh biases",
         side="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:133: unread",
         softmax="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:138: unread",
-        jitter="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:133: not among what is read",
+        jitter="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:133: not among the fields read",
         absolute="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:166: unread",
         random="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:168: unread",
-        softmax_tree="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:133: not among what is read",
-        class_map="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:141: read into a table that nothing uses",
+        softmax_tree="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:133: not among the fields read",
+        class_map="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:141: read into a table that is never used",
     )
 
     def setup(self) -> None:
@@ -92,7 +93,13 @@ class RegionLoss(GridLoss):
         return delta.square().sum(), delta
 
     def match(self, truth: Truth, boxes: Tensor, grid: Grid) -> Match:
-        """One anchor for each box."""
+        """Assign one anchor to each box.
+
+        Args:
+            truth: the boxes to find.
+            boxes: the predicted boxes (N, num, cells, 4).
+            grid: the size of the map in cells.
+        """
         import torch
 
         (images, rows), cells = truth.label.shape, grid[0] * grid[1]

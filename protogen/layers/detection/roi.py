@@ -1,4 +1,4 @@
-"""Pooling of regions: ROIPooling (Fast R-CNN) and PSROIPooling (R-FCN)."""
+"""Region pooling: ROIPooling (Fast R-CNN) and PSROIPooling (R-FCN)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from ..forms.onnx_graph import OnnxGraph, Size
 
-CHUNK = 1 << 24  # values held at once while rows of regions are compared
+CHUNK = 1 << 24  # limit on the values held at once while rows of regions are compared
 
 
 def away(x: Tensor) -> Tensor:
-    """Rounded to whole numbers, halves away from zero, as C's `round` (`torch.round` takes halves to the even number).
+    """Round to whole numbers, halves away from zero, like C's `round` (`torch.round` takes halves to the even number).
 
     >>> import torch
     >>> away(torch.tensor([0.5, 1.5, -2.5, 2.4]))
@@ -30,11 +30,11 @@ def away(x: Tensor) -> Tensor:
 
 
 class RegionPooling(LayerType):
-    """Regions (R, 5), each its image's index and x1, y1, x2, y2 in image coordinates, of a feature map (N, C, H, W).
+    """Pools regions (R, 5), each its image's index and x1, y1, x2, y2 in image coordinates, of a feature map (N, C, H, W).
 
     Attributes:
         pooled: (height, width) of the top.
-        scale: from image to feature map coordinates.
+        scale: factor from image to feature map coordinates.
     """
 
     n_bottoms = (2, 2)
@@ -42,7 +42,11 @@ class RegionPooling(LayerType):
     scale: float
 
     def check_regions(self) -> None:
-        """Check both bottoms' shapes."""
+        """Check the shapes of both bottoms.
+
+        Raises:
+            LayerError: one does not fit.
+        """
         data, regions = self.bottoms
         self.check(len(data) == 4, f"the feature map must have 4 axes (N, C, H, W), not {data}")
         values = 1
@@ -51,7 +55,7 @@ class RegionPooling(LayerType):
         self.check(len(regions) > 1 and values == 5, f"regions must have 5 values each (image, x1, y1, x2, y2), not {regions}")
 
     def example(self, index: int, rng: np.random.Generator) -> np.ndarray | None:
-        """Regions that lie within the map; see `LayerType.example`."""
+        """Regions within the map; see `LayerType.example`."""
         import numpy as np
 
         if index != 1:
@@ -63,7 +67,7 @@ class RegionPooling(LayerType):
         return np.concatenate([image, corners.reshape(-1, 4)], 1).reshape(shape)
 
     def bounds(self, regions: Tensor, size: Sequence[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """First row, row behind the last (R, pooled height), first column, column behind the last (R, pooled width)."""
+        """Cells: first and end row (R, pooled height), first and end column (R, pooled width); ends are exclusive."""
         raise NotImplementedError
 
 
@@ -71,12 +75,13 @@ class RegionPooling(LayerType):
 class ROIPooling(RegionPooling):
     """The maximum of each cell of a grid laid over each region: (R, C, pooled_h, pooled_w).
 
-    A region's corners are scaled and rounded, the last row and column belong to it, and it is at least 1x1; cells reach
-    from the floor of their start to the ceiling of their end, so they may overlap. A cell outside the map is 0. Of equal
-    maxima the first gets the gradient; regions get none (caffe/layers/roi_pooling_layer.cpp, Fast R-CNN's fork).
+    A region's corners are scaled and rounded; its last row and column are inclusive, and it is at least 1x1. Cells extend from
+    the floor of their start to the ceiling of their end, so they may overlap. A cell outside the map is 0. Of equal maxima, the
+    first gets the gradient; regions get none (caffe/layers/roi_pooling_layer.cpp, Fast R-CNN's fork).
 
-    With a `pad_ratio` each side of a region first moves out by that share of the region's width or height, last pixel included;
-    what then reaches over the image is not cut off before the grid is laid (the same file in MS-CNN and Cascade R-CNN).
+    With a `pad_ratio`, each side of a region first moves out by that fraction of the region's width or height, last pixel
+    included; the padded region is not clipped to the image before the grid is laid over it (the same file in MS-CNN and Cascade
+    R-CNN).
     """
 
     param_name = "roi_pooling_param"
@@ -125,10 +130,10 @@ class ROIPooling(RegionPooling):
         return result[0], result[1], result[2], result[3]
 
     def _first_maxima(self, x: Tensor, image: Tensor, top: Tensor, bottom: Tensor, left: Tensor, right: Tensor) -> Tensor:
-        """Where in the H * W plane each cell's first maximum is (R, C, pooled_h, pooled_w); any place for empty cells.
+        """Index in the H * W plane of each cell's first maximum (R, C, pooled_h, pooled_w); arbitrary for empty cells.
 
-        First along columns: the maxima of 1, 2, 4, ... neighbours are made once, and any width is covered by two of them.
-        Then along rows. Earlier places win ties, so the first maximum in reading order is found.
+        First along columns: the maxima of 1, 2, 4, ... neighbours are computed once, and two of these cover any width. Then
+        along rows. Earlier places win ties, which yields the first maximum in row-major order.
         """
         import torch
         from torch.nn import functional as F
@@ -143,7 +148,7 @@ class ROIPooling(RegionPooling):
         second = right - powers[level]
         rows = torch.arange(height, device=x.device)
         inside = (top.unsqueeze(2) <= rows) & (rows < bottom.unsqueeze(2))  # (R, pooled_h, H)
-        found = []
+        parts = []
         step = max(1, CHUNK // max(1, left.shape[1] * x.shape[1] * height))
         for some in torch.arange(len(image), device=x.device).split(step):
             at = (level[some], image[some].unsqueeze(1))
@@ -155,12 +160,12 @@ class ROIPooling(RegionPooling):
             for i in range(self.pooled[0]):
                 row = best.masked_fill(~inside[some, i][:, None, None, :], -torch.inf).argmax(3, keepdim=True)
                 cells.append(place.gather(3, row).squeeze(3))
-            found.append(torch.stack(cells, 3).permute(0, 2, 3, 1))
-        return torch.cat(found)
+            parts.append(torch.stack(cells, 3).permute(0, 2, 3, 1))
+        return torch.cat(parts)
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
-        """OpenCV 5 has no MaxRoiPool, so cells are looked up: maxima of 1, 2, 4, ... rows and columns are made once, and
-        any cell is covered by four of these windows. How many there are depends on the size; if that is open, MaxRoiPool it is.
+        """Emit table look-ups, as OpenCV 5 has no MaxRoiPool: the maxima of 1, 2, 4, ... rows and columns are computed once, and
+        four of these windows cover any cell. The number of windows depends on the size; a dynamic size needs MaxRoiPool.
         """
         regions = bottoms[1]
         if self.pad:
@@ -193,7 +198,7 @@ class ROIPooling(RegionPooling):
         return graph.add("Concat", image, graph.add("Sub", low, margin), graph.add("Add", high, margin), axis=1)
 
     def _onnx_windows(self, graph: OnnxGraph, start: str, end: str, size: int, shape: Sequence[int]) -> tuple[list[str], str]:
-        """Where each cell's first and last window are along an axis of `_onnx_maxima`, int64; and which cells are not empty."""
+        """Indices of each cell's first and last window along an axis of `_onnx_maxima`, int64, and a mask of non-empty cells."""
         import numpy as np
 
         pooled, scale = self.pooled[list(shape).index(-1) - 2], graph.scalar(self.scale)
@@ -203,12 +208,12 @@ class ROIPooling(RegionPooling):
         bin_size = graph.add("Div", extent, graph.scalar(float(pooled)))
         cell = np.arange(pooled).reshape(shape)
         edges = []
-        for op, cells in (("Floor", cell), ("Ceil", cell + 1)):
-            edge = graph.add(op, graph.add("Mul", graph.constant(cells), bin_size))
+        for op_type, cells in (("Floor", cell), ("Ceil", cell + 1)):
+            edge = graph.add(op_type, graph.add("Mul", graph.constant(cells), bin_size))
             edges.append(graph.clip(graph.add("Add", edge, start), 0.0, float(size)))
         first, last = edges
         span = graph.cast(graph.clip(graph.add("Sub", last, first), 1.0, float(size)), "int64")
-        levels = [max(0, n.bit_length() - 1) for n in range(size + 1)]  # by span: the largest window that fits
+        levels = [max(0, n.bit_length() - 1) for n in range(size + 1)]  # by span: level of the largest window that fits
         shift = graph.add("Gather", graph.constant([float(level * size) for level in levels]), span)
         window = graph.add("Gather", graph.constant([float(1 << level) for level in levels]), span)
         places = [graph.clip(first, None, float(size - 1)), graph.clip(graph.add("Sub", last, window), 0.0, None)]
@@ -217,7 +222,7 @@ class ROIPooling(RegionPooling):
 
 
 def _onnx_maxima(graph: OnnxGraph, x: str, axis: int, size: int) -> str:
-    """Maxima of 1, 2, 4, ... neighbours from each place on, joined along the axis (what reaches past the end is cut)."""
+    """Maxima of 1, 2, 4, ... values from each place on, concatenated along the axis (windows are clipped at the end)."""
     levels, reach = [x], 1
     while 2 * reach <= size:
         behind = graph.ints(*(min(i + reach, size - 1) for i in range(size)))
@@ -229,11 +234,11 @@ def _onnx_maxima(graph: OnnxGraph, x: str, axis: int, size: int) -> str:
 
 @register("PSROIPooling")
 class PSROIPooling(RegionPooling):
-    """The average of each cell of a grid over each region, each cell from channels of its own: (R, D, G, G).
+    """The average of each cell of a grid laid over each region, where each cell has its own channels: (R, D, G, G).
 
-    With D = `output_dim` and G = `group_size` the map has D * G * G channels, cell (i, j) of channel d reads channel
-    (d * G + i) * G + j. Corners are rounded, the end is one further, then both are scaled; a region is at least 0.1 wide
-    and high. A cell outside the map is 0 (caffe/layers/psroi_pooling_layer.cpp, R-FCN's fork).
+    With D = `output_dim` and G = `group_size`, the map has D * G * G channels, and cell (i, j) of channel d reads channel
+    (d * G + i) * G + j. Corners are rounded, 1 is added to the end, then both are scaled; a region is at least 0.1 wide and
+    high. A cell outside the map is 0 (caffe/layers/psroi_pooling_layer.cpp, R-FCN's fork).
     """
 
     param_name = "psroi_pooling_param"
@@ -246,8 +251,8 @@ class PSROIPooling(RegionPooling):
         self.check(self.group > 0, f"group_size must be positive, not {self.group}")
         self.scale = p.spatial_scale
         self.check_regions()
-        wanted, channels = self.dim * self.group**2, self.bottoms[0][1]
-        self.check(channels == wanted, f"needs {wanted} channels (output_dim * group_size^2), has {channels}")
+        needed, channels = self.dim * self.group**2, self.bottoms[0][1]
+        self.check(channels == needed, f"needs {needed} channels (output_dim * group_size^2), has {channels}")
         self.pooled = (self.group, self.group)
         self.tops = [(self.bottoms[1][0], self.dim, *self.pooled)]
 
@@ -258,7 +263,7 @@ class PSROIPooling(RegionPooling):
         n, _, height, width = x.shape
         regions = regions.detach().reshape(-1, 5).float()
         top, bottom, left, right = self.bounds(regions, (height, width))
-        # Sums over any rectangle from sums up to each corner; float64 (which Apple's GPUs lack) loses nothing in the differences.
+        # The sum over any rectangle from cumulative sums; float64 (which Apple's GPUs lack) keeps the differences exact enough.
         wide = x if x.device.type == "mps" else x.double()
         sums = F.pad(wide.cumsum(2).cumsum(3), (1, 0, 1, 0)).reshape(n, self.dim, self.group, self.group, height + 1, width + 1)
         cell = torch.arange(self.group, device=x.device)
@@ -315,7 +320,7 @@ class PSROIPooling(RegionPooling):
         return graph.reshape(mean, [-1, self.dim, self.group, self.group])
 
     def _onnx_bounds(self, graph: OnnxGraph, start: str, end: str, size: Size, shape: Sequence[int]) -> tuple[str, str]:
-        """First and behind the last index of each cell along an axis, int64, with the cells along the -1 of `shape`."""
+        """First index and exclusive end of each cell along an axis, int64, with the cells along the -1 of `shape`."""
         import numpy as np
 
         scale = graph.scalar(self.scale)
@@ -325,7 +330,7 @@ class PSROIPooling(RegionPooling):
         bin_size = graph.add("Div", extent, graph.scalar(float(self.group)))
         cell = np.arange(self.group).reshape(shape)
         ends = []
-        for op, cells in (("Floor", cell), ("Ceil", cell + 1)):
+        for op_type, cells in (("Floor", cell), ("Ceil", cell + 1)):
             edge = graph.add("Add", graph.add("Mul", graph.constant(cells), bin_size), start)
-            ends.append(graph.cast(graph.clip(graph.add(op, edge), 0.0, size), "int64"))
+            ends.append(graph.cast(graph.clip(graph.add(op_type, edge), 0.0, size), "int64"))
         return ends[0], ends[1]

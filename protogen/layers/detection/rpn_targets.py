@@ -1,13 +1,13 @@
-"""Targets that a region proposal network is trained with: the Python layers AnchorTargetLayer and ProposalTargetLayer.
+"""Training targets of region proposal networks: the Python layers AnchorTargetLayer and ProposalTargetLayer.
 
 Sources: lib/rpn/anchor_target_layer.py, lib/rpn/proposal_target_layer.py, lib/utils/bbox.pyx, lib/fast_rcnn/config.py and
-experiments/cfgs/faster_rcnn_end2end.yml of rbgirshick/py-faster-rcnn, and what R-FCN's programs (soeaver/py-RFCN-priv) changed.
+experiments/cfgs/faster_rcnn_end2end.yml of rbgirshick/py-faster-rcnn, and the changes in R-FCN's programs (soeaver/py-RFCN-priv).
 
-Both draw examples at random, here by `torch.randperm`, there by numpy: no two runs agree, and none agrees with Caffe's. What is
-drawn from, how many, and the targets of each are the same.
+Both layers draw examples at random, here by `torch.randperm`, there by numpy: no two runs agree, and none agrees with Caffe's.
+The candidates, the number drawn, and the targets of each are the same.
 
-Most settings were in the program's configuration, not in the prototxt. They are class attributes here, with the values of
-py-faster-rcnn's end-to-end training: for others, subclass and `register_python` again.
+Most settings were in the program's configuration rather than in the prototxt. They are class attributes here, with the values of
+py-faster-rcnn's end-to-end training; to change them, subclass and `register_python` again.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
-LARGEST = 1e6  # pixels, or times: of numbers in `param_str`
+LARGEST = 1e6  # limit on the sizes and factors in `param_str`
 
 
 def sample(candidates: Tensor, limit: int | Tensor) -> Tensor:
-    """A mask of at most `limit` of the candidates (K,), a mask itself, drawn at random.
+    """A mask of at most `limit` candidates, drawn at random from the mask `candidates` (K,).
 
     >>> import torch
     >>> sample(torch.tensor([True, False, True, True]), 2).sum()
@@ -44,12 +44,12 @@ def sample(candidates: Tensor, limit: int | Tensor) -> Tensor:
 
 
 def overlaps(boxes: Tensor, truth: Tensor) -> Tensor:
-    """Intersection over union (K, G) of boxes (K, 4) and (G, 4) whose corners are pixels, in float64 as py-faster-rcnn's."""
+    """IoU (K, G) of boxes (K, 4) and (G, 4), whose corners are inclusive pixels, in float64 as in py-faster-rcnn."""
     return box_ops.iou(boxes.double().unsqueeze(1), truth.double(), pixel=1.0, least=-1.0)
 
 
 def offsets(boxes: Tensor, truth: Tensor) -> Tensor:
-    """(K, 4): by how much of its size a box's center is moved, and the logarithm of how its sides grow, to be the true box."""
+    """(K, 4): a true box's center relative to a box's, in units of the box's size, and the logarithms of the ratios of sizes."""
     import torch
 
     size, true_size = (box[:, 2:] - box[:, :2] + 1 for box in (boxes, truth))
@@ -58,7 +58,7 @@ def offsets(boxes: Tensor, truth: Tensor) -> Tensor:
 
 
 class Targets(PythonLayer):
-    """What both layers share: ground truth (G, 5), for each box x1, y1, x2, y2 in pixels of the network's input and a label."""
+    """The base of both layers; ground truth (G, 5) is x1, y1, x2, y2 in pixels of the network's input, and a label, per box."""
 
     has_gradient = False
     only_trains = True
@@ -66,10 +66,10 @@ class Targets(PythonLayer):
 
     def setup(self) -> None:
         truth = self.bottoms[1]
-        self.check(_values(truth) == 5, f"gt_boxes must hold rows of x1, y1, x2, y2, label, not {truth}")
+        self.check(_values(truth) == 5, f"gt_boxes must have rows of x1, y1, x2, y2, label, not {truth}")
 
     def example(self, index: int, rng: np.random.Generator) -> np.ndarray | None:
-        """Boxes of a hundred pixels or so, with labels; see `LayerType.example`."""
+        """Boxes of about a hundred pixels, with labels; see `LayerType.example`."""
         import numpy as np
 
         if index != 1:
@@ -83,30 +83,30 @@ class Targets(PythonLayer):
         """Boxes (G, 4) and labels (G,).
 
         Raises:
-            ProtogenError: there is none; py-faster-rcnn leaves such images out before training.
+            ProtogenError: there is none; py-faster-rcnn removes images without boxes before training.
         """
         rows = truth.detach().reshape(-1, 5)
         if not len(rows):
-            raise ProtogenError(f"{self.label}: an image without ground truth boxes cannot be trained with; leave it out")
+            raise ProtogenError(f"{self.label}: cannot train on an image without ground truth boxes; leave it out")
         return rows[:, :4], rows[:, 4]
 
 
 @register_python("AnchorTargetLayer", "rpn.anchor_target_layer")
 class AnchorTarget(Targets):
-    """What the region proposal network should say for each anchor, for one image.
+    """The region proposal network's targets for each anchor, for one image.
 
-    Bottoms: a map (1, any, H, W) that only tells H and W (`rpn_cls_score`), ground truth (G, 5), `im_info` (1, 2 or more) of
-    height and width, and perhaps the image, which is not read. Tops, for A anchors: labels (1, 1, A * H, W), offsets to the
-    ground truth (1, 4 * A, H, W), and inside and outside weights of that shape.
+    Bottoms: a map (1, any, H, W) of which only H and W matter (`rpn_cls_score`), ground truth (G, 5), `im_info` (1, 2 or more)
+    with height and width, and optionally the image, which is not read. Tops, for A anchors: labels (1, 1, A * H, W), offsets to
+    the ground truth (1, 4 * A, H, W), and inside and outside weights of that shape.
 
-    `param_str` gives `feat_stride`, and optionally `scales` (8, 16, 32), `ratios` (0.5, 1, 2), `base_size` (16), and
-    `allowed_border` (0), the pixels an anchor may reach over the image. Anchors within the image are candidates: positive
-    (label 1) is one that overlaps a box by 0.7 or more or that no other overlaps a box more than, negative (0) one that
-    overlaps all boxes by less than 0.3. Of the positive ones 128 are drawn, of the negative ones as many as make that 256.
-    All others have label -1. Offsets are those to the box an anchor overlaps most. Inside weights are 1 for positive
-    anchors, outside weights 1 / (number of positive and negative ones) for both.
+    `param_str` sets `feat_stride`, and optionally `scales` (8, 16, 32), `ratios` (0.5, 1, 2), `base_size` (16), and
+    `allowed_border` (0), the number of pixels by which an anchor may extend beyond the image. Anchors within the image are
+    candidates. A candidate is positive (label 1) if it overlaps a box by 0.7 or more, or if no other overlaps some box more; it
+    is negative (0) if it overlaps all boxes by less than 0.3. At most 128 positive ones are drawn, and negative ones to make a
+    total of 256. All others have label -1. Offsets are those to the box that an anchor overlaps most. Inside weights are 1 for
+    positive anchors, outside weights 1 / (number of positive and negative ones) for both.
 
-    As in py-faster-rcnn, a box that no candidate overlaps makes positive all candidates: none overlaps it more.
+    As in py-faster-rcnn, a box that no candidate overlaps makes all candidates positive, as none overlaps it more.
 
     Attributes:
         anchors: corners (A, 4) of the boxes around the first cell.
@@ -118,26 +118,26 @@ class AnchorTarget(Targets):
     positive_overlap: ClassVar[float] = 0.7  # RPN_POSITIVE_OVERLAP
     negative_overlap: ClassVar[float] = 0.3  # RPN_NEGATIVE_OVERLAP
     drawn: ClassVar[int] = 256  # RPN_BATCHSIZE
-    fraction: ClassVar[float] = 0.5  # RPN_FG_FRACTION: positive ones, at most
+    fraction: ClassVar[float] = 0.5  # RPN_FG_FRACTION: largest fraction of positive ones
 
     def setup(self) -> None:
         super().setup()
         scores, _, info = self.bottoms[:3]
         self.check(len(scores) == 4 and scores[0] == 1, f"takes the map of one image (1, C, H, W), not {scores}")
         self.check(info[:1] == (1,) and _values(info) >= 2, f"im_info must hold height and width of one image, not {info}")
-        given = arguments(self.layer)
-        self.stride = self._whole("feat_stride", given.get("feat_stride"))
-        base = self._whole("base_size", given.get("base_size", 16))
-        self.border = given.get("allowed_border", 0)
+        settings = arguments(self.layer)
+        self.stride = self._whole("feat_stride", settings.get("feat_stride"))
+        base = self._whole("base_size", settings.get("base_size", 16))
+        self.border = settings.get("allowed_border", 0)
         self.check(_is_number(self.border), f"allowed_border must be a number, not {self.border!r}")
-        scales = self._sizes("scales", given.get("scales", (8, 16, 32)))
-        ratios = self._sizes("ratios", given.get("ratios", (0.5, 1, 2)))
+        scales = self._sizes("scales", settings.get("scales", (8, 16, 32)))
+        ratios = self._sizes("ratios", settings.get("ratios", (0.5, 1, 2)))
         self.anchors = list(anchor_corners(base, ratios, scales, round))
         number, (height, width) = len(self.anchors), scores[2:]
         self.tops = [(1, 1, number * height, width), *[(1, 4 * number, height, width)] * 3]
 
     def example(self, index: int, rng: np.random.Generator) -> np.ndarray | None:
-        """Also `im_info`, of an image as large as the map says; see `LayerType.example`."""
+        """As for both layers, and `im_info` for an image whose size corresponds to the map; see `LayerType.example`."""
         import numpy as np
 
         if index != 2:
@@ -148,7 +148,7 @@ class AnchorTarget(Targets):
 
     def _whole(self, name: str, value: Any) -> int:
         if not isinstance(value, int) or not 0 < value <= LARGEST:
-            raise self.error(f"param_str must give {name}, a positive whole number: {self.param.param_str!r}")
+            raise self.error(f"param_str must set {name}, a positive whole number: {self.param.param_str!r}")
         return value
 
     def _sizes(self, name: str, values: Any) -> Sequence[float]:
@@ -157,7 +157,12 @@ class AnchorTarget(Targets):
         return values
 
     def candidates(self, height: int, width: int, info: Tensor) -> tuple[Tensor, Tensor]:
-        """Anchors around every cell (H * W * A, 4), in float64, and a mask of those within the image."""
+        """Anchors around every cell (H * W * A, 4), in float64, and a mask of those within the image.
+
+        Args:
+            height, width: size of the map.
+            info: `im_info`.
+        """
         import torch
 
         y, x = (torch.arange(side, dtype=torch.float64, device=info.device) * self.stride for side in (height, width))
@@ -192,20 +197,21 @@ class AnchorTarget(Targets):
 
 @register_python("ProposalTargetLayer", "rpn.proposal_target_layer")
 class ProposalTarget(Targets):
-    """A sample of regions to train the detector with, and what it should say for each, for one image.
+    """A sample of regions for training the detector, and the targets of each, for one image.
 
     Bottoms: regions (R, 5), each its image's index, 0, and x1, y1, x2, y2; ground truth (G, 5). Tops, for the S regions drawn
-    and C classes (`num_classes` in `param_str`, the background is class 0): regions (S, 5, 1, 1), labels (S, 1, 1, 1), offsets
-    to the ground truth (S, 4 * C, 1, 1), and inside and outside weights of that shape. As for all Python layers whose rows the
-    data tell, S is stated as 1. Axes of 1 are what R-FCN's programs add; py-faster-rcnn does without, and nets take either.
+    and C classes (`num_classes` in `param_str`; class 0 is the background): regions (S, 5, 1, 1), labels (S, 1, 1, 1), offsets
+    to the ground truth (S, 4 * C, 1, 1), and inside and outside weights of that shape. As for all Python layers with a
+    data-dependent number of rows, `tops` has 1 for S. The axes of size 1 are added by R-FCN's programs; py-faster-rcnn does not
+    have them, and nets accept either.
 
-    The boxes of the ground truth are regions, too. One that overlaps a box by 0.5 or more may be drawn for the label of the box
-    it overlaps most, at most 32; all others for the background, label 0, as many as make that 128. Fewer are drawn where
-    there are no more. Offsets are in units of their usual spread (0.1, 0.1, 0.2, 0.2). They stand in the four columns of the
-    region's label, where both weights are 1; all else is 0. With two classes these are background and object, whatever
+    The ground truth boxes are regions, too. Regions that overlap a box by 0.5 or more are drawn with the label of the box that
+    they overlap most, at most 32; others are drawn with label 0, the background, to make a total of 128, or fewer if there are
+    not enough. Offsets are in units of their typical deviations (0.1, 0.1, 0.2, 0.2). They are in the four columns of the
+    region's label, where both weights are 1; all else is 0. With two classes, these are background and object, regardless of
     the label: R-FCN's class-agnostic boxes.
 
-    In inference the regions go on as they are.
+    In inference the regions are passed on unchanged.
     """
 
     known_arguments = frozenset(("num_classes",))
@@ -213,8 +219,8 @@ class ProposalTarget(Targets):
     n_tops = (5, 5)
     dynamic_rows = 0
     passes_first = True
-    drawn: ClassVar[int] = 128  # BATCH_SIZE; a number beyond all regions takes all, as -1 does in R-FCN's configuration
-    fraction: ClassVar[float] = 0.25  # FG_FRACTION: for labels other than the background, at most
+    drawn: ClassVar[int] = 128  # BATCH_SIZE; a number beyond that of the regions takes all, like -1 in R-FCN's configuration
+    fraction: ClassVar[float] = 0.25  # FG_FRACTION: largest fraction with labels other than the background
     positive_overlap: ClassVar[float] = 0.5  # FG_THRESH
     negative_overlap: ClassVar[tuple[float, float]] = (0.0, 0.5)  # BG_THRESH_LO and BG_THRESH_HI
     means: ClassVar[Sequence[float]] = (0.0, 0.0, 0.0, 0.0)  # BBOX_NORMALIZE_MEANS
@@ -226,7 +232,7 @@ class ProposalTarget(Targets):
         self.check(_values(regions) == 5, f"regions must have 5 values each (image, x1, y1, x2, y2), not {regions}")
         classes = arguments(self.layer).get("num_classes")
         if not isinstance(classes, int) or not 2 <= classes <= LARGEST:
-            raise self.error(f"param_str must give num_classes, a whole number from 2 on: {self.param.param_str!r}")
+            raise self.error(f"param_str must set num_classes, a whole number of at least 2: {self.param.param_str!r}")
         self.classes = classes
         self.tops = [(1, columns, 1, 1) for columns in (5, 1, *[4 * classes] * 3)]
 
@@ -244,15 +250,15 @@ class ProposalTarget(Targets):
         label = torch.where(positive, labels[box], 0)[rows]
         targets = self.targets(regions[rows, 1:], boxes[box[rows]].to(regions))
         weights = self.columns(label).to(regions)
-        made = [regions[rows], label.to(regions), torch.where(weights > 0, targets.repeat(1, self.classes), 0), weights, weights]
-        return [x.reshape(len(rows), -1, 1, 1) for x in made]
+        tops = [regions[rows], label.to(regions), torch.where(weights > 0, targets.repeat(1, self.classes), 0), weights, weights]
+        return [x.reshape(len(rows), -1, 1, 1) for x in tops]
 
     def targets(self, regions: Tensor, boxes: Tensor) -> Tensor:
-        """(S, 4) offsets, in units of their spread."""
+        """Offsets (S, 4), normalized by their typical means and deviations."""
         return (offsets(regions, boxes) - regions.new_tensor(self.means)) / regions.new_tensor(self.deviations)
 
     def columns(self, label: Tensor) -> Tensor:
-        """Which of the 4 * C columns are those of each label (S,); none for the background."""
+        """Mask (S, 4 * C) of the columns of each label (S,); none for the background."""
         import torch
 
         number = label.long().clamp(max=1) if self.classes == 2 else label.long()
@@ -261,7 +267,7 @@ class ProposalTarget(Targets):
 
 
 def _values(shape: Shape) -> int:
-    """How many values each row of a blob has; 0 for a blob without rows."""
+    """Number of values in each row of a blob; 0 for a blob with fewer than two axes."""
     return math.prod(shape[1:]) if len(shape) > 1 else 0
 
 

@@ -1,4 +1,4 @@
-"""Detections of YOLO v2 and v3 as MobileNet-YOLO lists them."""
+"""Detections of YOLO v2 and v3 in the form of MobileNet-YOLO."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 
 class YoloOutput(LayerType):
-    """Rows (0, class + 1, score, x1, y1, x2, y2) of what is found, the best first: (1, 1, rows, 7).
+    """Detections (1, 1, rows, 7), the best first, as rows of 0, class + 1, score, x1, y1, x2, y2.
 
-    Each bottom (N, boxes * (5 + classes), S, S) predicts boxes around the cells of a square grid: x and y within the cell,
-    the logarithms of width and height over those of an anchor, how likely an object is there, and of which class. One
-    suppression goes over all bottoms, images and classes; a box is dropped from `nms_threshold` on. When nothing is
-    found, each image has one row: its number, then -1.
+    Each bottom (N, boxes * (5 + classes), S, S) predicts boxes around the cells of a square grid: x and y within the cell, the
+    logarithms of width and height over those of an anchor, the probability of an object, and class scores. A single suppression
+    covers all bottoms, images and classes; an overlap of `nms_threshold` or more drops a box. If there are no detections, each
+    image has one row: its index, then -1.
 
     Attributes:
-        anchors: per bottom, width and height of its anchors, in pixels or cells (see `unit`).
-        scores_per_box: how many candidates a box makes.
+        anchors: for each bottom, width and height of its anchors, in pixels or cells (see `unit`).
+        scores_per_box: number of candidate detections per box.
     """
 
     n_bottoms: ClassVar[tuple[int, int | None]] = (1, None)
     has_gradient = False
     is_postprocess = True
     dynamic_rows = 2
-    inclusive = False  # whether a score that equals the threshold counts
+    inclusive = False  # whether a score equal to the threshold counts
     scores_per_box = 1
 
     def setup(self) -> None:
@@ -42,10 +42,10 @@ class YoloOutput(LayerType):
         self.check("num_classes" in p, "num_classes is missing")
         self.classes, self.boxes = p.num_classes, p.num_box
         self.check(self.classes > 0 and self.boxes > 0, "num_classes and num_box must be positive")
-        wanted = self.boxes * (5 + self.classes)
+        channels = self.boxes * (5 + self.classes)
         for shape in self.bottoms:
-            fits = len(shape) == 4 and shape[1] == wanted and shape[2] == shape[3]
-            self.check(fits, f"needs bottoms (N, {wanted}, S, S), {self.boxes} boxes of 5 + {self.classes} values, not {shape}")
+            fits = len(shape) == 4 and shape[1] == channels and shape[2] == shape[3]
+            self.check(fits, f"needs bottoms (N, {channels}, S, S), {self.boxes} boxes of 5 + {self.classes} values, not {shape}")
         self.anchors = [self.anchors_of(i) for i in range(len(self.bottoms))]
         self.tops = [(1, 1, 1, 7)]
 
@@ -54,16 +54,20 @@ class YoloOutput(LayerType):
         raise NotImplementedError
 
     def unit(self, i: int, side: Any) -> Any:
-        """Size of the image in the unit of the anchors of bottom `i`, whose cells are `side` in a row."""
+        """Size of the image in the unit of the anchors of bottom `i`, which has `side` cells per row."""
         raise NotImplementedError
 
     def anchor(self, index: int) -> tuple[float, float]:
-        """Width and height from `biases`."""
-        self.check(2 * index + 1 < len(self.param.biases), f"{len(self.param.biases)} biases hold no anchor {index}")
+        """Width and height of an anchor, from `biases`.
+
+        Raises:
+            LayerError: there are not enough `biases`.
+        """
+        self.check(2 * index + 1 < len(self.param.biases), f"{len(self.param.biases)} biases have no anchor {index}")
         return (self.param.biases[2 * index], self.param.biases[2 * index + 1])
 
     def grid(self, line: Any) -> list[Any]:
-        """x and y of each cell, each (S * S, 1, 1), from those of a row or column: 0, 1, 2, ... S."""
+        """x and y of each cell, each (S * S, 1, 1), from those along a row or column: 0, 1, 2, ... S - 1."""
         x, y = line.reshape(1, -1), line.reshape(-1, 1)
         return [(x + 0 * y).reshape(-1, 1, 1), (y + 0 * x).reshape(-1, 1, 1)]
 
@@ -72,7 +76,7 @@ class YoloOutput(LayerType):
     def forward(self, *bottoms: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:
         import torch
 
-        parts = [self._found(i, x.detach()) for i, x in enumerate(bottoms)]
+        parts = [self._candidates(i, x.detach()) for i, x in enumerate(bottoms)]
         boxes, scores, labels = (torch.cat(values) for values in zip(*parts))
         scores, order = scores.sort(descending=True, stable=True)
         center, size = boxes[order].split(2, 1)
@@ -82,7 +86,7 @@ class YoloOutput(LayerType):
         rows = torch.stack([torch.zeros_like(scores), labels[order].to(scores) + 1, scores], 1)
         return box_ops.rows_or_none(torch.cat([rows, boxes], 1)[keep], bottoms[0].shape[0])
 
-    def _found(self, i: int, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _candidates(self, i: int, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Boxes (x, y, width, height), scores and labels of bottom `i` that pass the threshold."""
         import torch
 
@@ -94,8 +98,8 @@ class YoloOutput(LayerType):
         boxes = torch.cat([center, size], 3).reshape(-1, 4)
         scores, labels = self.scores(objectness.sigmoid(), classes)
         limit = self.param.confidence_threshold
-        found = (scores >= limit if self.inclusive else scores > limit).reshape(-1).nonzero().squeeze(1)
-        return boxes[found // scores.shape[3]], scores.reshape(-1)[found], labels.expand_as(scores).reshape(-1)[found]
+        index = (scores >= limit if self.inclusive else scores > limit).reshape(-1).nonzero().squeeze(1)
+        return boxes[index // scores.shape[3]], scores.reshape(-1)[index], labels.expand_as(scores).reshape(-1)[index]
 
     def scores(self, objectness: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (N, S * S, boxes, n) and labels that broadcast against them."""
@@ -108,22 +112,22 @@ class YoloOutput(LayerType):
 
         threshold, limit = np.float32(self.param.nms_threshold), np.float32(self.param.confidence_threshold)
         if threshold <= 0:
-            raise graph.refuse(f"nms_threshold must be positive, is {threshold}")
-        parts = [self._onnx_found(graph, i, x) for i, x in enumerate(bottoms)]
+            raise graph.refuse(f"nms_threshold must be positive, but is {threshold}")
+        parts = [self._onnx_candidates(graph, i, x) for i, x in enumerate(bottoms)]
         boxes, scores, labels = (graph.add("Concat", *values, axis=0) if len(values) > 1 else values[0] for values in zip(*parts))
         if self.inclusive:
             limit = np.nextafter(limit, np.float32(-np.inf))
-        found = graph.positions(graph.cast(graph.add("Greater", scores, graph.scalar(float(limit))), "float32"))
-        # A last candidate that never counts: OpenCV sorts no empty tensor, nor does it suppress among no boxes.
-        scores = graph.add("Concat", graph.add("Gather", scores, found), graph.constant([LOWEST]), axis=0)
-        found = graph.add("Concat", found, graph.ints(0), axis=0)
+        index = graph.positions(graph.cast(graph.add("Greater", scores, graph.scalar(float(limit))), "float32"))
+        # Add a candidate that never counts: OpenCV supports neither sorting an empty tensor nor suppression without boxes.
+        scores = graph.add("Concat", graph.add("Gather", scores, index), graph.constant([LOWEST]), axis=0)
+        index = graph.add("Concat", index, graph.ints(0), axis=0)
         scores, order = graph.add("TopK", scores, graph.add("Shape", scores), outputs=2, axis=0)
-        found = graph.add("Gather", found, order)
+        index = graph.add("Gather", index, order)
         per_box = graph.constant(self.scores_per_box, "int64")
-        boxes = graph.add("Gather", boxes, graph.add("Div", found, per_box))
-        labels = graph.add("Gather", labels, found)
+        boxes = graph.add("Gather", boxes, graph.add("Div", index, per_box))
+        labels = graph.add("Gather", labels, index)
 
-        # What overlaps by the threshold itself is dropped: by more than the number just below it.
+        # An overlap equal to the threshold drops a box, so use the number just below it.
         below = float(np.nextafter(threshold, np.float32(0)))
         group, group_scores = graph.unsqueeze(boxes, [0]), graph.unsqueeze(scores, [0, 1])
         keep = box_ops.onnx_suppress(graph, group, group_scores, below, score=float(limit), limit=box_ops.ALL, center=True)
@@ -136,8 +140,8 @@ class YoloOutput(LayerType):
         rows = box_ops.onnx_rows(graph, [image, labels, scores], corners)
         return box_ops.onnx_rows_or_none(graph, rows, bottoms[0])
 
-    def _onnx_found(self, graph: OnnxGraph, i: int, x: str) -> tuple[str, str, str]:
-        """Boxes (M, 4) of bottom `i`; scores and labels (class + 1), `scores_per_box` times M of them."""
+    def _onnx_candidates(self, graph: OnnxGraph, i: int, x: str) -> tuple[str, str, str]:
+        """Boxes (M, 4) of bottom `i`, and their scores and labels (class + 1), each (M * scores_per_box,)."""
         side: Any = graph.dim(x, 3, self.bottoms[i][3])
         x = graph.transpose(graph.reshape(x, [0, self.boxes, 5 + self.classes, side * side]), [0, 3, 1, 2])
         place, size, objectness, classes = graph.split(x, [2, 2, 1, self.classes], 3)
@@ -151,15 +155,21 @@ class YoloOutput(LayerType):
         return boxes, graph.reshape(scores, [-1]), graph.reshape(labels, [-1])
 
     def onnx_scores(self, graph: OnnxGraph, objectness: str, classes: str) -> tuple[str, str]:
-        """Scores (N, S * S, boxes, n) and labels of that shape, counted from 1, as float32."""
+        """Emit `scores`, with labels of the same shape as the scores, counted from 1, as float32.
+
+        Args:
+            graph: the graph to emit into.
+            objectness: value of the objectness (N, S * S, boxes, 1).
+            classes: value of the class predictions (N, S * S, boxes, classes).
+        """
         raise NotImplementedError
 
 
 @register("YoloDetectionOutput")
 class YoloDetectionOutput(YoloOutput):
-    """YOLO v2: a box has its most likely class; anchors (`biases`) are in cells.
+    """YOLO v2: each box gets its most likely class; anchors (`biases`) are in cells.
 
-    The score is the objectness times the class's probability (softmax); from `confidence_threshold` on it counts
+    The score is the objectness times the class's probability (softmax), and counts if it is at least `confidence_threshold`
     (MobileNet-YOLO's yolo_detection_output_layer.cpp).
     """
 
@@ -191,10 +201,10 @@ class YoloDetectionOutput(YoloOutput):
 
 @register("Yolov3DetectionOutput")
 class Yolov3DetectionOutput(YoloOutput):
-    """YOLO v3: a box counts for each class whose score is above `confidence_threshold`; anchors (`biases`) are in pixels.
+    """YOLO v3: a box is detected once per class whose score is above `confidence_threshold`; anchors (`biases`) are in pixels.
 
-    The score is the objectness times the class's sigmoid. `mask` tells each bottom's anchors, `mask_group_num` lists of
-    them; `anchors_scale` is the width of each bottom's cells in pixels (MobileNet-YOLO's yolov3_detection_output_layer.cpp).
+    The score is the objectness times the class's sigmoid. `mask` concatenates the anchor numbers of the `mask_group_num` bottoms;
+    `anchors_scale` is the width of each bottom's cells in pixels (MobileNet-YOLO's yolov3_detection_output_layer.cpp).
     """
 
     param_name = "yolov3_detection_output_param"
@@ -212,8 +222,8 @@ class Yolov3DetectionOutput(YoloOutput):
     def anchors_of(self, i: int) -> list[tuple[float, float]]:
         start = i * (len(self.param.mask) // len(self.bottoms))
         mask = self.param.mask[start : start + self.boxes]
-        given = len(self.param.mask)
-        self.check(len(mask) == self.boxes, f"mask has {given} entries; {len(self.bottoms)} bottoms need {self.boxes} each")
+        entries = len(self.param.mask)
+        self.check(len(mask) == self.boxes, f"mask has {entries} entries; {len(self.bottoms)} bottoms need {self.boxes} each")
         return [self.anchor(index) for index in mask]
 
     def unit(self, i: int, side: Any) -> Any:

@@ -1,12 +1,12 @@
-"""What the losses of YOLO v2 and v3 share, as eric612/MobileNet-YOLO has them: a grid of predictions, and the boxes to find.
+"""The common parts of the losses of YOLO v2 and v3 in eric612/MobileNet-YOLO: a grid of predictions, and the boxes to find.
 
-The losses, that of the segmentation branch too, first make a delta, one value for each prediction. The gradient is the delta
-divided by the batch size; the loss is the sum of the delta's squares divided by the batch size, which that gradient is no
-derivative of. What the fork counts for its log is left out.
+These losses, like that of the segmentation branch, first compute a delta, one value for each prediction. The gradient is the
+delta divided by the batch size; the loss is the sum of the delta's squares divided by the batch size, of which that gradient is
+not the derivative. The statistics that the fork logs are left out.
 
-Labels are (N, 1, 300, 5): rows of class (from 0), x, y, width and height of a box, in parts of the image, x and y being its
-middle. Other numbers of rows are taken, too. Rows end at the first without x (when predictions are held against boxes) or
-without width (when boxes are given to anchors).
+Labels are (N, 1, 300, 5), rows of class (from 0), x, y, width and height of a box, as fractions of the image; x and y are its
+middle. Other numbers of rows are accepted, too. Rows end at the first one without x (when predictions are compared to boxes) or
+without width (when boxes are assigned to anchors).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Grid = tuple[int, int]  # cells in a row, cells in a column
 
 
 class Truth(NamedTuple):
-    """Boxes to find: `label` (N, R), `box` (N, R, 4), and which rows count in either pass (N, R)."""
+    """Boxes to find: `label` (N, R), `box` (N, R, 4), and masks (N, R) of the rows to compare and to match."""
 
     label: Tensor
     box: Tensor
@@ -34,12 +34,12 @@ class Truth(NamedTuple):
 
 
 class Match(NamedTuple):
-    """Boxes given to predictions (E,), in the fork's order.
+    """Assignments (E,) of boxes to predictions, in the fork's order.
 
     Attributes:
-        place: number of the prediction, counted over images, anchors and cells; beyond the last if there is none.
-        row: number of the box, counted over images and rows.
-        anchor: number of the anchor.
+        place: flat index of the prediction over images, anchors and cells; one past the last if there is none.
+        row: flat index of the box over images and rows.
+        anchor: index of the anchor.
     """
 
     place: Tensor
@@ -47,11 +47,11 @@ class Match(NamedTuple):
     anchor: Tensor
 
 
-# ---- boxes to find, and the predictions that should
+# ---- boxes to find, and the predictions for them
 
 
 def ground_truth(label: Tensor, x: Tensor) -> Truth:
-    """Labels (N, ...) in the precision of `x`; while a graph is compiled all rows, else as many as some image fills."""
+    """The boxes in labels (N, ...), in the dtype of `x`; unless a graph is being compiled, unused rows are removed."""
     import torch
 
     rows = label.reshape(x.shape[0], -1, 5).to(x.dtype)
@@ -63,20 +63,32 @@ def ground_truth(label: Tensor, x: Tensor) -> Truth:
 
 
 def best_overlap(boxes: Tensor, truth: Truth, kind: str) -> Tensor:
-    """(N, boxes, cells, 1): the largest similarity of each prediction with a box, at least 0."""
-    found = similarity(boxes[..., None, :], truth.box[:, None, None], kind)
-    return found.nan_to_num(0.0).masked_fill(~truth.compared[:, None, None], 0).amax(-1, keepdim=True).clamp(min=0)
+    """The largest similarity of each prediction to a box, at least 0: (N, boxes, cells, 1).
+
+    Args:
+        boxes: predicted boxes (N, boxes, cells, 4).
+        truth: the boxes to find.
+        kind: see `similarity`.
+    """
+    alike = similarity(boxes[..., None, :], truth.box[:, None, None], kind)
+    return alike.nan_to_num(0.0).masked_fill(~truth.compared[:, None, None], 0).amax(-1, keepdim=True).clamp(min=0)
 
 
 def anchor_similarity(sizes: Tensor, truth: Truth, kind: str) -> Tensor:
-    """(N, R, anchors): similarity of boxes with anchors (..., anchors, 2) around the same middle."""
+    """The similarity of each box to anchors around the same middle: (N, R, anchors).
+
+    Args:
+        sizes: sizes of the anchors (..., anchors, 2).
+        truth: the boxes to find.
+        kind: see `similarity`.
+    """
     from torch.nn import functional as F
 
     return similarity(F.pad(sizes, (2, 0)), F.pad(truth.box[..., None, 2:], (2, 0)), kind).nan_to_num(0.0)
 
 
 def cells_of(truth: Truth, grid: Grid) -> tuple[Tensor, Tensor]:
-    """Number (N, R) of the cell that the middle of each box is in, or else the nearest; its x and y (N, R, 2)."""
+    """Index (N, R) of the cell that contains the middle of each box, or the nearest one, and its x and y (N, R, 2)."""
     import torch
 
     size = truth.box.new_tensor(grid)
@@ -93,7 +105,7 @@ def cell_corners(like: Tensor, grid: Grid) -> Tensor:
 
 
 def first_and_last(place: Tensor, total: int) -> tuple[Tensor, Tensor]:
-    """(total,) each: where in `place` (E,) each number below `total` comes first and last; E and -1 where it does not."""
+    """(total,) each: the first and last index in `place` (E,) of each number below `total`; E and -1 if it does not occur."""
     import torch
 
     number = torch.arange(place.numel(), device=place.device)
@@ -103,28 +115,28 @@ def first_and_last(place: Tensor, total: int) -> tuple[Tensor, Tensor]:
 
 
 def one_hot(label: Tensor, classes: int) -> Tensor:
-    """(..., classes) mask of each label; empty for one that is no class."""
+    """(..., classes) mask of each label; empty for one that is not a class."""
     import torch
 
     return label[..., None] == torch.arange(classes, device=label.device)
 
 
 def slope(y: Tensor) -> Tensor:
-    """Derivative of the sigmoid where its value is `y`."""
+    """Derivative of the sigmoid at the point where its value is `y`."""
     return y * (1 - y)
 
 
-# ---- the base of the losses
+# ---- base of the losses
 
 
 class GridLoss(Loss):
-    """Predictions (N, boxes * (5 + classes), H, W) around the cells of a grid, and the boxes to find.
+    """A loss of predictions (N, boxes * (5 + classes), H, W) around the cells of a grid, and of the boxes to find.
 
     A prediction is x and y within the cell, the logarithms of width and height over those of an anchor, objectness, classes.
 
     Attributes:
         classes, boxes: numbers of classes and of predictions per cell.
-        anchors: width and height of each, in cells or pixels.
+        anchors: width and height of each anchor, in cells or pixels.
     """
 
     def setup(self) -> None:
@@ -132,10 +144,10 @@ class GridLoss(Loss):
         p, (x, label) = self.param, self.bottoms
         self.classes, self.boxes = int(p.num_class), int(p.num)
         self.check(self.classes > 0 and self.boxes > 0, "num_class and num must be positive")
-        wanted = self.boxes * (5 + self.classes)
+        channels = self.boxes * (5 + self.classes)
         self.check(
-            len(x) == 4 and x[1] == wanted,
-            f"needs predictions (N, {wanted}, H, W), {self.boxes} boxes of 5 + {self.classes} values, not {x}",
+            len(x) == 4 and x[1] == channels,
+            f"needs predictions (N, {channels}, H, W), {self.boxes} boxes of 5 + {self.classes} values, not {x}",
         )
         values = count(label[1:])
         self.check(
@@ -155,5 +167,11 @@ class GridLoss(Loss):
         return straight_through(value / images, (cells * delta).sum() / images)
 
     def value_and_delta(self, x: Tensor, truth: Truth, grid: Grid) -> tuple[Tensor, Tensor]:
-        """The loss and the gradient, both times N, for predictions (N, boxes, cells, 5 + classes)."""
+        """The loss and its gradient, both times N.
+
+        Args:
+            x: predictions (N, boxes, cells, 5 + classes).
+            truth: the boxes to find.
+            grid: the size of the map in cells.
+        """
         raise NotImplementedError

@@ -19,8 +19,8 @@ class YoloSeg(Loss):
     """Squares of scale * (sigmoid(x) - label), summed and divided by N; the gradient is scale * (sigmoid(x) - label) / N.
 
     Bottoms: predictions (N, C, H, W), labels of that size, and the sum of each class's labels (N, C). The scale is
-    `object_scale` (5); where the label is above 0.5, times 2 - (sum of labels) / (pixels less that sum), of its class in the
-    batch. As in the fork the other parameters change nothing (yolo_seg.cpp).
+    `object_scale` (5), and where the label is above 0.5 also the factor 2 - (sum of labels) / (pixels minus that sum) of its
+    class in the batch. As in the fork, the other parameters have no effect (yolo_seg.cpp).
     """
 
     param_name = "yolo_seg_param"

@@ -1,4 +1,4 @@
-"""Yolov3, the loss of YOLO v3, as eric612/MobileNet-YOLO has it (yolov3_layer.cpp)."""
+"""Yolov3, the loss of YOLO v3 in eric612/MobileNet-YOLO (yolov3_layer.cpp)."""
 
 from __future__ import annotations
 
@@ -27,26 +27,27 @@ if TYPE_CHECKING:
 
 @register("Yolov3")
 class Yolov3(GridLoss):
-    """YOLO v3: squares of what predictions lack, summed and divided by N (yolov3_layer.cpp).
+    """YOLO v3: squared errors of the predictions, summed and divided by N (yolov3_layer.cpp).
 
-    Bottoms: predictions (N, num * (5 + num_class), H, W), labels (N, 1, 300, 5). `biases` are all anchors' sizes in pixels,
-    `mask` the numbers of the `num` anchors predicted here, `anchors_scale` (32) the pixels of a cell. Objectness should be 0
-    unless a box overlaps the prediction by more than `thresh` (0.2). In the cell of a box's middle, the anchor most like it
-    of all, if it is in `mask`, and those of `mask` that overlap it by more than `iou_thresh` (0.5; 1 is none) should predict it:
-    place and size (`coord_scale` 5, times 2 - area), objectness 1, and classes by sigmoid (`class_scale` 1), smoothed by
-    `label_smooth_eps` (0.1), or with `use_focal_loss` (gamma 2, alpha 0.5). The delta is that of cross entropy: the sigmoid's
-    derivative is in it only with `use_logic_gradient`, and only then `object_scale` counts. As in the fork `noobject_scale`
-    and `side` change nothing.
+    Bottoms: predictions (N, num * (5 + num_class), H, W), labels (N, 1, 300, 5). `biases` are the sizes of all anchors in
+    pixels, `mask` the indices of the `num` anchors predicted here, `anchors_scale` (32) the pixels per cell. The target of
+    objectness is 0 unless a box overlaps the prediction by more than `thresh` (0.2). In the cell of a box's middle, the box
+    should be predicted by the most similar of all anchors, if it is in `mask`, and by the anchors of `mask` that overlap it by
+    more than `iou_thresh` (0.5; 1 for none): place and size (`coord_scale` 5, times 2 - area), objectness 1, and classes by
+    sigmoid (`class_scale` 1), smoothed by `label_smooth_eps` (0.1) or, with `use_focal_loss`, by a focal loss (gamma 2, alpha
+    0.5). The delta is that of cross entropy: it includes the sigmoid's derivative only with `use_logic_gradient`, and
+    `object_scale` is used only then. As in the fork, `noobject_scale` and `side` have no effect.
 
-    With an `iou_loss` other than MSE boxes are compared by it, the delta of place and size is `iou_normalizer` (0.25)
-    times its gradient (see `similarity_gradient`), at most `max_delta` (10), added up over boxes unless `accumulate` is
-    false; and in place of its squares the loss has `iou_normalizer` times the mean of 1 - similarity (DIOU for IOU, too).
+    With an `iou_loss` other than MSE, boxes are compared by it, and the delta of place and size is `iou_normalizer` (0.25)
+    times its gradient (see `similarity_gradient`), limited to `max_delta` (10) and summed over boxes unless `accumulate` is
+    false; in the loss, `iou_normalizer` times the mean of 1 - similarity (DIOU for IOU, too) replaces the squares.
 
-    Where boxes share a prediction, place and size are those of the last one, and all their classes count. As the fork confuses
-    the number of an anchor with its position in `mask`, it gives a box twice to its best anchor unless the two are equal
-    (and its overlap is above `iou_thresh`), which doubles the delta of an `iou_loss`, and makes that of a class a plain one in
-    a focal loss. Unlike in the fork a middle outside the grid is in the nearest cell, and neither an IoU that rounding makes
-    greater than 1 nor a class whose delta is exactly 0 when a box of that class comes second is a special case.
+    If several boxes share a prediction, place and size are those of the last one, and all their classes count. As the fork
+    confuses the index of an anchor with its position in `mask`, it assigns a box twice to its best anchor unless the two are
+    equal (if its overlap is above `iou_thresh`), which doubles the delta of an `iou_loss` and, in a focal loss, replaces that
+    of a class by the plain one. Unlike in the fork, a middle outside the grid belongs to the nearest cell, and there are no
+    special cases for an IoU rounded to more than 1, or for a class whose delta is exactly 0 when a second box of that class is
+    processed.
     """
 
     param_name = "yolov3_param"
@@ -59,10 +60,10 @@ class Yolov3(GridLoss):
 
     def setup(self) -> None:
         super().setup()
-        p, known = self.param, len(self.anchors)
+        p, number = self.param, len(self.anchors)
         self.mask = [int(anchor) for anchor in p.mask[: self.boxes]]
         self.check(len(self.mask) == self.boxes, f"num: {self.boxes} needs as many entries of mask, not {len(self.mask)}")
-        self.check(max(self.mask) < known, f"mask names anchor {max(self.mask)}; {len(p.biases)} biases hold {known} anchors")
+        self.check(max(self.mask) < number, f"mask has anchor {max(self.mask)}; {len(p.biases)} biases define {number} anchors")
         self.check(p.anchors_scale > 0, "anchors_scale must be positive")
         self.slots = {anchor: self.mask.index(anchor) for anchor in sorted(self.mask)}
 
@@ -90,13 +91,19 @@ class Yolov3(GridLoss):
         delta = torch.cat([place.reshape(boxes.shape), busy, classes.reshape(y[..., 5:].shape)], -1)
         value = delta.square().sum() if plain else delta[..., 4:].square().sum() + lost
         if logic:
-            # For another loss than MSE the fork has put the place back as it came, before the sigmoid.
+            # For losses other than MSE, the fork has already restored the place to its value before the sigmoid.
             slopes = slope(torch.cat([(y if plain else x)[..., :2], y[..., 4:]], -1))
             delta = delta * torch.cat([slopes[..., :2], torch.ones_like(middles), slopes[..., 2:]], -1)
         return value, delta
 
     def match(self, truth: Truth, sizes: Tensor, grid: Grid) -> Match:
-        """The best anchor of each box, then those of `mask` that overlap it enough."""
+        """Assign to each box its best anchor, then those of `mask` that overlap it enough.
+
+        Args:
+            truth: the boxes to find.
+            sizes: sizes of all anchors (anchors, 2), as fractions of the image.
+            grid: the size of the map in cells.
+        """
         import torch
 
         p, (images, rows), cells = self.param, truth.label.shape, grid[0] * grid[1]
@@ -109,16 +116,25 @@ class Yolov3(GridLoss):
         more = (ours != done[..., None]) & (alike[..., ours] > p.iou_thresh) & bool(p.iou_thresh < 1)
 
         slots = torch.cat([slot[..., None], slot_of[ours].expand(more.shape)], -1)
-        given = torch.cat([slot[..., None] >= 0, more], -1) & truth.matched[..., None]
+        assigned = torch.cat([slot[..., None] >= 0, more], -1) & truth.matched[..., None]
         image = torch.arange(images, device=sizes.device)[:, None, None]
         place = (image * self.boxes + slots) * cells + cells_of(truth, grid)[0][..., None]
-        place = torch.where(given, place, images * self.boxes * cells)
+        place = torch.where(assigned, place, images * self.boxes * cells)
         row = torch.arange(images * rows, device=sizes.device).reshape(images, rows, 1)
         anchors = torch.cat([anchor[..., None], ours.expand(more.shape)], -1)
         return Match(place.reshape(-1), row.expand(place.shape).reshape(-1), anchors.reshape(-1))
 
     def squared(self, y: Tensor, truth: Truth, sizes: Tensor, at: Match, last: Tensor, grid: Grid) -> Tensor:
-        """Deltas of place and size (predictions, 4) that squared errors give."""
+        """Deltas of place and size (predictions, 4) for squared errors.
+
+        Args:
+            y: activated predictions (N, boxes, cells, 5 + classes).
+            truth: the boxes to find.
+            sizes: sizes of all anchors (anchors, 2), as fractions of the image.
+            at: assignments of the boxes.
+            last: index of each prediction's last assignment, -1 for none.
+            grid: the size of the map in cells.
+        """
         import torch
 
         now = y[..., :4].reshape(-1, 4)[at.place.clamp(max=len(last) - 1)]
@@ -128,18 +144,23 @@ class Yolov3(GridLoss):
         return torch.where(last[:, None] >= 0, delta[last.clamp(min=0)], 0)
 
     def by_iou(self, y: Tensor, boxes: Tensor, truth: Truth, at: Match, last: Tensor) -> tuple[Tensor, Tensor]:
-        """Deltas of place and size (predictions, 4) that `iou_loss` gives, and its part of the loss."""
+        """Deltas of place and size (predictions, 4) for `iou_loss`, and its part of the loss.
+
+        Args:
+            y, truth, at, last: see `squared`.
+            boxes: the predicted boxes (N, boxes, cells, 4).
+        """
         import torch
 
         p, total = self.param, len(last)
         here = at.place.clamp(max=total - 1)
-        found, box = boxes.reshape(-1, 4)[here], truth.box.reshape(-1, 4)[at.row]
-        given = at.place < total
-        short = 1 - similarity(found, box, p.iou_loss if p.iou_loss in DIFFERENT else "DIOU")
-        lost = p.iou_normalizer * short.masked_fill(~given, 0).sum() / given.sum().clamp(min=1)
+        predicted, box = boxes.reshape(-1, 4)[here], truth.box.reshape(-1, 4)[at.row]
+        assigned = at.place < total
+        short = 1 - similarity(predicted, box, p.iou_loss if p.iou_loss in DIFFERENT else "DIOU")
+        lost = p.iou_normalizer * short.masked_fill(~assigned, 0).sum() / assigned.sum().clamp(min=1)
 
-        found = torch.cat([found[:, :2], torch.where(found[:, 2:] == 0, 1, found[:, 2:])], 1)
-        by_middle, by_size = similarity_gradient(found, box, p.iou_loss).split(2, 1)
+        predicted = torch.cat([predicted[:, :2], torch.where(predicted[:, 2:] == 0, 1, predicted[:, 2:])], 1)
+        by_middle, by_size = similarity_gradient(predicted, box, p.iou_loss).split(2, 1)
         rise = torch.cat([by_middle, by_size * y[..., 2:4].reshape(-1, 2)[here].exp()], 1) * p.iou_normalizer
         fall = -torch.where(rise.isfinite(), rise, 0).clamp(-p.max_delta, p.max_delta)
         if p.accumulate:
@@ -147,7 +168,14 @@ class Yolov3(GridLoss):
         return torch.where(last[:, None] >= 0, fall[last.clamp(min=0)], 0), lost
 
     def class_delta(self, y: Tensor, truth: Truth, at: Match, order: tuple[Tensor, Tensor]) -> Tensor:
-        """Deltas of the classes (predictions, classes): the first box given sets all, each one after it that of its class."""
+        """Deltas of the classes (predictions, classes): the first box assigned sets all, each later one only its class's.
+
+        Args:
+            y: activated class predictions (predictions, classes).
+            truth: the boxes to find.
+            at: assignments of the boxes.
+            order: indices of each prediction's first and last assignment, see `first_and_last`.
+        """
         import torch
 
         p, (first, last) = self.param, order
@@ -164,7 +192,7 @@ class Yolov3(GridLoss):
             delta = (y - hit[leader].to(y.dtype)) * -0.5 * (1 - sure) * (2 * sure * sure.log() + sure - 1)
         else:
             delta = y - torch.where(hit[leader], high, low)
-        # A box given twice finds its own delta 0 where a focal loss is: then nothing changes.
+        # If the delta of a box's class is exactly 0 (possible in a focal loss), its second assignment changes nothing.
         also = also & ~(hit[leader] & (delta == 0))
         delta = p.class_scale * torch.where(also, y - high, delta)
         return torch.where(last[:, None] >= 0, delta, 0)

@@ -1,4 +1,4 @@
-"""The PyTorch module of layers that make constants."""
+"""The PyTorch module of layers whose tops are constants."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class ConstantModule(nn.Module):
-    """Gives tensors of one value each; a buffer holds the values, so that they follow the net's device and type.
+    """Returns constant tensors; a buffer holds their values, so that they follow the net's device and dtype.
 
     >>> ConstantModule([0.5], [(2,)])()[0]
     tensor([0.5000, 0.5000])
@@ -23,7 +23,7 @@ class ConstantModule(nn.Module):
         self.register_buffer("values", torch.tensor(list(values)), persistent=False)
 
     def forward(self) -> list[Tensor]:
-        """One tensor per shape."""
+        """One tensor per shape, each filled with its value."""
         return [value.expand(shape) for value, shape in zip(self.values.unbind(), self.shapes)]
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""What a net's PyTorch module calls the submodules of its layers."""
+"""Names of the submodules, one per layer, in a net's PyTorch module."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNFIT = frozenset(".\"',;[]()\\")  # see `_as_attribute`
 
 
 def module_names(ops: Iterable[LayerType]) -> list[str]:
-    """A name for each layer's submodule, as `module_name` gives them one after the other."""
+    """A name for each layer's submodule, by `module_name`, in order."""
     names: dict[str, None] = {}
     for op in ops:
         names[module_name(op, names)] = None
@@ -27,9 +27,9 @@ def module_names(ops: Iterable[LayerType]) -> list[str]:
 
 
 def module_name(op: LayerType, taken: Container[str]) -> str:
-    """The layer's own name, or its type where it has none, with underscores for what PyTorch cannot carry.
+    """The layer's name, or its type where it has none, with underscores for characters that PyTorch does not support.
 
-    Names that are taken, those of PyTorch's own attributes, and Python's keywords get an underscore at the end.
+    Underscores are appended to names that are taken, that PyTorch's modules use as attributes, or that are Python keywords.
     """
     name = _as_attribute(op.layer.name or op.layer.type)
     while name in taken or name in RESERVED or name in _attributes() or iskeyword(name):
@@ -45,10 +45,10 @@ def _attributes() -> frozenset[str]:
 
 
 def _as_attribute(name: str) -> str:
-    """A layer's name without what PyTorch cannot carry in a submodule's.
+    """A layer's name with underscores for the characters that PyTorch does not support in a submodule's name.
 
-    torch.fx puts these names between double quotes into the Python code of an exported program, without escapes: a name of a
-    file could end the string and go on as code (torch/fx/graph.py, _format_target). torch.export cuts up its own notes of them
-    at commas, semicolons and brackets when it loads a program (torch/_export/serde/serialize.py, metadata_split).
+    torch.fx writes these names, in double quotes but unescaped, into the Python code of an exported program: a name from a file
+    could close the string and continue as code (torch/fx/graph.py, _format_target). torch.export splits the metadata in which it
+    stores them at commas, semicolons and brackets when it loads a program (torch/_export/serde/serialize.py, metadata_split).
     """
     return "".join(character if character.isprintable() and character not in _UNFIT else "_" for character in name)

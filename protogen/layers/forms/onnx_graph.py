@@ -1,4 +1,4 @@
-"""What layer types emit ONNX into: nodes, constants and names, with helpers that hide the differences of opsets."""
+"""The ONNX graph that layer types emit into: nodes, constants and names, with helpers that hide differences between opsets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 from ...errors import ConversionError
+from .constant_folding import computed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,16 +15,16 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 _TYPES = {"float32": 1, "int64": 7, "bool": 9, "float64": 11}  # TensorProto.DataType by numpy's name
-MAX_COMPARED = 64  # values of a constant that is stored once for all that are equal
+MAX_COMPARED = 64  # constants of up to this many values are stored once if equal
 _NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}  # second operands that change nothing
 
 
 class OpenValue:
-    """A number or an array that is known only when the model runs; to compute with it is to emit nodes.
+    """A number or an array that is only known when the model runs; arithmetic with it emits nodes.
 
-    So a formula written for numbers and numpy arrays serves open sizes, too: `(h - 1) // 2` is a number as long as `h` is
-    one. It has the operators and methods of an array that such formulas need. Its nodes are emitted once its name is asked
-    for; constants take its element type. `//` and `%` are for integers that are not negative.
+    Formulas written for numbers and numpy arrays thus work for dynamic sizes, too: `(h - 1) // 2` is a number if `h` is one. It
+    has the array operators and methods that these formulas use. Its nodes are emitted when `name` is first read; constants take
+    its element type. `//` and `%` are for non-negative integers only.
 
     >>> graph = OnnxGraph(17, dynamic_size=True)
     >>> half = (graph.dim("data", 2, 224) - 1) // 2
@@ -38,21 +39,21 @@ class OpenValue:
 
     @cached_property
     def name(self) -> str:
-        """What nodes call it."""
+        """The name of the value, for use as an input of nodes."""
         return self._emit()
 
     def astype(self, dtype: str) -> OpenValue:
-        """Another element type."""
+        """Cast to another element type, by numpy's name."""
         if dtype == self.dtype:
             return self
         return OpenValue(self.graph, lambda: self.graph.cast(self.name, dtype), dtype)
 
     def reshape(self, *shape: int) -> OpenValue:
-        """Another shape; one -1 is inferred."""
+        """Reshape; one -1 is inferred."""
         return OpenValue(self.graph, lambda: self.graph.reshape(self.name, shape), self.dtype)
 
     def scalar(self) -> OpenValue:
-        """Without its only axis, of size 1."""
+        """Drop its only axis, which has size 1."""
         return OpenValue(self.graph, lambda: self.graph.squeeze(self.name, [0]), self.dtype)
 
     def _op(self, op_type: str, other: Any) -> OpenValue:
@@ -90,16 +91,16 @@ Size = int | OpenValue
 
 
 class OnnxGraph:
-    """Nodes and initializers of a model in the making.
+    """Nodes and initializers of a model under construction.
 
     Attributes:
-        opset: version of the standard operator set that nodes must keep to.
-        dynamic_batch: whether the first axis of the inputs is open.
-        dynamic_size: whether height and width of the inputs are open: what is emitted must not depend on them.
+        opset: version of the standard operator set.
+        dynamic_batch: whether the first axis of the inputs is dynamic.
+        dynamic_size: whether height and width of the inputs are dynamic; then nothing emitted may depend on them.
         layer: name of the layer that is emitting; nodes and values are named after it.
         initializers: constants and weights by name.
-        constants: names of those that layers made (`<layer>/...`); the others hold weights (`<layer>.<blob>`).
-        views: names of weights in another shape, with those of the weights.
+        constants: names of the initializers that layers created (`<layer>/...`); the others are weights (`<layer>.<blob>`).
+        views: weights in another shape: their names, mapped to those of the original weights.
     """
 
     def __init__(self, opset: int, dynamic_batch: bool = False, dynamic_size: bool = False) -> None:
@@ -116,11 +117,11 @@ class OnnxGraph:
     # ---- names
 
     def unique(self, name: str) -> str:
-        """`name`, with a number behind it if it is taken; taken from now on."""
+        """`name`, with a number appended if it is taken; the result is taken from then on."""
         return _unique(name, self._names)
 
     def reserve(self, names: Sequence[str]) -> None:
-        """Keep names for values that get them later (blobs)."""
+        """Reserve names for values that are created later (blobs)."""
         self._names.update(names)
 
     # ---- building
@@ -132,16 +133,16 @@ class OnnxGraph:
     def add(self, op_type: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]: ...
 
     def add(self, op_type: str, *inputs: str, outputs: int | None = None, **attributes: Any) -> str | list[str]:
-        """Append a node; what is made of nothing but constants is a constant, too, where `computed` knows the op.
+        """Append a node; if all inputs are constants and `computed` supports the op, fold it into a constant instead.
 
         Args:
             op_type: the standard operator.
             inputs: names of its inputs; an empty one ("") skips an optional input.
-            outputs: how many outputs it has, for operators with several.
+            outputs: number of outputs, for operators with several.
             attributes: its attributes; those that are None are left out.
 
         Returns:
-            The output's name, or a list of names if `outputs` is given.
+            The output's name, or a list of names if `outputs` is set.
         """
         names = self._outputs(op_type, inputs, outputs or 1, attributes)
         return names[0] if outputs is None else names
@@ -153,25 +154,28 @@ class OnnxGraph:
             arrays = computed(op_type, [self.initializers[name] for name in inputs], attributes)
             if arrays is not None:
                 return [self.constant(array, array.dtype.name) for array in arrays]
-        stated = {key: value for key, value in attributes.items() if value is not None}
+        attributes = {key: value for key, value in attributes.items() if value is not None}
         names = [self.unique(f"{self.layer}/{op_type}:{i}" if outputs > 1 else f"{self.layer}/{op_type}") for i in range(outputs)]
         inputs = inputs[: max((i + 1 for i, name in enumerate(inputs) if name), default=0)]
         node_name = self.layer if not any(node.name == self.layer for node in self.nodes[-1:]) else f"{self.layer}/{op_type}"
-        self.nodes.append(helper.make_node(op_type, inputs, names, name=self.unique_node(node_name), **stated))
+        self.nodes.append(helper.make_node(op_type, inputs, names, name=self.unique_node(node_name), **attributes))
         return names
 
     def cast(self, x: str, dtype: str) -> str:
-        """Another element type, by numpy's name: "float32", "float64", "int64" or "bool"."""
+        """Cast to another element type, by numpy's name: "float32", "float64", "int64" or "bool"."""
         return self.add("Cast", x, to=_TYPES[dtype])
 
     def loop(self, going: str, state: Sequence[tuple[str, str]], step: Callable[..., Sequence[str]]) -> list[str]:
-        """A Loop: while it is `going`, `step` makes the next state of the one before; returns the last one.
+        """Emit a Loop that replaces the state by the next one as long as a condition holds.
 
         Args:
-            going: a bool scalar, whether there is anything to do at all.
-            state: name and element type (as numpy calls it) of vectors whose lengths stay what they are.
-            step: from a graph for the body and the names of the state there to [whether it goes on, the next state]; it must
-                read nothing else, for what is cleaned up afterwards does not look into bodies.
+            going: name of a bool scalar: whether to run the first iteration.
+            state: name and element type (numpy's name) of each vector of the state; lengths must not change.
+            step: emits the body: from the body's graph and the names of the state in it to the names of [whether to continue,
+                *the next state]. It must not read any other values, as later clean-up passes do not look into bodies.
+
+        Returns:
+            The names of the final state.
         """
         from onnx import TensorProto, helper, numpy_helper
 
@@ -181,22 +185,23 @@ class OnnxGraph:
         names = [self.unique(f"{self.layer}/state") for _ in state]
         outputs = list(step(body, names))
         kinds = [TensorProto.BOOL, *(_TYPES[dtype] for _, dtype in state)]
-        made = [helper.make_tensor_value_info(name, kind, [None] * (i > 0)) for i, (name, kind) in enumerate(zip(outputs, kinds))]
-        taken = [helper.make_tensor_value_info(count, TensorProto.INT64, []), helper.make_tensor_value_info(before, kinds[0], [])]
-        taken += [helper.make_tensor_value_info(name, kind, [None]) for name, kind in zip(names, kinds[1:])]
+        info = helper.make_tensor_value_info
+        results = [info(name, kind, [None] * (i > 0)) for i, (name, kind) in enumerate(zip(outputs, kinds))]
+        inputs = [info(count, TensorProto.INT64, []), info(before, kinds[0], [])]
+        inputs += [info(name, kind, [None]) for name, kind in zip(names, kinds[1:])]
         constants = [numpy_helper.from_array(array, name) for name, array in body.initializers.items()]
-        graph = helper.make_graph(body.nodes, f"{self.layer}/body", taken, made, constants)
+        graph = helper.make_graph(body.nodes, f"{self.layer}/body", inputs, results, constants)
         return self.add("Loop", "", going, *(name for name, _ in state), outputs=len(state), body=graph)
 
     def unique_node(self, name: str) -> str:
-        """`name` for a node, with a number behind it if another node has it; taken from now on."""
+        """`name` for a node, with a number appended if another node has it; the result is taken from then on."""
         return _unique(name, self._node_names)
 
     def constant(self, value: Any, dtype: str = "float32") -> str:
-        """The name of an initializer with this value; equal small ones are stored once. A `OpenValue` has its name already.
+        """The name of an initializer with this value; equal small ones are stored once. An `OpenValue` already has a name.
 
         Args:
-            value: number, sequence or array, or a `OpenValue` of that type.
+            value: number, sequence or array, or an `OpenValue` of that element type.
             dtype: numpy's name of the element type.
         """
         import numpy as np
@@ -214,22 +219,22 @@ class OnnxGraph:
         return self._constants[key]
 
     def own_array(self, what: str, array: np.ndarray) -> str:
-        """The name of an initializer for an array of the layer's own, such as its boxes; not copied."""
+        """The name of an initializer for an array that the layer computed, such as its boxes; not copied."""
         return self._keep(f"{self.layer}/{what}", array, is_constant=True)
 
     def weight(self, name: str, array: np.ndarray) -> str:
-        """The name of an initializer for learned values: `name`, or one like it if that is taken; not copied."""
+        """The name of an initializer for weights: `name`, with a number appended if it is taken; not copied."""
         return self._keep(name, array, is_constant=False)
 
     def ints(self, *values: Size) -> str:
-        """An int64 vector (shapes, axes, indices): a constant, if none of it is open."""
+        """An int64 vector (shapes, axes, indices); a constant if none of the values is dynamic."""
         if not any(isinstance(value, OpenValue) for value in values):
             return self.constant(list(values), "int64")
         parts = [self.constant(value if isinstance(value, OpenValue) else [value], "int64") for value in values]
         return self.add("Concat", *parts, axis=0)
 
     def scalar(self, value: float | OpenValue) -> str:
-        """A float32 scalar: a constant, or what a size becomes."""
+        """A float32 scalar: a constant, or a dynamic size cast to float."""
         return self.constant(value.astype("float32").scalar() if isinstance(value, OpenValue) else value)
 
     def _keep(self, name: str, array: np.ndarray, is_constant: bool) -> str:
@@ -240,25 +245,30 @@ class OnnxGraph:
         return name
 
     def refuse(self, why: str) -> ConversionError:
-        """An error that says why this layer cannot be emitted as asked."""
+        """The error that the current layer cannot be emitted with these options; `why` completes the message."""
         return ConversionError(f"layer {self.layer!r}: {why}")
 
-    # ---- sizes, numbers where they are known
+    # ---- sizes: numbers where they are static
 
     def dim(self, x: str, axis: int, size: int) -> Size:
-        """The size of an axis of `x`: `size`, or a vector of one where it is open.
+        """The size of an axis of `x`: a number if it is static, else a vector of one value.
 
-        The first axis is open with `dynamic_batch`; with `dynamic_size` those from the third on may be.
+        The first axis is dynamic with `dynamic_batch`, the third and later ones with `dynamic_size`.
+
+        Args:
+            x: name of the value.
+            axis: the axis.
+            size: its size at the shapes that the layer is set up for.
         """
         is_open = self.dynamic_batch if axis == 0 else self.dynamic_size and axis > 1
         return OpenValue(self, lambda: self.size_of(x, axis)) if is_open else size
 
     def size_of(self, x: str, axis: int) -> str:
-        """The size of an axis as an int64 vector of one, read when the model runs."""
+        """The size of an axis as an int64 vector of one value, read when the model runs."""
         return self.slice(self.add("Shape", x), [axis], [axis + 1], [0])
 
     def at_most(self, size: Size, most: int | None) -> Size:
-        """`size`, or `most` if that is less; None sets no limit."""
+        """The smaller of `size` and `most`; None means no limit."""
         if most is None:
             return size
         if isinstance(size, int):
@@ -267,7 +277,7 @@ class OnnxGraph:
         return OpenValue(self, lambda: self.add("Where", self.add("Less", *names), *names))
 
     def range(self, size: Size, dtype: str = "int64") -> np.ndarray | OpenValue:
-        """0, 1, 2, ... up to `size`: an array, or a `OpenValue`."""
+        """0, 1, 2, ... size - 1: an array, or an `OpenValue`."""
         import numpy as np
 
         if isinstance(size, int):
@@ -278,9 +288,9 @@ class OnnxGraph:
     # ---- ops whose form depends on the opset, and small combinations
 
     def reshape(self, x: str, shape: Sequence[Size]) -> str:
-        """Reshape; 0 copies the axis of `x`, -1 is inferred (one at most, otherwise a single open size is).
+        """Reshape; 0 copies the axis of `x`, and one -1 is inferred (a single dynamic size is treated as -1).
 
-        Weights are stored in that shape at once: OpenCV 5 crashes on a PRelu whose slopes a node makes.
+        Initializers are stored in the new shape directly: OpenCV 5 crashes on a PRelu whose slopes come from a node.
         """
         numbers = [size for size in shape if isinstance(size, int) and size]
         if x in self.initializers and len(numbers) == len(shape):
@@ -296,8 +306,15 @@ class OnnxGraph:
         return self.add("Transpose", x, perm=list(axes))
 
     def reduce(self, kind: str, x: str, axes: Sequence[int], keepdims: bool = True) -> str:
-        """ReduceSum, ReduceMean, ReduceMax, ... over axes; `kind` is "Sum", "Mean", "Max", "L1", "SumSquare", ..."""
-        moved_at = 13 if kind == "Sum" else 18  # axes became an input, for Sum first
+        """Reduce over axes.
+
+        Args:
+            kind: the operator's name without "Reduce": "Sum", "Mean", "Max", "L1", "SumSquare", ...
+            x: name of the value.
+            axes: axes to reduce.
+            keepdims: whether they stay, with size 1.
+        """
+        moved_at = 13 if kind == "Sum" else 18  # opset in which axes became an input, for Sum first
         if self.opset >= moved_at:
             return self.add(f"Reduce{kind}", x, self.ints(*axes), keepdims=int(keepdims))
         return self.add(f"Reduce{kind}", x, axes=list(axes), keepdims=int(keepdims))
@@ -315,27 +332,58 @@ class OnnxGraph:
         return self.add("Unsqueeze", x, axes=list(axes))
 
     def split(self, x: str, sizes: Sequence[int], axis: int) -> list[str]:
-        """Cut an axis into pieces of the given sizes."""
+        """Split an axis into pieces.
+
+        Args:
+            x: name of the value.
+            sizes: sizes of the pieces.
+            axis: axis to split.
+        """
         if self.opset >= 13:
             return self.add("Split", x, self.ints(*sizes), outputs=len(sizes), axis=axis)
         return self.add("Split", x, outputs=len(sizes), axis=axis, split=list(sizes))
 
     def slice(self, x: str, starts: Sequence[int], ends: Sequence[Size], axes: Sequence[int], steps: Sequence[int] = ()) -> str:
-        """Slice; an end of 2**62 means "to the end"."""
+        """Slice along some axes.
+
+        Args:
+            x: name of the value.
+            starts, ends: range along each of `axes`; an end of 2**62 means "to the end".
+            axes: axes to slice.
+            steps: step along each of `axes`, by default 1.
+        """
         extra = [self.ints(*steps)] if steps else []
         return self.add("Slice", x, self.ints(*starts), self.ints(*ends), self.ints(*axes), *extra)
 
     def pad(self, x: str, before: Sequence[int], after: Sequence[int], value: float = 0.0) -> str:
-        """Pad every axis with a constant."""
+        """Pad with a constant.
+
+        Args:
+            x: name of the value.
+            before, after: number of values to add to each axis.
+            value: the constant.
+        """
         return self.add("Pad", x, self.ints(*before, *after), self.scalar(value), mode="constant")
 
     def clip(self, x: str, low: float | None, high: float | Size | None) -> str:
-        """Limit values to [low, high]; None leaves a side open."""
+        """Limit values to a range.
+
+        Args:
+            x: name of the value.
+            low, high: the range, inclusive; None leaves a side open.
+        """
         bounds = ["" if bound is None else self.scalar(bound) for bound in (low, high)]
         return self.add("Clip", x, *bounds)
 
     def softmax(self, x: str, axis: int, ndim: int, log: bool = False) -> str:
-        """Softmax (or its logarithm) over one axis of a tensor with `ndim` axes."""
+        """Softmax over one axis.
+
+        Args:
+            x: name of the value.
+            axis: the axis.
+            ndim: number of axes of `x`.
+            log: whether to take the logarithm.
+        """
         op = "LogSoftmax" if log else "Softmax"
         if self.opset >= 13 or axis == ndim - 1:
             return self.add(op, x, axis=axis)
@@ -345,22 +393,22 @@ class OnnxGraph:
         return self.transpose(self.add(op, self.transpose(x, swapped), axis=ndim - 1), back)
 
     def filled(self, shape: str, value: float) -> str:
-        """A float32 tensor of a shape that is itself a value, filled with one number."""
+        """A float32 tensor filled with one number; `shape` is the name of a value that holds its shape."""
         import numpy as np
         from onnx import numpy_helper
 
         return self.add("ConstantOfShape", shape, value=numpy_helper.from_array(np.array([value], np.float32)))
 
     def positions(self, mask: str) -> str:
-        """Places (M,) of the ones in a mask, counted through all its axes, in ascending order, as int64."""
+        """Flat indices (M,) of the non-zero values of a mask, in ascending order, as int64."""
         return self.squeeze(self.add("NonZero", self.reshape(mask, [-1])), [0])
 
     def count(self, x: str) -> str:
-        """0, 1, 2, ... as int64, one for each item along axis 0."""
+        """0, 1, 2, ... as int64, one per item along axis 0."""
         return self.positions(self.filled(self.size_of(x, 0), 1.0))
 
     def round_away(self, x: str) -> str:
-        """Rounded to whole numbers, halves away from zero (ONNX's Round takes them to the even number)."""
+        """Round to whole numbers, halves away from zero (ONNX's Round takes them to the even number)."""
         size = self.add("Abs", x)
         whole = self.add("Floor", size)
         down = self.add("Less", self.add("Sub", size, whole), self.scalar(0.5))
@@ -368,7 +416,12 @@ class OnnxGraph:
         return self.add("Mul", rounded, self.add("Sign", x))
 
     def affine(self, x: str, scale: str | None, shift: str | None) -> str:
-        """x * scale + shift, either of them optional."""
+        """x * scale + shift.
+
+        Args:
+            x: name of the value.
+            scale, shift: names of values that broadcast against it, None to leave one out.
+        """
         if scale is not None:
             x = self.add("Mul", x, scale)
         return x if shift is None else self.add("Add", x, shift)
@@ -381,37 +434,3 @@ def _unique(name: str, taken: set[str]) -> str:
         candidate = f"{name}_{number}"
     taken.add(candidate)
     return candidate
-
-
-def computed(op_type: str, inputs: Sequence[np.ndarray], attributes: Mapping[str, Any]) -> list[np.ndarray] | None:
-    """What an op makes of known arrays, bit for bit what it would make when the model runs; None for ops that are left to that.
-
-    Powers and exponentials are: their last bits differ from one library to the next.
-
-    >>> import numpy as np
-    >>> computed("Split", [np.arange(6), np.array([2, 4])], {"axis": 0})
-    [array([0, 1]), array([2, 3, 4, 5])]
-    """
-    import numpy as np
-
-    x, *rest = inputs
-    if op_type in ("Add", "Sub", "Mul", "Div"):
-        if op_type == "Div" and x.dtype.kind != "f":
-            return None  # ONNX cuts what is behind the point, numpy does not
-        functions = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}
-        with np.errstate(all="ignore"):
-            return [functions[op_type](x, *rest)]
-    if op_type == "Concat":
-        return [np.concatenate(inputs, attributes["axis"])]
-    if op_type == "Transpose":
-        return [x.transpose(attributes["perm"])]
-    if op_type == "Split":
-        sizes = rest[0] if rest else attributes["split"]
-        return np.split(x, np.cumsum(sizes)[:-1], attributes["axis"])
-    if op_type == "Slice":
-        starts, ends, axes, *steps = rest
-        cuts = [slice(None)] * x.ndim
-        for axis, *cut in zip(axes, starts, ends, *steps):
-            cuts[axis] = slice(*cut)
-        return [x[tuple(cuts)]]
-    return None

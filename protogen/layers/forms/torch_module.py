@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 
 def without_values(kind: type[nn.Module], *args: Any, **settings: Any) -> nn.Module:
-    """A standard module whose parameters are set later: drawing random ones first would take most of the time.
+    """A standard module with uninitialised parameters, to be set later: drawing random ones would take most of the time.
 
-    `torch.nn.utils.skip_init` does the same, but by operations on the meta device, which load all of sympy (half a second).
+    `torch.nn.utils.skip_init` does the same, but by operations on the meta device, which import all of sympy (half a second).
+
+    Args:
+        kind: the module's class.
+        args, settings: its arguments.
     """
     module = kind(*args, **settings, device="meta")
     for name, parameter in list(module.named_parameters(recurse=False)):
@@ -26,7 +30,7 @@ def without_values(kind: type[nn.Module], *args: Any, **settings: Any) -> nn.Mod
 
 
 class LayerModule(nn.Module):
-    """A layer that holds its learnable blobs, in Caffe's shapes, and calls its type's `forward`."""
+    """A module that holds a layer's learnable blobs, in Caffe's shapes, and calls its `LayerType.forward`."""
 
     def __init__(self, op: LayerType) -> None:
         super().__init__()
@@ -40,7 +44,7 @@ class LayerModule(nn.Module):
                 self.register_buffer(blob.name, values)
 
     def forward(self, *bottoms: Tensor) -> Tensor | Sequence[Tensor]:
-        """The layer's top, or its tops."""
+        """The layer's top, or a sequence of its tops."""
         blobs = [getattr(self, name) for name in self.blob_names]
         return self.op.forward(*bottoms, blobs=blobs, training=self.training)
 

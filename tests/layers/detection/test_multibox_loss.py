@@ -194,7 +194,7 @@ def test_refinedets_loss_of_a_second_stage_is_refused_by_name_and_its_net_still_
     text += layer("", more=tops.replace("top", "bottom"))
     text += 'layer { name: "same" type: "Power" bottom: "conf" top: "same" }'
     net = protogen.loads(text, phase="TRAIN")
-    with pytest.raises(ConversionError, match=f"'op'.*second stage, which {' and '.join(map(repr, further))} would"):
+    with pytest.raises(ConversionError, match=f"'op'.*second stage, with bottoms {' and '.join(map(repr, further))}"):
         net.to_torch()
     with pytest.warns(protogen.ProtogenWarning, match="used only in training"):
         assert [node.name for node in net.to_onnx().graph.output] == ["same"]

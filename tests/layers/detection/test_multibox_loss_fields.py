@@ -60,7 +60,7 @@ def around_background() -> list[np.ndarray]:
 
 ALONE = [
     *(row(f"multibox_loss_param.{field}", value, others, how=how) for field, value, others, how in FIELDS),
-    row("multibox_loss_param.num_classes", CLASSES, refused="num_classes must be given"),
+    row("multibox_loss_param.num_classes", CLASSES, refused="num_classes must be set"),
     row(
         "multibox_loss_param.share_location", False, "mining_type: NONE", how={"mining": "NONE", "share": False},
         refused=f"{PRIORS} priors need {PRIORS * 4} location predictions",

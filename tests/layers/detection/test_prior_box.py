@@ -51,9 +51,9 @@ def prior(param: str, kind: str = "PriorBox") -> str:
         (prior("min_size: 4 offset: 0.5 offset_h: 0.5 offset_w: 0.5"), SHAPES, "either offset or offset_h and offset_w"),
         (prior("min_size: 4" + 3 * " offset_h: 0.5 offset_w: 0.5"), SHAPES, "one or two pairs of offset_h and offset_w, not 3"),
         (prior("min_size: 4 offset_h: 0.5 offset_w: 0.5 img_h: 9 img_w: 9"), SHAPES, "img_h and img_w with OpenCV's offsets"),
-        (prior("min_size: 4 offset_h: 0.5 offset_w: 0.5 denser_prior_boxes: true"), SHAPES, "give one of them"),
+        (prior("min_size: 4 offset_h: 0.5 offset_w: 0.5 denser_prior_boxes: true"), SHAPES, "give only one"),
         (prior("min_size: 4 offset_h: 0.5 offset_w: 0.5 additional_y_offset: true"), SHAPES, "either additional_y_offset or"),
-        (prior("min_size: 4 offset: 0.3 additional_y_offset: true"), SHAPES, "known for offset 0.5 only, not 0.3"),
+        (prior("min_size: 4 offset: 0.3 additional_y_offset: true"), SHAPES, "additional_y_offset needs offset 0.5, not 0.3"),
     ],
 )
 def test_what_caffe_refuses_names_the_layer(layer: str, shapes: list[tuple[int, ...]], message: str) -> None:

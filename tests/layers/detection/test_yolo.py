@@ -87,7 +87,7 @@ def test_rows_are_those_of_the_steps(layer: str, shapes: list[tuple[int, ...]]) 
     ("layer", "shapes", "message"),
     [
         (v2("num_box: 2"), SHAPES[:1], "num_classes is missing"),
-        (v2("num_classes: 3 num_box: 2 biases: 1 biases: 1 biases: 2"), SHAPES[:1], "3 biases hold no anchor 1"),
+        (v2("num_classes: 3 num_box: 2 biases: 1 biases: 1 biases: 2"), SHAPES[:1], "3 biases have no anchor 1"),
         (v2(V2), [(1, 17, 4, 4)], "needs bottoms (N, 16, S, S)"),
         (v2(V2), [(1, 16, 4, 5)], "needs bottoms (N, 16, S, S)"),
         (v2("num_classes: 3 num_box: 0"), SHAPES[:1], "must be positive"),
@@ -95,7 +95,7 @@ def test_rows_are_those_of_the_steps(layer: str, shapes: list[tuple[int, ...]]) 
         (v3(V3.replace("anchors_scale: 32", "")), SHAPES, "1 anchors_scale for 2 bottoms"),
         (v3(V3.replace("anchors_scale: 32", "anchors_scale: 0")), SHAPES, "anchors_scale must be positive"),
         (v3(V3.replace("mask: 2 mask: 3", "")), SHAPES, "mask has 2 entries"),
-        (v3(V3.replace("mask: 2", "mask: 9")), SHAPES, "8 biases hold no anchor 9"),
+        (v3(V3.replace("mask: 2", "mask: 9")), SHAPES, "8 biases have no anchor 9"),
         (v3(V3 + " gaussian_box: true"), SHAPES, "gaussian_box is not supported"),
     ],
 )

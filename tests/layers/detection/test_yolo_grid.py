@@ -155,7 +155,7 @@ X2, X3, BOXES = (1, 5 * 8, 4, 4), (1, 3 * 8, 4, 4), (1, 1, 300, 5)
         (yolov3_text().replace("top:", 'bottom: "b" top:'), [X3, BOXES], "2 bottoms"),
         (yolov3_text(), [(1, 25, 4, 4), BOXES], r"predictions \(N, 24, H, W\)"),
         (yolov3_text().replace("mask: 5", ""), [X3, BOXES], "mask"),
-        (yolov3_text().replace("mask: 5", "mask: 6"), [X3, BOXES], "mask names anchor 6"),
+        (yolov3_text().replace("mask: 5", "mask: 6"), [X3, BOXES], "mask has anchor 6"),
         (yolov3_text().replace(f"anchors_scale: {SCALE}", "anchors_scale: 0"), [X3, BOXES], "anchors_scale"),
     ],
 )  # fmt: skip

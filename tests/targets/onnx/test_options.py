@@ -71,7 +71,7 @@ def test_nothing_but_detection_layers() -> None:
     net = protogen.loads("""
         layer { name: "found" type: "Input" top: "detection_out" input_param { shape { dim: 1 dim: 1 dim: 4 dim: 7 } } }"""
         + LABELS)  # fmt: skip
-    with pytest.raises(ConversionError, match="only has detection layers"):
+    with pytest.raises(ConversionError, match="has only detection layers"):
         net.to_onnx(postprocess=False)
 
 
