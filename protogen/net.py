@@ -90,7 +90,7 @@ class Net:
         warned = like.analysis.warned if like else None
         self.analysis: Analysis = analysis or analyse(*self._layers_by_state(), phase, self._input_shapes, crop, warned)
         self.layers: list[Layer] = self.analysis.layers
-        self._check_inputs()
+        self.analysis.check_inputs()
 
     def _layers_by_state(self) -> tuple[list[Layer], dict[str, Message]]:
         """Split the layers into those active in the net's state, and the inactive ones, by their tops."""
@@ -137,8 +137,7 @@ class Net:
     @property
     def computed(self) -> list[str]:
         """Blobs that layers compute: all but the inputs, plus the inputs that a layer overwrites in place."""
-        fed = {top: op.layer for op in self.analysis.sources for top in op.fed_tops}
-        return [blob for blob, maker in self.analysis.makers.items() if fed.get(blob) is not maker]
+        return self.analysis.computed
 
     @cached_property
     def shapes(self) -> dict[str, Shape]:
@@ -178,13 +177,7 @@ class Net:
     @property
     def param_count(self) -> int:
         """Number of trained values: all learnable blobs but statistics, shared ones counted once."""
-        shared = self.shared_blobs
-        return sum(
-            blob.count
-            for op in self.ops
-            for i, blob in enumerate(op.blobs)
-            if blob.trainable and (op.layer.name, i) not in shared
-        )
+        return self.analysis.param_count
 
     @property
     def unknown_layers(self) -> list[Layer]:
@@ -242,12 +235,6 @@ class Net:
 
         Raises:
             NetError: there is no such blob, or it cannot be fed, because the layer that makes it is needed for another blob.
-
-        >>> import protogen
-        >>> net = protogen.models.lenet(batch=1)
-        >>> part = net.cut({"pool1": (1, 20, 12, 12)}, ["pool2"])
-        >>> [layer.name for layer in part.layers], part.shapes["pool2"]
-        (['pool1', 'conv2', 'pool2'], (1, 50, 4, 4))
         """
         shapes = {**self._input_shapes, **(inputs or {})}
         definition, inputs = cut_definition(self.definition, self.state, shapes, outputs)
@@ -272,14 +259,6 @@ class Net:
             NetError: names what is missing.
         """
         self.analysis.require_shapes(self.source)
-
-    def _check_inputs(self) -> None:
-        for name in self._input_shapes:
-            if name not in self.inputs:
-                inputs = ", ".join(self.inputs) or "none"
-                raise NetError(f"no input {name!r}{did_you_mean(name, self.inputs)} (inputs: {inputs})")
-
-    # ---- weights
 
     @property
     def weights(self) -> WeightStore:
@@ -364,19 +343,13 @@ class Net:
         Raises:
             ProtogenError: the folder is missing, or one of its templates fails.
         """
-        from .graph.placed import has_placed_layers, with_placed_fields
-        from .prototxt.inputs import with_input_shapes, with_layers
+        from .graph.placed import with_placed_fields
+        from .prototxt.inputs import with_input_shapes, without_blobs
         from .prototxt.writer import write
 
-        definition = self.definition
-        if has_placed_layers(definition):
-            definition = with_placed_fields(definition, self._phases(), self.source)
-        outdated = self._weights.outdated if self._weights is not None else set()
-        bare = {id(layer): layer.without("blobs") for layer in definition.layer if layer.get("name", "") in outdated}
-        definition = with_layers(definition, bare)
-        if self._input_shapes:
-            definition = with_input_shapes(definition, self.layers, self._input_shapes)
-        return write(definition, templates)
+        definition = with_placed_fields(self.definition, self._phases, self.source)
+        definition = without_blobs(definition, self._weights.outdated if self._weights is not None else set())
+        return write(with_input_shapes(definition, self.layers, self._input_shapes), templates)
 
     def save_prototxt(self, path: str | Path, templates: str | Path | None = None) -> None:
         """Write `to_prototxt(templates)` to a file, atomically."""
@@ -399,14 +372,11 @@ class Net:
         Raises:
             ProtogenError: unknown shapes, or layers without a PyTorch form (all are named).
         """
+        from .graph.fold import folded
         from .targets.torch.convert import to_torch
 
         graph = self.graph(seed)
-        if fold:
-            from .graph.fold import folded
-
-            graph = folded(graph)
-        return to_torch(graph)
+        return to_torch(folded(graph) if fold else graph)
 
     def to_onnx(self, path: str | Path | None = None, *, outputs: Sequence[str] | None = None, **options: Any) -> onnx.ModelProto:
         """Return the net as an ONNX model of standard ops, and write it to `path` if one is given.

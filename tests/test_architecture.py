@@ -124,3 +124,18 @@ def test_every_module_has_its_test_file() -> None:
         if path.name != "__init__.py" and not (room / f"test_{path.name}").exists():
             without.add(module)
     assert without == set(MIRRORED_ELSEWHERE)
+
+
+def test_modules_and_functions_are_short_enough_to_be_read() -> None:
+    """Modules have at most 450 lines, function bodies (docstrings aside) 45."""
+    long = []
+    for module, path in files().items():
+        text = path.read_text(encoding="utf-8")
+        if text.count("\n") > 450:
+            long.append(module)
+        functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+        for function in functions:
+            first = function.body[ast.get_docstring(function) is not None and len(function.body) > 1]
+            if (function.end_lineno or 0) - first.lineno >= 45:
+                long.append(f"{module}.{function.name}")
+    assert not long

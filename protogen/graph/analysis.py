@@ -80,6 +80,30 @@ class Analysis:
         return [top for op in self.sources for top in op.fed_tops]
 
     @property
+    def computed(self) -> list[str]:
+        """Blobs that layers compute: all but the inputs, plus the inputs that a layer overwrites in place."""
+        fed = {top: op.layer for op in self.sources for top in op.fed_tops}
+        return [blob for blob, maker in self.makers.items() if fed.get(blob) is not maker]
+
+    @property
+    def param_count(self) -> int:
+        """Number of trained values: all learnable blobs but statistics, shared ones counted once."""
+        shared = self.shared_blobs
+        keys = ((op.layer.name, i, blob) for op in filter(None, self.ops) for i, blob in enumerate(op.blobs))
+        return sum(blob.count for layer, i, blob in keys if blob.trainable and (layer, i) not in shared)
+
+    def check_inputs(self) -> None:
+        """Check that every input shape belongs to an input.
+
+        Raises:
+            NetError: names the first that does not.
+        """
+        for name in self.input_shapes:
+            if name not in self.inputs:
+                known = ", ".join(self.inputs) or "none"
+                raise NetError(f"no input {name!r}{did_you_mean(name, self.inputs)} (inputs: {known})")
+
+    @property
     def unknown_layers(self) -> list[Layer]:
         """Layers whose type no class defines."""
         return [layer for layer, op in zip(self.layers, self.ops) if op is None and class_for(layer) is None]

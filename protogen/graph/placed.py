@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ProtogenWarning
@@ -16,12 +16,7 @@ if TYPE_CHECKING:
     from .analysis import Analysis
 
 
-def has_placed_layers(definition: Message) -> bool:
-    """Whether the definition has a layer whose behaviour depends on the layers before it."""
-    return any(_is_placed(message) for message in definition.layer)
-
-
-def with_placed_fields(definition: Message, phases: Iterable[Analysis], source: str = "") -> Message:
+def with_placed_fields(definition: Message, phases: Callable[[], Iterable[Analysis]], source: str = "") -> Message:
     """A copy of a definition with the fields that `LayerType.place` determined, such as the offsets of Crop layers.
 
     Layers for which nothing is known (those of another stage, or without shapes), or whose fields differ between the phases,
@@ -29,11 +24,11 @@ def with_placed_fields(definition: Message, phases: Iterable[Analysis], source: 
 
     Args:
         definition: the NetParameter.
-        phases: the analysis of each phase.
+        phases: makes the analysis of each phase; called if there is such a layer.
         source: the file's name, for the warning.
     """
     placed = [message for message in definition.layer if _is_placed(message)]
-    fields = _fields(phases)
+    fields = _fields(phases()) if placed else {}
     changed, unwritten = {}, []
     for message in placed:
         by_phase = fields.get(id(message), [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ProtogenWarning
@@ -35,6 +35,12 @@ def with_input_shapes(definition: Message, layers: Sequence[Layer], shapes: Mapp
         text = f"input shapes are not written for layer {names}: its data determine them; only Input layers have shapes"
         warnings.warn(text, ProtogenWarning, stacklevel=3)
     return with_layers(definition, changed)
+
+
+def without_blobs(definition: Message, layers: Collection[str]) -> Message:
+    """Return the definition without the weights (`blobs`) of some layers, by name, or itself if there are none."""
+    bare = {id(layer): layer.without("blobs") for layer in definition.layer if layer.get("name", "") in layers}
+    return with_layers(definition, bare)
 
 
 def with_layers(definition: Message, changed: Mapping[int, Message]) -> Message:
