@@ -226,7 +226,7 @@ class Pooling(LayerType):
         if not self.floor and any(pad > kernel - stride for pad, kernel, stride in zip(self.pad, self.kernel, self.stride)):
             raise graph.refuse(
                 f"with kernel {self.kernel}, stride {self.stride} and pad {self.pad}, its windows depend on the image's size, "
-                "which cannot be left open (--dynamic-size)"
+                "which cannot be dynamic (--dynamic-size)"
             )
         attributes: dict[str, Any] = {"kernel_shape": list(self.kernel), "strides": list(self.stride)}
         full = self.floor or self.stride == (1, 1)  # no window reaches beyond the padded image

@@ -82,6 +82,8 @@ def unregister(*types: str) -> None:
     """Undo `register` for these types; protogen's own types stay."""
     for name in types:
         _ADDED.pop(name, None)
+        if name not in _index():  # registered from a file of this package, but not one of its types: a doctest's
+            _BUILT_IN.pop(name, None)
 
 
 def _is_built_in(cls: type[LayerType]) -> bool:

@@ -1,53 +1,75 @@
-"""What is computed while a model is written: constants, to the bits that the model would make."""
+"""What layers emit into: names, constants, and helpers that hide the differences of opsets."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from protogen.layers.forms.onnx_graph import OnnxGraph
-from tests.running import model_of, run_model, session
+from protogen.layers.forms.onnx_graph import MAX_COMPARED, OnnxGraph
+from tests.running import model_of, run_model
+
+X = np.array([[-2.5, -1.5, -0.5, 0.0], [0.5, 1.5, 2.4, 2.6]], np.float32)
 
 
-def graph_of(opset: int = 17) -> OnnxGraph:
-    graph = OnnxGraph(opset)
-    graph.layer = "layer"
-    return graph
+def graph(opset: int = 17) -> OnnxGraph:
+    made = OnnxGraph(opset)
+    made.layer = "op"
+    return made
 
 
-def several(graph: OnnxGraph, x: str, y: str) -> list[str]:
-    """One of every op that is computed with constants at once."""
-    ops = [graph.add(op, x, other) for op in ("Add", "Sub", "Mul", "Div") for other in (y, graph.scalar(0.1))]
-    cut = graph.slice(x, [1, -1], [2**62, -(2**62)], [0, 2], [2, -1])
-    return [
-        *ops, graph.add("Div", y, graph.scalar(0.0)), graph.add("Concat", x, x, axis=2), graph.transpose(x, [2, 0, 1]),
-        *graph.split(x, [1, 3], 2), graph.split(x, [5], 0)[0], cut, graph.slice(x, [-4], [3], [0]),
-    ]  # fmt: skip
+def test_names_are_unique_across_nodes_and_values() -> None:
+    g = graph()
+    first, second = g.add("Relu", "x"), g.add("Relu", "x")
+    assert first != second
+    assert len({node.name for node in g.nodes}) == 2
 
 
-@pytest.mark.parametrize("opset", [11, 13, 21])
-def test_constants_are_computed_to_the_bits_that_the_model_would_make(opset: int) -> None:
-    rng = np.random.default_rng(0)
-    x, y = (rng.standard_normal(shape).astype(np.float32) * scale for shape, scale in (((5, 3, 4), 1e20), ((3, 1), 1e-25)))
-    at_once, later = graph_of(opset), graph_of(opset)
-    made = several(at_once, at_once.constant(x), at_once.constant(y))
-    assert at_once.nodes == []
-    model = model_of(later, {"x": None, "y": None}, dict.fromkeys(several(later, "x", "y")))
-    for name, expected in zip(made, run_model(session(model, optimized=False), x, y).values()):
-        array = at_once.initializers[name]
-        assert array.dtype == expected.dtype
-        assert array.flags.c_contiguous
-        np.testing.assert_array_equal(array, expected)
+def test_outputs_are_a_list_as_soon_as_their_number_is_given() -> None:
+    g = graph()
+    assert isinstance(g.add("TopK", "x", "k", outputs=2), list)
+    assert [type(g.add("Loop", "x", outputs=1)), type(g.add("Relu", "x"))] == [list, str]
 
 
-def test_what_is_not_computed_at_once() -> None:
-    graph = graph_of()
-    constant, weight = graph.constant([1.0, 2.0]), graph.weight("other.weight", np.ones((2, 2), np.float32))
-    numbers = graph.constant([-7], "int64")
-    graph.transpose(weight, [1, 0])  # weights keep their name
-    graph.add("Mul", weight, constant)
-    graph.transpose(graph.reshape(weight, [4, 1]), [1, 0])
-    graph.add("Exp", constant)  # its last bits differ
-    graph.add("Div", numbers, graph.constant([2], "int64"))  # rounded to zero in ONNX
-    graph.add("Add", constant, "x")
-    assert [node.op_type for node in graph.nodes] == ["Transpose", "Mul", "Transpose", "Exp", "Div", "Add"]
+def test_equal_small_constants_are_stored_once_and_large_ones_as_they_come() -> None:
+    g = graph()
+    assert g.constant([1.0, 2.0]) == g.constant((1, 2))
+    assert g.constant([1.0, 2.0]) != g.constant([1, 2], "int64")
+    large = np.zeros(MAX_COMPARED + 1, np.float32)
+    assert g.constant(large) != g.constant(large)
+
+
+def test_weights_are_no_constants() -> None:
+    g = graph()
+    own, weight = g.own_array("boxes", X), g.weight("fc.weight", X)
+    assert (own in g.constants, weight in g.constants) == (True, False)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
+def test_cast_to_every_type(dtype: str) -> None:
+    g = graph()
+    model = model_of(g, {"x": (2, 4)}, {g.cast("x", dtype): (2, 4)}, np.dtype(dtype).type)
+    (y,) = run_model(model, X).values()
+    assert y.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(y, X.astype(dtype))
+
+
+def test_rounding_takes_halves_away_from_zero() -> None:
+    g = graph()
+    (y,) = run_model(model_of(g, {"x": (2, 4)}, {g.round_away("x"): (2, 4)}), X).values()
+    np.testing.assert_array_equal(y, np.trunc(X + np.copysign(0.5, X)))
+
+
+def test_positions_and_counts() -> None:
+    g = graph()
+    outputs = {g.positions("x"): (None,), g.count("x"): (None,)}
+    places, numbers = run_model(model_of(g, {"x": (2, 4)}, outputs, np.int64), X).values()
+    np.testing.assert_array_equal(places, np.flatnonzero(X))
+    np.testing.assert_array_equal(numbers, [0, 1])
+
+
+@pytest.mark.parametrize("opset", [11, 13, 18, 21])
+@pytest.mark.parametrize("kind", ["Sum", "Mean", "Max"])
+def test_reductions_in_every_opset(opset: int, kind: str) -> None:
+    g = graph(opset)
+    (y,) = run_model(model_of(g, {"x": (2, 4)}, {g.reduce(kind, "x", [1]): (2, 1)}), X).values()
+    np.testing.assert_allclose(y, getattr(X, kind.lower())(1, keepdims=True), rtol=1e-6)
