@@ -54,7 +54,7 @@ def stem(
     pool_first: bool = False,
     top_name: str = "stem",
 ) -> str:
-    """`NetBuilder.conv_block` as a function: convolution, BatchNorm, Scale, ReLU. For code that passes blocks around.
+    """PeleeNet's stem: a strided 3x3, then a 1x1-3x3 branch beside a max pooling, joined by a 1x1 (Pelee, figure 2).
 
     Args:
         b: the builder.

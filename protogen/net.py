@@ -47,6 +47,7 @@ class Net:
             Caffe of HED and of the first FCNs, with a warning if that is not 0 or undefined; "bvlc": 0, as in BVLC Caffe.
         like: a net of the same definition, whose warnings are not repeated.
         outputs: blobs that are the outputs, whether or not a layer reads them; by default those that no layer reads.
+        lenient: accept layers that cannot be set up; their errors are raised when a shape is needed.
 
     Raises:
         NetError: unknown bottoms, a duplicate name, a blob produced twice, an unknown input.
@@ -62,22 +63,12 @@ class Net:
     """
 
     def __init__(
-        self,
-        definition: Message,
-        *,
-        phase: str = "TEST",
-        level: int = 0,
-        stages: Iterable[str] = (),
-        inputs: Mapping[str, Sequence[int]] | None = None,
-        source: str = "",
-        strict: bool | None = None,
-        groups: Mapping[str, str] | None = None,
-        blob_counts: Mapping[str, int] | None = None,
-        analysis: Analysis | None = None,
-        crop: str = "aligned",
-        like: Net | None = None,
-        outputs: Sequence[str] | None = None,
-    ) -> None:
+        self, definition: Message, *, phase: str = "TEST", level: int = 0, stages: Iterable[str] = (),
+        inputs: Mapping[str, Sequence[int]] | None = None, source: str = "", strict: bool | None = None,
+        groups: Mapping[str, str] | None = None, blob_counts: Mapping[str, int] | None = None,
+        analysis: Analysis | None = None, crop: str = "aligned", like: Net | None = None,
+        outputs: Sequence[str] | None = None, lenient: bool = False,
+    ) -> None:  # fmt: skip
         self.definition = definition
         self._outputs = None if outputs is None else list(outputs)
         self.state = State(phase, level, frozenset(stages) | frozenset(definition.state.stage))
@@ -88,7 +79,7 @@ class Net:
         self._input_shapes = {name: tuple(int(dim) for dim in shape) for name, shape in (inputs or {}).items()}
         self._weights: WeightStore | None = None
         warned = like.analysis.warned if like else None
-        self.analysis: Analysis = analysis or analyse(*self._layers_by_state(), phase, self._input_shapes, crop, warned)
+        self.analysis: Analysis = analysis or analyse(*self._layers_by_state(), phase, self._input_shapes, crop, warned, lenient)
         self.layers: list[Layer] = self.analysis.layers
         self.analysis.check_inputs()
 
@@ -167,7 +158,7 @@ class Net:
             NetError: as `shapes`.
         """
         self.require_shapes()
-        return [op for op in self.analysis.ops if op is not None]
+        return self.analysis.known_ops
 
     @property
     def macs(self) -> int:
@@ -221,7 +212,7 @@ class Net:
         if weights and self._weights is not None:
             from .graph.store import WeightStore
 
-            twin._weights = WeightStore(twin.ops, twin.shared_blobs, like=self._weights)
+            twin._weights = WeightStore(twin.analysis.known_ops, twin.shared_blobs, like=self._weights)
         return twin
 
     def cut(self, inputs: Mapping[str, Sequence[int]] | None = None, outputs: Sequence[str] | None = None) -> Net:
@@ -240,15 +231,20 @@ class Net:
         definition, inputs = cut_definition(self.definition, self.state, shapes, outputs)
         twin = self._twin(definition, inputs, outputs=outputs)
         if self._weights is not None:
-            twin.weights.update({layer: blobs for layer, blobs in self._weights.items() if layer in twin.param_shapes})
+            twin.weights.update({layer: blobs for layer, blobs in self._weights.items() if layer in twin.weights.shapes})
         return twin
+
+    def known_part(self, postprocess: bool = True) -> Net:
+        """Return the net without unknown layers at its end that only train it (unless `postprocess`: any), or itself."""
+        ends = self.analysis.known_ends(postprocess)
+        return self if ends is None else self.cut(outputs=ends)
 
     def _twin(self, definition: Message, inputs: Mapping[str, Sequence[int]], **changes: Any) -> Net:
         """Return a net of another definition that is read as this one was, except for `changes`."""
         settings: dict[str, Any] = {
             "phase": self.phase, "level": self.state.level, "stages": self.state.stages, "source": self.source, "like": self,
             "strict": self.strict, "groups": self._groups, "blob_counts": self._blob_counts, "crop": self.crop,
-            "outputs": self._outputs,
+            "outputs": self._outputs, "lenient": self.analysis.lenient,
         }  # fmt: skip
         return Net(definition, inputs=inputs, **{**settings, **changes})
 
@@ -269,7 +265,7 @@ class Net:
         if self._weights is None:
             from .graph.store import WeightStore
 
-            self._weights = WeightStore(self.ops, self.shared_blobs)
+            self._weights = WeightStore(self.analysis.known_ops, self.shared_blobs)
         return self._weights
 
     @weights.setter
@@ -290,12 +286,14 @@ class Net:
             NetError: unknown shapes.
             WeightsError: a filler does not suit its blob.
         """
+        from .graph.cut import needed_part
         from .graph.graph import Graph
 
-        return Graph.of(
+        graph = Graph.of(
             self.ops, self.outputs, self.weights.weights(seed), name=self.name, phase=self.phase, strict=self.strict,
             origins=(self.source, self.weights.source),
         )  # fmt: skip
+        return graph if self._outputs is None else needed_part(graph)
 
     def folded(self, seed: int = 0) -> Net:
         """Return the inference form: BatchNorm, Scale and Bias folded into the preceding layer, Dropout and the like removed.
@@ -400,7 +398,7 @@ class Net:
         from .targets.onnx.options import OnnxOptions
 
         settings = OnnxOptions.of(options)
-        return to_onnx(self.graph(settings.seed), path, settings)
+        return to_onnx(self.known_part(settings.postprocess).graph(settings.seed), path, settings)
 
     def save_caffemodel(self, path: str | Path) -> None:
         """Write the weights with layer names, types and blob shapes as a .caffemodel, or as HDF5 if `path` ends in .h5.

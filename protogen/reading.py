@@ -22,6 +22,7 @@ def load(
     strict: bool | None = None,
     crop: str = "aligned",
     outputs: Sequence[str] | None = None,
+    lenient: bool = False,
 ) -> Net:
     """Read a net from a prototxt file ("-": standard input), with the weights of a second file if one is given.
 
@@ -39,6 +40,7 @@ def load(
             numbers and that protogen does not compute; only False converts them as if the field were absent.
         crop: offset of a Crop layer without `crop_param`: "aligned" with the pixels of its bottoms, or "bvlc", 0; see `Net`.
         outputs: blobs that become the outputs; the layers that none of them depends on are cut off.
+        lenient: accept layers whose parameters or bottoms Caffe would reject, for a summary; shapes and forms then raise.
 
     Raises:
         ParseError: the text is not a prototxt; the message has file:line:column.
@@ -47,7 +49,17 @@ def load(
     """
     text, source = read_source(path)
     return loads(
-        text, weights, phase, inputs, level=level, stages=stages, strict=strict, source=source, crop=crop, outputs=outputs
+        text,
+        weights,
+        phase,
+        inputs,
+        level=level,
+        stages=stages,
+        strict=strict,
+        source=source,
+        crop=crop,
+        outputs=outputs,
+        lenient=lenient,
     )
 
 
@@ -63,12 +75,13 @@ def loads(
     source: str = "<text>",
     crop: str = "aligned",
     outputs: Sequence[str] | None = None,
+    lenient: bool = False,
 ) -> Net:
     """Read a net from a string.
 
     Args:
         text: the prototxt, in any dialect.
-        weights, phase, inputs, level, stages, strict, crop, outputs: as for `load`.
+        weights, phase, inputs, level, stages, strict, crop, outputs, lenient: as for `load`.
         source: name of the text in messages.
 
     Raises:
@@ -89,7 +102,7 @@ def loads(
     counts = {} if content is None else content.blob_counts([layer.get("name", "") for layer in definition.layer])
     net = Net(
         definition, phase=phase, inputs=inputs, level=level, stages=stages, source=source, strict=strict,
-        blob_counts=counts, crop=crop, outputs=outputs,
+        blob_counts=counts, crop=crop, outputs=outputs, lenient=lenient,
     )  # fmt: skip
     if content is not None:
         net.weights.load(content)

@@ -151,8 +151,9 @@ def verify(
     >>> report.ok, report.comparisons
     (True, ['onnxruntime / torch', 'torch folded / torch', 'onnxruntime folded / torch'])
     """
-    _check_request(net, backends, dtype)
     onnx = OnnxOptions.of({**options, "opset": opset, "seed": seed})
+    net = net.known_part(onnx.postprocess)
+    _check_request(net, backends, dtype)
     half = "float16" if onnx.fp16 else dtype
     graph = _as_modelled(with_random_weights(net.graph(seed), seed), onnx.postprocess)
     report = Report(TOLERANCES[half] if tolerance is None else tolerance, _shown(graph))

@@ -21,7 +21,7 @@ def run_onnxruntime(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
         setting: its `onnx`, `outputs_only` and `made_at` apply.
 
     Raises:
-        ProtogenError: ONNX Runtime is not installed.
+        ProtogenError: ONNX Runtime is not installed, or it cannot run the model (with its own message).
         ConversionError: the net cannot be converted with these options.
     """
     try:
@@ -32,5 +32,9 @@ def run_onnxruntime(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
     settings.log_severity_level = 4  # errors are raised as exceptions; the log would print names unescaped
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")  # pointless for a single pass
     with model_file(graph, feed, setting) as model:
-        session = onnxruntime.InferenceSession(model.path, settings, providers=["CPUExecutionProvider"])
-        return dict(zip(model.blobs, session.run(model.outputs, model.feed)))
+        try:
+            session = onnxruntime.InferenceSession(model.path, settings, providers=["CPUExecutionProvider"])
+            values = session.run(model.outputs, model.feed)
+        except Exception as error:  # its exceptions have no common base
+            raise ProtogenError(f"ONNX Runtime cannot run this net's ONNX form: {' '.join(str(error).split())}") from error
+        return dict(zip(model.blobs, values))

@@ -63,6 +63,8 @@ def convert(
         options["fold"] = fold
     with progress():
         net = reading.load(prototxt, weights)
+        if "postprocess" in options:
+            net = net.known_part(options["postprocess"])
         if weights is None and not target.is_definition and net.weights.missing:
             say(f"Note: no weights given{_filled(net)}", err=True)
         if output == "-":

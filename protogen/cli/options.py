@@ -87,8 +87,12 @@ class ReadOptions:
     crop: str = "aligned"
     outputs: Sequence[str] = ()
 
-    def load(self, prototxt: str, weights: str | None = None) -> Net:
+    def load(self, prototxt: str, weights: str | None = None, lenient: bool = False) -> Net:
         """Read the net of a prototxt and, if given, its weights.
+
+        Args:
+            prototxt, weights: the files.
+            lenient: accept layers that cannot be set up, as `protogen.load` does.
 
         Raises:
             ProtogenError: as `protogen.load`.
@@ -100,7 +104,7 @@ class ReadOptions:
         options: dict[str, Any] = {"level": self.level, "stages": self.stages, "strict": self.strict, "crop": self.crop}
         if self.outputs:
             options["outputs"] = [name for text in self.outputs for name in text.split(",")]
-        return load(prototxt, weights, phase, shapes, **options)
+        return load(prototxt, weights, phase, shapes, lenient=lenient, **options)
 
 
 def reads_net(phase: bool = True, inputs: Decorator = INPUT) -> Decorator:

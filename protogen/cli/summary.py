@@ -19,7 +19,9 @@ def summary(prototxt: str, as_json: bool, reading: ReadOptions) -> None:
     protogen summary deploy.prototxt
     protogen summary train_val.prototxt --phase train --input data=32,3,224,224
     """
-    net = reading.load(prototxt)
+    net = reading.load(prototxt, lenient=True)
+    for error in net.analysis.errors:
+        say(*(f"Warning: {line}" for line in error.lines), err=True)
     result = net.summary()
     if as_json:
         say_json(result.as_dict())

@@ -9,13 +9,15 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..errors import NetError, ProtogenWarning, did_you_mean
+from ..errors import LayerError, NetError, ProtogenWarning, did_you_mean
 from ..layers.base import LayerType, Shape
 from ..layers.registry import class_for, unknown_type_hint
+from ..layers.source import UnknownSource
 from ..plugins import LAYERS, load_entry_points
 from ..prototxt.layer import Layer
 from ..prototxt.message import Message
 from ..prototxt.phase import required_state
+from ..prototxt.slips import misspelling
 
 MAX_LISTED = 20  # layers named in one error message
 CROP_RULES = ("aligned", "bvlc")  # the offsets of a Crop without crop_param: see `Net`
@@ -32,6 +34,8 @@ class Analysis:
         sources: the layers among `ops` with tops fed from outside, the net's inputs.
         crop: the rule for Crop layers without `crop_param`, see `Net`.
         warned: texts of the warnings issued about layers so far; none is issued twice.
+        lenient: record the errors of layers that cannot be set up in `errors` instead of raising them; `require_shapes` does.
+        errors: what was recorded.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class Analysis:
         inactive: Mapping[str, Message] | None = None,
         crop: str = "aligned",
         warned: set[str] | None = None,
+        lenient: bool = False,
     ) -> None:
         if crop not in CROP_RULES:
             raise NetError(f"unknown rule {crop!r} for Crop{did_you_mean(crop, CROP_RULES)} (known: {', '.join(CROP_RULES)})")
@@ -48,6 +53,7 @@ class Analysis:
         self.crop, self.warned = crop, set() if warned is None else warned
         self.layers: list[Layer] = []
         self.ops: list[LayerType | None] = []
+        self.lenient, self.errors = lenient, list[LayerError]()
         self.sources: list[LayerType] = []
         self.shapes: dict[str, Shape | None] = {}
         self.makers: dict[str, Layer] = {}
@@ -89,7 +95,7 @@ class Analysis:
     def param_count(self) -> int:
         """Number of trained values: all learnable blobs but statistics, shared ones counted once."""
         shared = self.shared_blobs
-        keys = ((op.layer.name, i, blob) for op in filter(None, self.ops) for i, blob in enumerate(op.blobs))
+        keys = ((op.layer.name, i, blob) for op in self.known_ops for i, blob in enumerate(op.blobs))
         return sum(blob.count for layer, i, blob in keys if blob.trainable and (layer, i) not in shared)
 
     def check_inputs(self) -> None:
@@ -102,6 +108,11 @@ class Analysis:
             if name not in self.inputs:
                 known = ", ".join(self.inputs) or "none"
                 raise NetError(f"no input {name!r}{did_you_mean(name, self.inputs)} (inputs: {known})")
+
+    @property
+    def known_ops(self) -> list[LayerType]:
+        """The layers that are set up, in order; others have an unknown type or lack the shape of a bottom."""
+        return [op for op in self.ops if op is not None]
 
     @property
     def unknown_layers(self) -> list[Layer]:
@@ -118,7 +129,7 @@ class Analysis:
         """Blobs shared through `param { name }`: (layer, index) of each one that another layer owns, mapped to its owner."""
         owners: dict[str, tuple[str, int]] = {}
         shared: dict[tuple[str, int], tuple[str, int]] = {}
-        for op in filter(None, self.ops):
+        for op in self.known_ops:
             for i, spec in enumerate(op.layer.message.param[: len(op.blobs)]):
                 key = (op.layer.name, i)
                 if spec.name and owners.setdefault(spec.name, key) != key:
@@ -136,6 +147,8 @@ class Analysis:
         """
         if self.complete:
             return
+        if self.errors:
+            raise self.errors[0]
         unknown = self.unknown_layers
         if unknown:
             raise NetError(*_unknown_types(unknown, self.unknown_types))
@@ -145,6 +158,31 @@ class Analysis:
             f"{source + ': ' if source else ''}the shape of input {', '.join(map(repr, missing))} is not in the "
             f"file; set it with inputs={{{example}}} or --input {missing[0] if missing else 'data'}=1,3,224,224"
         )
+
+    def known_ends(self, postprocess: bool = True) -> list[str] | None:
+        """The outputs of a net without the layers of unknown types at its end, if those are not needed to use it.
+
+        Losses and accuracies of forks are not, by `is_measure`; nor, unless `postprocess`, is any layer at the end. A warning
+        names what is left out. None if all layers are known, or if some unknown one is needed.
+        """
+        if self.complete or self.errors or None in (self.shapes[top] for top in self.inputs):
+            return None
+        lost: set[str] = set()
+        dropped: list[Layer] = []
+        for layer, layer_class in ((layer, class_for(layer)) for layer in self.layers):
+            if layer_class is not None and lost.isdisjoint(layer.bottoms):
+                continue
+            measures = is_measure(layer) if layer_class is None else layer_class.only_trains
+            if (postprocess and not measures) or not set(layer.tops).isdisjoint(layer.bottoms):
+                return None
+            lost.update(layer.tops)
+            dropped.append(layer)
+        kept = [layer for layer in self.layers if layer not in dropped]
+        read = {bottom for layer in kept for bottom in layer.bottoms if bottom not in layer.tops}
+        ends = [top for layer in kept if layer.bottoms for top in layer.tops if top not in read]
+        if ends:
+            self._warn(f"left out, as nothing that is kept needs them: {', '.join(layer.label for layer in dropped)}")
+        return list(dict.fromkeys(ends)) or None
 
     def copy(self) -> Analysis:
         """A copy; `add` on either one does not affect the other."""
@@ -171,6 +209,8 @@ class Analysis:
         Raises:
             NetError, LayerError: the layer does not fit.
         """
+        if later is not None and self._lacks_labels(layer, later):
+            return None
         self._check_bottoms(layer, later or {})
         bottoms = [self.shapes[bottom] for bottom in layer.bottoms]
         layer_class = class_for(layer)
@@ -179,11 +219,17 @@ class Analysis:
         self._check_tops(layer)
         op = None
         if layer_class is not None and None not in bottoms:
-            op = self._set_up(layer_class, layer, bottoms, known)
-            if op.fed_tops:
-                self._feed(op)
-            self._place(op)
-            self._warn(op.doubt)
+            try:
+                op = self._set_up(layer_class, layer, bottoms, known)
+                if op.fed_tops:
+                    self._feed(op)
+                self._place(op)
+                self._warn(op.doubt)
+            except LayerError as error:
+                if not self.lenient:
+                    raise
+                self.errors.append(error)
+                op = None
         tops = op.tops if op is not None else [None] * len(layer.tops)
         for bottom in layer.bottoms:
             self._unread.pop(bottom, None)
@@ -227,6 +273,19 @@ class Analysis:
             if shape is not None:
                 op._check_size(f"input {top!r}" if top in op.fed_tops else "top", shape)
 
+    def _lacks_labels(self, layer: Layer, later: Mapping[str, Layer]) -> bool:
+        """Whether a layer is a loss or accuracy left in a deploy file, without its labels: left out, with a warning."""
+        layer_class = class_for(layer)
+        if not (layer_class.only_trains if layer_class is not None else is_measure(layer)):
+            return False
+        missing = [
+            bottom for bottom in layer.bottoms if not any(bottom in blobs for blobs in (self.shapes, later, self._inactive))
+        ]
+        if not missing or any(misspelling(bottom, self.shapes) for bottom in missing):
+            return False
+        self._warn(f"{layer.label}: left out, because nothing makes its bottom {missing[0]!r}; it is used only in training")
+        return True
+
     def _check_bottoms(self, layer: Layer, later: Mapping[str, Layer]) -> None:
         if not layer.type:
             raise NetError(f"{layer.label}: has no type")
@@ -267,6 +326,11 @@ class Analysis:
         return f"no layer before it makes its bottom {bottom!r}{did_you_mean(bottom, self.shapes)}"
 
 
+def is_measure(layer: Layer) -> bool:
+    """Whether a layer of an unknown type is one that only trains or measures a net, by its `loss_weight` or its name."""
+    return bool(layer.message.loss_weight) or layer.type.lower().endswith(("loss", "accuracy"))
+
+
 def _unknown_types(layers: Sequence[Layer], types: Sequence[str]) -> list[str]:
     """Error messages for layers whose type no class defines."""
     lines = [
@@ -286,6 +350,7 @@ def analyse(
     input_shapes: Mapping[str, Shape],
     crop: str = "aligned",
     warned: set[str] | None = None,
+    lenient: bool = False,
 ) -> Analysis:
     """Set up `layers` in order and infer every blob's shape; tops of unknown types have unknown shapes.
 
@@ -294,15 +359,19 @@ def analyse(
         inactive: messages of the layers that other states have, by top: an error about a missing bottom mentions them.
         phase: "TRAIN" or "TEST".
         input_shapes: shapes of inputs, by blob.
-        crop, warned: see `Analysis`.
+        crop, warned, lenient: see `Analysis`.
 
     Raises:
         NetError, LayerError: the layers do not fit together.
     """
-    if any(class_for(layer) is None for layer in layers):
+    if any(class_for(layer) in (None, UnknownSource) for layer in layers):
         load_entry_points(LAYERS)
+    read = {bottom for layer in layers for bottom in layer.bottoms}
+    for layer in layers:
+        if class_for(layer) is UnknownSource:  # its shapes must be given, so only those that matter count
+            layer.tops = [top for top in layer.tops if top in read] or layer.tops
     later = {top: layer for layer in layers for top in layer.tops}
-    analysis = Analysis(phase, input_shapes, inactive, crop, warned)
+    analysis = Analysis(phase, input_shapes, inactive, crop, warned, lenient)
     for layer in layers:
         analysis.add(layer, later)
     return analysis

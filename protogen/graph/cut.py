@@ -59,6 +59,11 @@ def measures(graph: Graph) -> tuple[list[str], list[Value]]:
     return [_display_name(node.op.layer) for node in graph.nodes if node.op not in kept_ops], loose
 
 
+def needed_part(graph: Graph) -> Graph:
+    """`graph` without what its outputs do not depend on, inputs included."""
+    return replace(graph, nodes=_needed(graph.nodes, graph.outputs))
+
+
 def ends_in_detections(graph: Graph) -> bool:
     """Whether `without_postprocess` would cut anything off, once training layers are gone."""
     nodes, _ = _split(graph.nodes, _measures)

@@ -413,7 +413,7 @@ class LayerType:
         """Check `loss_weight` as Caffe's `SetLossWeights` does (caffe/layer.hpp): a loss without one gets one, so has one top."""
         number, n = len(self.layer.message.loss_weight), len(self.layer.tops)
         if number:
-            mismatch = f"has {n} top{'s' if n != 1 else ''} and {number} values of loss_weight; set none, or one per top"
+            mismatch = f"has {n} top{'s' if n != 1 else ''} and {number} of loss_weight; set none, or one per top"
             self.check(number == n, mismatch)
         elif self.is_loss:
             self.check(n == 1, f"is a loss with {n} tops: set loss_weight {n} times, once per top")

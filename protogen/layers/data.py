@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..prototxt.message import Message
 from .base import BlobSpec, LayerType, Shape, constant_filler
 from .fields import Fields
 from .registry import register
+from .source import Source
 
 if TYPE_CHECKING:
     import torch
 
     from ..prototxt.layer import Layer
     from .forms.onnx_graph import OnnxGraph
-
-
-class Source(LayerType):
-    """A layer whose tops are fed from outside, as inputs of the net."""
-
-    n_bottoms = (0, 0)
-    n_tops: ClassVar[tuple[int, int | None]] = (1, None)
-    is_input = True
-    has_gradient = False
-    onnx_note = "it is an input of the graph"
-
-    def with_tops(self, indices: Sequence[int]) -> Message:
-        """An Input layer with these tops: a layer that reads data always has all of its tops."""
-        shapes = [{"dim": list(self.tops[i])} for i in indices]
-        return Message.of("LayerParameter", name=self.layer.name, type="Input", input_param={"shape": shapes})
-
-    def unknown(self) -> list[Any]:
-        """One unknown shape per top, to be set by `inputs=`."""
-        return [None] * len(self.layer.tops)
 
 
 @register("Input")

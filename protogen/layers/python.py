@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..errors import LayerError, excerpt
 from .base import LayerType, count
-from .data import Source
 from .fields import Fields
 from .registry import register
+from .source import Source
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -21,6 +21,7 @@ from ..prototxt.layer import Layer
 from ..prototxt.slips import misspelling
 from ..schema import declare
 from .base import LayerType
+from .source import UnknownSource
 
 INDEX = Path(__file__).with_name("index.json")
 _PACKAGE = "protogen.layers"
@@ -102,11 +103,17 @@ def layer_type(name: str) -> type[LayerType] | None:
 
 
 def class_for(layer: Layer) -> type[LayerType] | None:
-    """The class that computes a layer: the one that the class of its full type selects for it (`LayerType.select`)."""
+    """The class that computes a layer: the one that the class of its full type selects for it (`LayerType.select`).
+
+    A layer of an unknown type without bottoms is a data layer of some fork: `UnknownSource`.
+    """
     layer_class = layer_type(layer.full_type)
     if layer_class is None and layer.type == "Python":
         layer_class = layer_type("Python")  # for Python layers without a class of their own
-    return None if layer_class is None else layer_class.select(layer)
+    if layer_class is not None:
+        return layer_class.select(layer)
+    is_source = bool(layer.tops) and not layer.bottoms and misspelling(layer.type, layer_types()) is None
+    return UnknownSource if is_source else None
 
 
 def layer_types() -> dict[str, type[LayerType]]:

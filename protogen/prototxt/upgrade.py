@@ -100,6 +100,11 @@ def _merge(definition: Message, todays: list[Message], source: str) -> None:
 def _upgrade_inputs(definition: Message, source: str) -> None:
     """Replace `input:` with `input_shape` or `input_dim` by an Input layer "input" in front."""
     names, dims, shapes = list(definition.input), list(definition.input_dim), list(definition.input_shape)
+    if (
+        not shapes and not dims
+    ):  # as in Caffe, such a name makes no layer; one that no layer makes either is an input all the same
+        made = {top for layer in definition.layer if not layer.bottom for top in layer.top}
+        names = [name for name in names if name not in made]
     layer = Message.of("LayerParameter", name="input", type="Input", top=names)
     if shapes:  # Caffe ignores input_dim if both are present
         layer.origin = shapes[0].origin
@@ -110,7 +115,8 @@ def _upgrade_inputs(definition: Message, source: str) -> None:
         layer.set("input_param", {"shape": [{"dim": dims[4 * i : 4 * i + 4]} for i in range(len(names))]})
     for name in _INPUT_FIELDS:
         definition.remove(name)
-    definition.store("layer", [layer, *definition.layer])
+    if names:
+        definition.store("layer", [layer, *definition.layer])
 
 
 def _check_count(source: str, what: str, needed: int, count: int) -> None:

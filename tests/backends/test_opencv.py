@@ -9,8 +9,7 @@ import pytest
 
 import protogen
 from protogen import ProtogenError
-from protogen.backends import BACKENDS, OF_ONNX, opencv
-from protogen.backends.setting import Setting
+from protogen.backends import opencv
 from tests.nets import SSD
 
 cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed")
@@ -101,15 +100,3 @@ def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
     with pytest.raises(ProtogenError, match=r"pip install '\.\[opencv\]'"):
         protogen.verify(protogen.models.peleenet(size=32, classes=10), ("torch", "opencv"))
-
-
-@pytest.mark.parametrize("name", OF_ONNX)
-def test_shapes_are_the_nets(name: str) -> None:
-    """OpenCV 4 shows vectors and scalars as matrices."""
-    net = protogen.loads("""
-        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 4 dim: 4 } } }
-        layer { name: "sum" type: "Reduction" bottom: "x" top: "sum" reduction_param { axis: 1 } }""")
-    feed = {"x": np.ones((2, 3, 4, 4), np.float32)}
-    blobs = BACKENDS[name](net.graph(), feed, Setting(outputs_only=True))
-    assert {blob: value.shape for blob, value in blobs.items()} == {"sum": (2,)}
-    assert (blobs["sum"] == 48).all()

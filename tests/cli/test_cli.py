@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import protogen
+from protogen.cli import COMMANDS
 from tests.cli.nets import SMALL
 from tests.commands import Run, exit_code, fresh_python, modules_after, process
 
@@ -17,21 +18,11 @@ from tests.commands import Run, exit_code, fresh_python, modules_after, process
 def test_help_lists_the_commands_with_examples(run: Run) -> None:
     result = run("--help")
     assert result.code == 0
-    for word in (
-        "build",
-        "peleenet",
-        "models",
-        "summary",
-        "convert",
-        "verify",
-        "completion",
-        "--version",
-        "protogen convert deploy.prototxt",
-    ):
+    for word in (*COMMANDS, "--version", "protogen convert deploy.prototxt"):
         assert word in result.out
 
 
-@pytest.mark.parametrize("command", ["build", "peleenet", "models", "summary", "convert", "verify", "completion"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(run: Run, command: str) -> None:
     for flag in ("--help", "-h"):
         result = run(command, flag)

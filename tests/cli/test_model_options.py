@@ -135,12 +135,12 @@ def unreadable(size: Nowhere = 1) -> protogen.Net:  # type: ignore[name-defined]
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (variadic, "parameter 'sizes' has no name that an option could give it by"),
-        (output, "parameter 'output' has the name of an option that every model's command has"),
-        (untyped, "parameter 'size' has no annotation, for which there is no option"),
-        (mapping, "parameter 'sizes' has the annotation collections.abc.Mapping[str, int] | None, for which there is no option"),
-        (either, "parameter 'size' has the annotation int | str"),
-        (unreadable, "parameter 'size' has an annotation that its file cannot read: name 'Nowhere' is not defined"),
+        (variadic, "parameter 'sizes' cannot be passed by name"),
+        (output, "parameter 'output' has the name of an option of every model's command"),
+        (untyped, "parameter 'size' has no annotation; supported are bool"),
+        (mapping, "parameter 'sizes' has the unsupported annotation collections.abc.Mapping[str, int] | None; supported are"),
+        (either, "parameter 'size' has the unsupported annotation int | str"),
+        (unreadable, "parameter 'size' has an annotation that cannot be evaluated: name 'Nowhere' is not defined"),
     ],
 )
 def test_signatures_that_no_command_line_can_give(run: Run, build: Callable[..., protogen.Net], message: str) -> None:

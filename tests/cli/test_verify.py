@@ -62,7 +62,7 @@ def test_verify_takes_further_backends(run: Run, small: Path) -> None:
     pytest.importorskip("cv2", reason="OpenCV is not installed")
     result = run("verify", small, "--backend", "opencv")
     assert (result.code, "opencv / torch" in result.out) == (0, True), result.err
-    assert "did you mean 'opencv'" in run("verify", small, "--backend", "openvc").err
+    assert "'openvc' is not one of 'torch', 'onnxruntime', 'opencv'" in run("verify", small, "--backend", "openvc").err
 
 
 def test_verify_takes_weights_as_convert_does(run: Run, small: Path, tmp_path: Path) -> None:

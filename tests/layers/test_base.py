@@ -12,7 +12,11 @@ from tests.layers.nets import net_of
 
 @pytest.mark.parametrize(
     ("weights", "message"),
-    [("loss_weight: 1", "2 tops and 1 of loss_weight"), ("loss_weight: [1, 2, 3]", "2 tops and 3"), ("", "loss_weight 2 times")],
+    [
+        ("loss_weight: 1", "2 tops and 1 of loss_weight"),
+        ("loss_weight: [1, 2, 3]", "2 tops and 3"),
+        ("", "loss_weight 2 times"),
+    ],
 )
 def test_loss_weights_go_with_the_tops(weights: str, message: str) -> None:
     """Caffe's SetLossWeights; a loss layer's own default is one, which does not go with two tops either."""

@@ -98,3 +98,9 @@ def test_a_model_without_words() -> None:
 
     model(paper="Nobody", year=2030)(silent)
     assert find("silent").summary == ""
+
+
+def test_the_package_lists_every_model_for_type_checkers() -> None:
+    """`from protogen.models import lenet` names a function only if `models/__init__.py` says so."""
+    solvers = {f"{name}_solver" for name, model in protogen.models.models().items() if model.solver is not None}
+    assert set(protogen.models.__all__) >= {*protogen.models.models(), *solvers}

@@ -1,0 +1,120 @@
+"""Kinds of public files that other tools refuse: read as far as they go, converted where nothing that matters is missing."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import protogen
+from protogen.errors import LayerError, NetError, ProtogenWarning
+from tests.commands import run_command
+from tests.running import names_of
+
+IMAGE = 'input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 } '
+CONV = """layer { name: "c" type: "Convolution" bottom: "%s" top: "c"
+          convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "xavier" } } } """
+TRAIN = (
+    'layer { name: "data" type: "Data" top: "data" top: "label" transform_param { crop_size: 8 } data_param { batch_size: 2 } } '
+)
+PREDICT = """layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
+             inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
+             layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" } """
+
+
+# ---- data layers of forks
+
+
+def test_a_data_layer_of_a_fork_is_an_input_whose_shape_is_given() -> None:
+    text = 'layer { name: "src" type: "CPMData" top: "image" top: "label" } ' + CONV % "image"
+    with pytest.raises(NetError, match=r"the shape of input 'image' is not in the file; set it with"):
+        protogen.loads(text).to_torch()
+    net = protogen.loads(text, inputs={"image": (1, 3, 8, 8)})
+    assert (net.inputs, net.shapes["c"]) == (["image"], (1, 4, 6, 6))
+    assert names_of(net.to_onnx()) == (["image"], ["c"])
+    with pytest.warns(ProtogenWarning, match="input shapes are not written for layer 'src'"):
+        assert 'type: "CPMData"' in net.to_prototxt()
+
+
+def test_a_misspelt_source_stays_an_unknown_type() -> None:
+    with pytest.raises(NetError, match="unknown layer type 'Inptu'; did you mean 'Input'"):
+        protogen.loads('layer { name: "x" type: "Inptu" top: "x" } ' + CONV % "x").to_torch()
+
+
+def test_an_input_named_beside_the_layer_that_makes_it_is_read_as_in_caffe() -> None:
+    text = 'input: "data" layer { name: "in" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 8 dim: 8 } } } '
+    net = protogen.loads(text + CONV % "data")
+    assert [layer.name for layer in net.layers] == ["in", "c"]
+
+
+# ---- ends that a deploy net does not need
+
+
+def test_losses_without_labels_are_left_out_with_a_warning() -> None:
+    text = IMAGE + PREDICT + 'layer { name: "acc" type: "Accuracy" bottom: "fc" bottom: "label" top: "acc" }'
+    with pytest.warns(ProtogenWarning, match="layer 'acc' .*left out, because nothing makes its bottom 'label'"):
+        net = protogen.loads(text)
+    assert net.outputs == ["prob"]
+
+
+def test_a_misspelt_bottom_of_a_loss_is_still_an_error() -> None:
+    text = IMAGE + PREDICT + 'layer { name: "acc" type: "Accuracy" bottom: "prbo" bottom: "label" top: "acc" }'
+    with pytest.raises(NetError, match="no layer before it makes its bottom 'prbo'; did you mean 'prob'"):
+        protogen.loads(text)
+
+
+def test_a_forks_loss_beside_the_predictions_is_left_out_of_an_onnx_model() -> None:
+    net = protogen.loads(
+        TRAIN + PREDICT + 'layer { name: "center" type: "CenterLoss" bottom: "fc" bottom: "label" top: "l" }'
+    ).fill()
+    with pytest.warns(ProtogenWarning, match=r"left out, as nothing that is kept needs them: .*layer 'center' \(CenterLoss\)"):
+        model = net.to_onnx()
+    assert names_of(model) == (["data"], ["prob"])
+    with pytest.raises(NetError, match="unknown layer type 'CenterLoss'"):
+        net.to_torch()  # it would train without that loss
+
+
+@pytest.mark.parametrize("tail", ['type: "EvalDetection"', 'type: "Python" python_param { module: "eval" layer: "Boxes" }'])
+def test_an_unknown_tail_is_cut_off_without_postprocessing(tail: str) -> None:
+    net = protogen.loads(IMAGE + CONV % "data" + f'layer {{ name: "boxes" {tail} bottom: "c" top: "boxes" }}').fill()
+    with pytest.raises(NetError, match="unknown layer type"):
+        net.to_onnx()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model = net.to_onnx(postprocess=False)
+    assert any("left out, as nothing that is kept needs them" in str(warning.message) for warning in caught)
+    assert names_of(model) == (["data"], ["c"])
+
+
+def test_an_unknown_layer_that_others_read_is_not_left_out() -> None:
+    text = IMAGE + 'layer { name: "odd" type: "OddLoss" bottom: "data" top: "odd" } ' + CONV % "odd"
+    with pytest.raises(NetError, match="unknown layer type 'OddLoss'"):
+        protogen.loads(text).to_onnx(postprocess=False)
+
+
+def test_weights_load_beside_an_unknown_tail(tmp_path: Path) -> None:
+    whole = protogen.loads(IMAGE + CONV % "data").fill(4)
+    whole.save_caffemodel(tmp_path / "a.caffemodel")
+    (tmp_path / "a.prototxt").write_text(IMAGE + CONV % "data" + 'layer { name: "t" type: "Tail" bottom: "c" top: "t" }')
+    net = protogen.load(tmp_path / "a.prototxt", tmp_path / "a.caffemodel")
+    np.testing.assert_array_equal(net.weights["c"][0], whole.weights["c"][0])
+
+
+# ---- layers that do not fit
+
+
+def test_a_layer_that_does_not_fit_stops_converting_but_not_the_summary(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = TRAIN + PREDICT + 'layer { name: "cut" type: "Slice" bottom: "label" top: "x" top: "y" slice_param { slice_dim: 1 } }'
+    (tmp_path / "a.prototxt").write_text(text)
+    with pytest.raises(LayerError, match="layer 'cut'"):
+        protogen.load(tmp_path / "a.prototxt")
+    result = run_command(capsys, "summary", tmp_path / "a.prototxt")
+    assert result.code == 0
+    assert "Warning" in result.err
+    assert "layer 'cut' (Slice)" in result.err
+    assert "2x3" in result.out
+    assert protogen.load(tmp_path / "a.prototxt", outputs=["prob"]).outputs == ["prob"]
