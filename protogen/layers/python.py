@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..errors import LayerError, excerpt
@@ -44,10 +45,10 @@ def register_python(layer: str, *modules: str) -> Callable[[_C], _C]:
 def arguments(layer: Layer) -> dict[str, Any]:
     """The named values in a Python layer's `param_str`, a dict in Python's or YAML's notation.
 
-    Only literals are read: numbers, strings, lists, dicts, true and false.
+    Only plain values are read: numbers, strings, lists, tuples, dicts, true and false.
 
     Raises:
-        LayerError: the text is not a dict, or longer than `MAX_PARAM_STR` characters.
+        LayerError: the text is not such a dict, or longer than `MAX_PARAM_STR` characters.
 
     >>> from protogen.prototxt.layer import Layer
     >>> from protogen.prototxt.message import Message
@@ -59,34 +60,45 @@ def arguments(layer: Layer) -> dict[str, Any]:
     text = layer.message.python_param.param_str.strip()
     if len(text) > MAX_PARAM_STR:
         raise LayerError(f"{layer.label}: its param_str has {len(text):,} characters; at most {MAX_PARAM_STR:,} are allowed")
-    for candidate in (text, "{" + text + "}"):
-        value = _literal(candidate)
-        if isinstance(value, dict):
-            return {str(key): item for key, item in value.items()}
-    values = {}
-    for line in text.strip("{}").replace("\n", ";" if "\n" in text else "\n").split(";"):
-        key, colon, value = line.partition(" #")[0].partition(":")
-        if colon:
-            values[key.strip().strip("'\"")] = _scalar(value.strip())
-        elif key.strip() and not key.lstrip().startswith("#"):
-            raise LayerError(f"{layer.label}: its param_str is not a list of named values: {excerpt(key.strip())}")
-    return values
+    value = _literal(text) or _literal("{" + text + "}") or _yaml(text, layer.label)
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise LayerError(f"{layer.label}: its param_str does not name its values: {excerpt(text)}")
+    return {str(key): item for key, item in value.items()}
 
 
 def _literal(text: str) -> Any:
+    """A dict in Python's notation, which some layers evaluate; None for anything else."""
     try:
-        return ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return None
+    return value if isinstance(value, dict) else None
 
 
-def _scalar(text: str) -> Any:
-    """A YAML scalar or flow list; any other text is a string."""
-    words: dict[str, Any] = {"true": True, "yes": True, "false": False, "no": False, "null": None, "~": None, "": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    value = _literal(text)
-    return text if value is None else value
+def _yaml(text: str, label: str) -> Any:
+    """A value in YAML, which most layers read: its safe subset, and the tuples that PyYAML writes, but no other objects."""
+    import yaml
+
+    try:
+        return yaml.load(text, _loader())
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise LayerError(f"{label}: its param_str is neither YAML nor a dict: {' '.join(str(error).split())}") from error
+
+
+@cache
+def _loader() -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """YAML's safe subset, with tuples."""
+
+    def as_tuple(loader: Any, node: Any) -> tuple[Any, ...]:
+        return tuple(loader.construct_sequence(node))
+
+    Loader.add_constructor("tag:yaml.org,2002:python/tuple", as_tuple)
+    return Loader
 
 
 class PythonLayer(LayerType):

@@ -32,7 +32,19 @@ def test_a_text_too_long_to_be_settings_is_refused_not_dropped() -> None:
         proposal("'feat_stride': 16 #" + "x" * 4985)
 
 
-@pytest.mark.parametrize("text", ["just words", "(" * 3000, "feat_stride 16"])
+@pytest.mark.parametrize(
+    "text", ["just words", "(" * 3000, "feat_stride 16", "[1, 2]", "a: [1", "a: !!python/object:os.system x"]
+)
 def test_a_text_that_names_no_values_is_refused_not_dropped(text: str) -> None:
-    with pytest.raises(LayerError, match="its param_str is not a list of named values"):
+    with pytest.raises(
+        LayerError, match=r"layer 'op' \(Python\): its param_str (does not name its values|is neither YAML nor a dict)"
+    ):
         proposal(text)
+
+
+def test_tuples_that_pyyaml_writes_are_lists_of_numbers() -> None:
+    written, plain = (
+        proposal(f"'feat_stride': 16 \\n'scales': {scales}") for scales in ("!!python/tuple [4, 8, 32]", "[4, 8, 32]")
+    )
+    assert written.shapes == plain.shapes
+    assert type(written.ops[-1]) is type(plain.ops[-1])
