@@ -9,6 +9,7 @@ from .net import Net
 from .prototxt.cut import cut_definition
 from .prototxt.phase import State
 from .prototxt.reader import read_definition, read_source
+from .prototxt.template import fill
 
 
 def load(
@@ -23,6 +24,7 @@ def load(
     crop: str = "aligned",
     outputs: Sequence[str] | None = None,
     lenient: bool = False,
+    define: Mapping[str, str] | None = None,
 ) -> Net:
     """Read a net from a prototxt file ("-": standard input), with the weights of a second file if one is given.
 
@@ -40,6 +42,7 @@ def load(
             numbers and that protogen does not compute; only False converts them as if the field were absent.
         crop: offset of a Crop layer without `crop_param`: "aligned" with the pixels of its bottoms, or "bvlc", 0; see `Net`.
         outputs: blobs that become the outputs; the layers that none of them depends on are cut off.
+        define: text by word, to fill in a template: {"WIDTH": "224"} for `$WIDTH$`, `${WIDTH}`, `{{WIDTH}}` or a bare WIDTH.
         lenient: accept layers whose parameters or bottoms Caffe would reject, for a summary; shapes and forms then raise.
 
     Raises:
@@ -60,6 +63,7 @@ def load(
         crop=crop,
         outputs=outputs,
         lenient=lenient,
+        define=define,
     )
 
 
@@ -76,12 +80,13 @@ def loads(
     crop: str = "aligned",
     outputs: Sequence[str] | None = None,
     lenient: bool = False,
+    define: Mapping[str, str] | None = None,
 ) -> Net:
     """Read a net from a string.
 
     Args:
         text: the prototxt, in any dialect.
-        weights, phase, inputs, level, stages, strict, crop, outputs, lenient: as for `load`.
+        weights, phase, inputs, level, stages, strict, crop, outputs, lenient, define: as for `load`.
         source: name of the text in messages.
 
     Raises:
@@ -91,7 +96,7 @@ def loads(
     >>> net.shapes
     {'x': (1, 2)}
     """
-    definition = read_definition(text, source, strict)
+    definition = read_definition(fill(text, define) if define else text, source, strict)
     state = State(phase, level, frozenset(stages) | frozenset(definition.state.stage))
     definition, inputs = cut_definition(definition, state, inputs or {}, outputs)
     content = None

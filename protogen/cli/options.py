@@ -66,6 +66,9 @@ _CROP = click.option(
     "--crop", type=click.Choice(["aligned", "bvlc"], case_sensitive=False), default="aligned", show_default=True,
     help="Offset of a Crop without crop_param: aligned with its bottoms' pixels, as in HED's Caffe, or 0, as in BVLC's.",
 )  # fmt: skip
+_DEFINE = click.option(
+    "--define", multiple=True, metavar="WORD=VALUE", help="Fill in a word of a template, such as $WORD$; repeatable.",
+)  # fmt: skip
 _OUTPUTS = click.option(
     "--outputs", multiple=True, metavar="BLOB,...", help="Blobs to stop at: they become the outputs, and the rest is cut off.",
 )  # fmt: skip
@@ -86,6 +89,7 @@ class ReadOptions:
     strict: bool | None = None
     crop: str = "aligned"
     outputs: Sequence[str] = ()
+    define: Sequence[str] = ()
 
     def load(self, prototxt: str, weights: str | None = None, lenient: bool = False) -> Net:
         """Read the net of a prototxt and, if given, its weights.
@@ -102,6 +106,8 @@ class ReadOptions:
         shapes = {name: _shape(name, text) for name, text in pairs(self.inputs)}
         phase = self.phase.upper()
         options: dict[str, Any] = {"level": self.level, "stages": self.stages, "strict": self.strict, "crop": self.crop}
+        if self.define:
+            options["define"] = dict(pairs(self.define, "--define takes WORD=VALUE"))
         if self.outputs:
             options["outputs"] = [name for text in self.outputs for name in text.split(",")]
         return load(prototxt, weights, phase, shapes, lenient=lenient, **options)
@@ -122,7 +128,7 @@ def reads_net(phase: bool = True, inputs: Decorator = INPUT) -> Decorator:
             command(*args, reading=reading, **values)
 
         decorated: Callable[..., None] = wraps(command)(call)
-        options: list[Decorator] = [_CROP, STRICT, _OUTPUTS, inputs, _STAGE, _LEVEL, *([_PHASE] if phase else [])]
+        options: list[Decorator] = [_DEFINE, _CROP, STRICT, _OUTPUTS, inputs, _STAGE, _LEVEL, *([_PHASE] if phase else [])]
         for option in options:
             decorated = option(decorated)
         return decorated
@@ -130,17 +136,21 @@ def reads_net(phase: bool = True, inputs: Decorator = INPUT) -> Decorator:
     return add
 
 
-def pairs(inputs: Sequence[str]) -> list[tuple[str, str]]:
-    """Split each `--input` NAME=VALUE.
+def pairs(items: Sequence[str], usage: str = "--input takes NAME=N,C,H,W") -> list[tuple[str, str]]:
+    """Split each value NAME=VALUE of a repeatable option.
+
+    Args:
+        items: the values.
+        usage: what the option takes, for the message.
 
     Raises:
-        UsageError: an input is not of this form.
+        UsageError: a value is not of this form.
     """
     result = []
-    for item in inputs:
+    for item in items:
         name, equals, text = item.partition("=")
         if not equals or not name:
-            raise usage_error(f"--input takes NAME=N,C,H,W, not {item!r}")
+            raise usage_error(f"{usage}, not {item!r}")
         result.append((name, text))
     return result
 

@@ -51,6 +51,7 @@ class _Parser:
         self._next = source.tokens().__next__
         self.kind, self.text, self.offset = self._next()
         self.depth = 0
+        self.openings: list[int] = []  # lines in which the messages around the current place begin
         self.plugins_loaded = False  # other packages may declare fields
         self.unknown_at_top: dict[str, int] = {}  # offset of the first of each name
 
@@ -117,7 +118,8 @@ class _Parser:
 
     def bad_start(self, end_text: str) -> None:
         if self.kind == "end":
-            raise self.error(f"the text ends without a closing {end_text!r}: is the file truncated?")
+            opened = f" of the block opened in line {self.openings[-1]}" if self.openings else ""
+            raise self.error(f"the text ends without the closing {end_text!r}{opened}: is it missing, or is the file truncated?")
         raise self.error(f"expected a field's name, found {describe(self.kind, self.text)}")
 
     def field(self, message: Message, field: Field, offset: int) -> None:
@@ -176,10 +178,12 @@ class _Parser:
         message = Message(type, self.source.position(self.offset))
         closing = _CLOSING[self.text]
         self.depth += 1
+        self.openings.append(self.source.position(self.offset)[0])
         if self.depth > MAX_DEPTH:
             raise self.error(f"messages are nested more than {MAX_DEPTH} deep")
         self.advance()
         self.fields(message, "punct", closing)
+        self.openings.pop()
         self.depth -= 1
         return message
 
@@ -206,6 +210,9 @@ class _Parser:
         self.unknown(message, name + "]", offset)
 
     def unknown(self, message: Message, name: str, offset: int) -> None:
+        if name in ("layer", "layers") and self.depth and self.kind == "punct" and self.text in _CLOSING:
+            line = self.openings[-1]
+            raise self.error(f"a layer begins inside the block opened in line {line}: is its closing '}}' missing?", offset)
         if message.descriptor is not None:
             self.report_unknown(message.descriptor, name, offset)
         colon = self.take(":")

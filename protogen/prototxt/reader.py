@@ -9,18 +9,32 @@ from ..errors import NetError, ParseError, ProtogenError
 from .lexer import SourceText, decode, read_text
 from .message import Message
 from .parser import parse
+from .template import template_hint
 from .upgrade import upgrade, upgrade_solver
 
 # Top-level fields that only one kind of file has.
 _KINDS = {
     "net": {"layer", "layers", "input"},
-    "solver": {"base_lr", "lr_policy", "max_iter", "net", "train_net", "test_net", "solver_mode", "snapshot_prefix"},
+    "solver": {
+        "base_lr",
+        "lr_policy",
+        "max_iter",
+        "net",
+        "train_net",
+        "test_net",
+        "net_param",
+        "train_net_param",
+        "test_net_param",
+        "solver_mode",
+        "snapshot_prefix",
+    },
     "label map": {"item"},
     "Caffe2 net": {"op", "external_input", "external_output"},
     "TensorFlow graph": {"node", "versions", "library"},
     "TensorFlow pipeline": {"train_config", "eval_config", "train_input_reader"},
     "ONNX model": {"ir_version", "opset_import"},
 }
+_INNER_NETS = ("net_param", "test_net_param", "train_net_param")  # fields of a solver that hold a net
 _NOT_A_NET = {
     "solver": "this is a solver, not a net; give the prototxt named in its 'net' field",
     "label map": "this is a label map (names of classes), not a net",
@@ -58,14 +72,36 @@ def read_definition(text: str, source: str = "<text>", strict: bool | None = Non
         raise NetError(f"{source}: the text is empty; a prototxt with at least one layer is needed")
     try:
         definition = parse(text, "NetParameter", source, strict)
-    except ParseError:
-        if kind_of(text) in _NOT_A_NET:
-            raise NetError(f"{source}: {_NOT_A_NET[kind_of(text)]}") from None
-        raise
+    except ParseError as error:
+        inner = _net_of_solver(text, source, strict)
+        if inner is None:
+            raise _explained(error, text, source) from None
+        definition = inner
     definition = upgrade(definition, source)
     if not definition.layer:
         raise NetError(f"{source}: there are no layers; a prototxt with at least one layer is needed")
     return definition
+
+
+def _explained(error: ParseError, text: str, source: str) -> ProtogenError:
+    """Return the error to raise for a text that is no net: what it is instead, if that is known."""
+    hint = template_hint("".join(text.split("\n")[error.line - 1 : error.line]))
+    if hint:
+        return NetError(*error.lines, f"{source}: {hint}")
+    kind = kind_of(text)
+    return NetError(f"{source}: {_NOT_A_NET[kind]}") if kind in _NOT_A_NET else error
+
+
+def _net_of_solver(text: str, source: str, strict: bool | None) -> Message | None:
+    """Return the net that a solver holds itself (`net_param`), None for any other text."""
+    if kind_of(text) != "solver" or _top_level_names(text).isdisjoint(_INNER_NETS):
+        return None
+    try:
+        solver = parse(text, "SolverParameter", source, strict)
+    except ParseError:
+        return None
+    nets = [solver.get(_INNER_NETS[0]), *solver.get(_INNER_NETS[1], []), solver.get(_INNER_NETS[2])]
+    return next((net for net in nets if net is not None), None)
 
 
 def read_solver(text: str, source: str = "<text>", strict: bool | None = None) -> Message:

@@ -93,6 +93,9 @@ def in_one_phase(definition: Message, source: str) -> Net:
 def test_solvers(path: Path) -> None:
     solver = read_solver(read_text(path), str(path))
     assert parse(write(solver), "SolverParameter") == solver
+    if any(field in solver for field in ("net_param", "train_net_param", "test_net_param")):
+        assert read_definition(read_text(path), str(path)).layer, "a solver that holds its net is read as that net"
+        return
     with pytest.raises(NetError, match="this is a solver, not a net"):
         load(path)
 

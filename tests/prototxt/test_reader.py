@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import protogen
 from protogen.errors import NetError, ProtogenError
 from protogen.prototxt.reader import kind_of, read_solver
 from protogen.reading import loads
@@ -29,3 +30,25 @@ def test_other_files(text: str, kind: str, message: str) -> None:
 def test_a_net_is_no_solver() -> None:
     with pytest.raises(ProtogenError, match=r"^n.prototxt: this is a net, not a solver"):
         read_solver("layer { name: 'a' }", "n.prototxt")
+
+
+@pytest.mark.parametrize("field", ["net_param", "test_net_param", "train_net_param"])
+def test_a_solver_that_holds_its_net_is_read_as_that_net(field: str) -> None:
+    net = 'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 } } }'
+    assert protogen.loads(f"base_lr: 0.1 {field} {{ {net} }} max_iter: 10").shapes == {"x": (1,)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('layer { name: "a"\nlayer { name: "b" }\n}', r":2:1: a layer begins inside the block opened in line 1"),
+        (
+            'layer { pooling_param { kernel_size: 1\n}\nlayer { name: "b" } }',
+            r":3:1: a layer begins inside the block opened in line 1",
+        ),
+        ("layer {\n  pooling_param { kernel_size: 1 }\n", r"the text ends without the closing '}' of the block opened in line 1"),
+    ],
+)
+def test_a_missing_brace_is_reported_where_nesting_goes_wrong(text: str, message: str) -> None:
+    with pytest.raises(protogen.ParseError, match=message):
+        protogen.loads(text)
