@@ -49,7 +49,7 @@ def model_file(graph: Graph, feed: Blobs, setting: Setting) -> Iterator[ModelFil
     from ..targets.onnx.emit import emit
 
     options = replace(setting.onnx, fold=False, all_blobs=not setting.outputs_only)
-    model = emit(setting.made_at or graph, options)
+    model = emit(setting.made_at or graph, options, check=False)
     skeleton = model.skeleton.graph
     old = {new: blob for blob, new in options.rename.items()}
     values = {old.get(value.name, value.name): value.name for value in skeleton.input}

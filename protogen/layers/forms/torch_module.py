@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def without_values(kind: type[nn.Module], *args: Any, **settings: Any) -> nn.Module:
-    """A standard module with uninitialised parameters, to be set later: drawing random ones would take most of the time.
+    """Create a standard module whose parameters will be set later; drawing initial values would take most of the time.
 
-    `torch.nn.utils.skip_init` does the same, but by operations on the meta device, which import all of sympy (half a second).
+    `torch.nn.utils.skip_init` does the same by operations on the meta device, which load all of sympy (half a second).
 
     Args:
-        kind: the module's class.
+        kind: the class, such as `torch.nn.Conv2d`.
         args, settings: its arguments.
     """
-    module = kind(*args, **settings, device="meta")
-    for name, parameter in list(module.named_parameters(recurse=False)):
-        setattr(module, name, nn.Parameter(torch.empty(parameter.shape)))
+    blank = type(kind.__name__, (kind,), {"reset_parameters": lambda self: None})
+    module: nn.Module = blank(*args, **settings)
+    module.__class__ = kind
     return module
 
 

@@ -82,8 +82,13 @@ def warn_of_omissions(graph: Graph, options: OnnxOptions) -> None:
         warnings.warn("no postprocessing to cut off: the net does not end in detection layers", ProtogenWarning, stacklevel=4)
 
 
-def emit(graph: Graph, options: OnnxOptions | None = None) -> OnnxModel:
-    """Convert a graph to a checked ONNX model whose weights are still arrays.
+def emit(graph: Graph, options: OnnxOptions | None = None, check: bool = True) -> OnnxModel:
+    """Convert a graph to an ONNX model whose weights are still arrays.
+
+    Args:
+        graph: the graph.
+        options: of the model.
+        check: check the model with onnx's checker; not needed if an engine reads it at once.
 
     Raises:
         ConversionError: layers without an ONNX form (all are named), or options that do not suit the net.
@@ -97,7 +102,8 @@ def emit(graph: Graph, options: OnnxOptions | None = None) -> OnnxModel:
         require_size_free(emitter)
     model = emitter.model()
     describe(model.skeleton, graph, options)
-    model.check()
+    if check:
+        model.check()
     return model
 
 
