@@ -12,7 +12,6 @@ from .errors import NetError, ProtogenError, did_you_mean
 from .files import write_text
 from .graph.analysis import Analysis, analyse
 from .layers.base import LayerType, Shape
-from .prototxt.cut import cut_definition
 from .prototxt.layer import Layer
 from .prototxt.message import Message
 from .prototxt.phase import State, active
@@ -227,6 +226,8 @@ class Net:
         Raises:
             NetError: there is no such blob, or it cannot be fed, because the layer that makes it is needed for another blob.
         """
+        from .prototxt.cut import cut_definition
+
         shapes = {**self._input_shapes, **(inputs or {})}
         definition, inputs = cut_definition(self.definition, self.state, shapes, outputs)
         twin = self._twin(definition, inputs, outputs=outputs)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 from ..errors import NetError, ProtogenError, did_you_mean
 from ..graph.analysis import Analysis
@@ -17,8 +16,7 @@ from ..prototxt.message import Message
 from ..prototxt.phase import State, active
 
 
-@dataclass(frozen=True)
-class _Call:
+class _Call(NamedTuple):
     """State shared by calls of `layer` with equal arguments, the bulk of a deep net: its parameters are checked and set up once.
 
     Attributes:
@@ -27,7 +25,7 @@ class _Call:
     """
 
     parameters: Message
-    set_up: dict[Any, LayerType] = field(default_factory=dict)
+    set_up: dict[Any, LayerType]
 
 
 class Composer:
@@ -224,14 +222,14 @@ class Composer:
 
     def _call(self, type: str, name: str, fields: Mapping[str, Any]) -> _Call:
         """Return the state shared by all calls of `layer` with these fields."""
-        key = (type, _frozen(fields))
+        key = type, repr(fields)  # values may be dicts and lists, which have no hash
         if key not in self._calls:
             parameters = Message.of("LayerParameter")
             try:
                 self._set_fields(parameters, type, fields)
             except ProtogenError as error:
                 raise NetError(f"layer {name!r} ({type}): {error}") from None
-            self._calls[key] = _Call(parameters)
+            self._calls[key] = _Call(parameters, {})
         return self._calls[key]
 
     def _append(self, layer: Layer, call: _Call) -> None:
@@ -276,14 +274,3 @@ class Composer:
             getattr(message, param_name).update(inner)
         else:
             message.set(param_name, inner)
-
-
-def _frozen(value: Any) -> Any:
-    """Return a hashable key for a field's value; keys are equal for equal values of equal types."""
-    if isinstance(value, Message):
-        return Message, _frozen(dict(value.fields()))
-    if isinstance(value, Mapping):
-        return Mapping, tuple((key, _frozen(item)) for key, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return Sequence, tuple(map(_frozen, value))
-    return value.__class__, value

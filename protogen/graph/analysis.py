@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import LayerError, NetError, ProtogenWarning, did_you_mean
 from ..layers.base import LayerType, Shape
-from ..layers.registry import class_for, unknown_type_hint
+from ..layers.registry import class_for, layer_type, unknown_type_hint
 from ..layers.source import UnknownSource
 from ..plugins import LAYERS, load_entry_points
 from ..prototxt.layer import Layer
@@ -209,11 +209,11 @@ class Analysis:
         Raises:
             NetError, LayerError: the layer does not fit.
         """
-        if later is not None and self._lacks_labels(layer, later):
+        layer_class = class_for(layer)
+        if later is not None and self._lacks_labels(layer, layer_class, later):
             return None
         self._check_bottoms(layer, later or {})
         bottoms = [self.shapes[bottom] for bottom in layer.bottoms]
-        layer_class = class_for(layer)
         if layer_class is not None and layer_class.is_loss and not layer.tops:
             layer.tops = [self._unused(layer.name or layer.type)]  # as in Caffe: a loss layer creates its own top
         self._check_tops(layer)
@@ -273,9 +273,8 @@ class Analysis:
             if shape is not None:
                 op._check_size(f"input {top!r}" if top in op.fed_tops else "top", shape)
 
-    def _lacks_labels(self, layer: Layer, later: Mapping[str, Layer]) -> bool:
+    def _lacks_labels(self, layer: Layer, layer_class: type[LayerType] | None, later: Mapping[str, Layer]) -> bool:
         """Whether a layer is a loss or accuracy left in a deploy file, without its labels: left out, with a warning."""
-        layer_class = class_for(layer)
         if not (layer_class.only_trains if layer_class is not None else is_measure(layer)):
             return False
         missing = [
@@ -364,10 +363,12 @@ def analyse(
     Raises:
         NetError, LayerError: the layers do not fit together.
     """
-    if any(class_for(layer) in (None, UnknownSource) for layer in layers):
+    undefined = {name for name in {layer.full_type for layer in layers} if layer_type(name) is None}
+    unknown = [layer for layer in layers if layer.full_type in undefined]
+    if unknown:
         load_entry_points(LAYERS)
     read = {bottom for layer in layers for bottom in layer.bottoms}
-    for layer in layers:
+    for layer in unknown:
         if class_for(layer) is UnknownSource:  # its shapes must be given, so only those that matter count
             layer.tops = [top for top in layer.tops if top in read] or layer.tops
     later = {top: layer for layer in layers for top in layer.tops}

@@ -37,8 +37,9 @@ class Layer:
         if self.type == "Python":
             python = self.message.python_param
             return f"Python ({python.module}.{python.layer})"
-        method = self.message.pooling_param.pool
-        return f"Pooling ({method})" if self.type == "Pooling" and method not in POOLING_METHODS else self.type
+        if self.type == "Pooling" and self.message.pooling_param.pool not in POOLING_METHODS:
+            return f"Pooling ({self.message.pooling_param.pool})"
+        return self.type
 
     @property
     def label(self) -> str:

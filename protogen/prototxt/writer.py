@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 from pathlib import Path
-from traceback import walk_tb
 from typing import Any
 
 from ..errors import ProtogenError
@@ -43,6 +42,8 @@ def write(definition: Message, templates: str | Path | None = None) -> str:
 
 def _place(error: Exception, folder: str) -> str:
     """Return file:line of the innermost user's template in an error's traceback, "" if there is none."""
+    from traceback import walk_tb
+
     line, file = getattr(error, "lineno", None), getattr(error, "filename", None)  # a syntax error's
     if line and file:
         return f"{file}:{line}"
