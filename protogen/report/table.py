@@ -17,7 +17,12 @@ class PlainTable(Table):
 
     def add_row(self, *cells: str, style: str = "", **settings: Any) -> None:  # type: ignore[override]
         """Add a row of text; `style` applies to all its cells."""
-        super().add_row(*(_Cell(cell, style) for cell in cells), **settings)
+        super().add_row(*(_cell(cell, style) for cell in cells), **settings)
+
+
+def _cell(text: str, style: str) -> Text | _Cell:
+    """Return text for a cell: as it is, where every terminal can print it."""
+    return Text(text, style) if text.isascii() and text.isprintable() else _Cell(text, style)
 
 
 class _Cell:
