@@ -114,7 +114,8 @@ class Net:
     @property
     def inputs(self) -> list[str]:
         """Blobs fed from outside, in file order: tops of Input and data layers, and random tops of DummyData."""
-        return self.analysis.inputs
+        needed = None if self._outputs is None else {*self._outputs, *(blob for layer in self.layers for blob in layer.bottoms)}
+        return [name for name in self.analysis.inputs if needed is None or name in needed]
 
     @property
     def outputs(self) -> list[str]:

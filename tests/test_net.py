@@ -197,6 +197,13 @@ def test_a_part_of_a_net_gives_what_the_whole_gives() -> None:
     np.testing.assert_array_equal(part.to_torch()(blobs["pool1"]).detach(), blobs["ip1"].detach())
 
 
+def test_a_part_without_the_labels_has_no_input_for_them() -> None:
+    net = protogen.models.lenet(phase="TRAIN").at("TEST", inputs={"data": (2, 1, 28, 28), "label": (2,)}).fill()
+    part = net.cut(outputs=["ip2"])
+    assert (net.inputs, part.inputs) == (["data", "label"], ["data"])
+    assert part.to_torch()(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
 def test_outputs_of_an_onnx_model() -> None:
     net = protogen.models.lenet(batch=1).fill(3)
     model = net.to_onnx(outputs=["conv1", "ip1"])
