@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from ..errors import NetError, ProtogenError, ProtogenWarning
 
 if TYPE_CHECKING:
     from ..net import Net
@@ -52,8 +55,8 @@ INPUT = click.option(
 )  # fmt: skip
 SEED = click.option("--seed", default=0, show_default=True, help="Seed of random weights and inputs.")
 _PHASE = click.option(
-    "--phase", type=click.Choice(["test", "train"], case_sensitive=False), default="test", show_default=True,
-    help="Phase for include/exclude rules, which select the active layers.",
+    "--phase", type=click.Choice(["test", "train"], case_sensitive=False),
+    help="Phase that selects layers by their include/exclude rules.  [default: test, or train for a file with nothing else]",
 )  # fmt: skip
 _LEVEL = click.option("--level", default=0, show_default=True, help="Level for include/exclude rules.")
 _STAGE = click.option("--stage", "stages", multiple=True, metavar="NAME", help="Stage for include/exclude rules; repeatable.")
@@ -82,7 +85,7 @@ DYNAMIC_BATCH = click.option("--dynamic-batch", is_flag=True, help="Make the bat
 class ReadOptions:
     """Options for reading a prototxt: state for phase rules, inputs and outputs, treatment of unknown fields and Crop offsets."""
 
-    phase: str = "test"
+    phase: str | None = "test"
     level: int = 0
     stages: Sequence[str] = ()
     inputs: Sequence[str] = ()
@@ -101,16 +104,41 @@ class ReadOptions:
         Raises:
             ProtogenError: as `protogen.load`.
         """
-        from ..reading import load
+        from ..prototxt.reader import read_source
+        from ..reading import loads
 
         shapes = {name: _shape(name, text) for name, text in pairs(self.inputs)}
-        phase = self.phase.upper()
         options: dict[str, Any] = {"level": self.level, "stages": self.stages, "strict": self.strict, "crop": self.crop}
         if self.define:
             options["define"] = dict(pairs(self.define, "--define takes WORD=VALUE"))
         if self.outputs:
             options["outputs"] = [name for text in self.outputs for name in text.split(",")]
-        return load(prototxt, weights, phase, shapes, lenient=lenient, **options)
+        text, source = read_source(prototxt)
+
+        def read(phase: str) -> Net:
+            return loads(text, weights, phase, shapes, source=source, lenient=lenient, **options)
+
+        return read(self.phase.upper()) if self.phase is not None else _in_either_phase(read)
+
+
+def _in_either_phase(read: Callable[[str], Net]) -> Net:
+    """Return the net in phase TEST or, if only that works, in TRAIN, with a warning."""
+    try:
+        net = read("TEST")
+    except NetError as error:
+        try:
+            net = read("TRAIN")
+        except ProtogenError:
+            raise error from None
+    else:
+        if any(layer.bottoms for layer in net.layers):
+            return net
+        other = net.at("TRAIN", weights=False)
+        if not any(layer.bottoms for layer in other.layers):
+            return net
+        net = read("TRAIN")
+    warnings.warn("this file is a net in phase TRAIN only, and read as such (--phase train)", ProtogenWarning, stacklevel=3)
+    return net
 
 
 def reads_net(phase: bool = True, inputs: Decorator = INPUT) -> Decorator:

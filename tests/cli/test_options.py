@@ -57,3 +57,29 @@ def test_unknown_fields(run: Run, small: Path) -> None:
 def test_reshaping_is_one_flag(files: Path) -> None:
     assert exit_code("convert", files / "net.prototxt", "--input", "data=2,3,8,8", "-o", files / "b.prototxt") == 0
     assert protogen.load(files / "b.prototxt").shapes["fc"] == (2, 5)
+
+
+TRAIN_ONLY = """
+    layer { name: "d" type: "Data" top: "data" top: "label" include { phase: TRAIN }
+            transform_param { crop_size: 4 } data_param { batch_size: 2 } }
+    layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" %s inner_product_param { num_output: 3 } }
+    layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" %s }
+"""
+
+
+@pytest.mark.parametrize("rule", ["", "include { phase: TRAIN }"], ids=["some layers", "all layers"])
+def test_a_file_for_training_only_is_read_as_such_and_says_so(run: Run, tmp_path: Path, rule: str) -> None:
+    path = tmp_path / "train.prototxt"
+    path.write_text(TRAIN_ONLY % (rule, rule))
+    result = run("summary", path)
+    assert result.code == 0
+    assert "Warning: this file is a net in phase TRAIN only, and read as such (--phase train)" in result.err
+    assert "147 parameters" in result.out
+
+
+def test_a_file_that_is_wrong_in_both_phases_gets_the_error_of_test(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "bad.prototxt"
+    path.write_text('layer { name: "r" type: "ReLU" bottom: "x" top: "y" }')
+    result = run("summary", path)
+    assert (result.code, "in phase TRAIN only" in result.err) == (1, False)
+    assert "no layer before it makes its bottom 'x'" in result.err
