@@ -70,7 +70,7 @@ class Net:
     ) -> None:  # fmt: skip
         self.definition = definition
         self._outputs = None if outputs is None else list(outputs)
-        self.state = State(phase, level, frozenset(stages) | frozenset(definition.state.stage))
+        self.state = State.of(definition, phase, level, stages)
         self.source = source
         self.strict = strict
         self._groups = dict(groups or {})
@@ -93,8 +93,6 @@ class Net:
             else:
                 inactive.update(dict.fromkeys(message.get("top", []), message))
         return layers, inactive
-
-    # ---- properties
 
     @property
     def name(self) -> str:
@@ -432,7 +430,8 @@ class Net:
         if target.is_definition and not settings.fold:
             self.save_prototxt(path)
         else:
-            target.write(self.graph(settings.seed), Path(path), settings)
+            part = self.known_part(settings.postprocess) if "postprocess" in target.option_names else self
+            target.write(part.graph(settings.seed), Path(path), settings)
 
     def fill(self, seed: int = 0) -> Net:
         """Fill every learnable blob that has no weights with the values of its filler; return self."""

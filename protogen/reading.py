@@ -97,7 +97,7 @@ def loads(
     {'x': (1, 2)}
     """
     definition = read_definition(fill(text, define) if define else text, source, strict)
-    state = State(phase, level, frozenset(stages) | frozenset(definition.state.stage))
+    state = State.of(definition, phase, level, stages)
     definition, inputs = cut_definition(definition, state, inputs or {}, outputs)
     content = None
     if weights is not None:

@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import protogen
@@ -74,6 +75,17 @@ def test_a_forks_loss_beside_the_predictions_is_left_out_of_an_onnx_model() -> N
     assert names_of(model) == (["data"], ["prob"])
     with pytest.raises(NetError, match="unknown layer type 'CenterLoss'"):
         net.to_torch()  # it would train without that loss
+
+
+def test_a_saved_onnx_model_leaves_out_what_to_onnx_leaves_out(tmp_path: Path) -> None:
+    net = protogen.loads(IMAGE + CONV % "data" + 'layer { name: "boxes" type: "EvalDetection" bottom: "c" top: "b" }').fill()
+    with pytest.raises(NetError, match="unknown layer type"):
+        net.save(tmp_path / "net.onnx")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        net.save(tmp_path / "net.onnx", postprocess=False)
+    assert any("left out, as nothing that is kept needs them" in str(warning.message) for warning in caught)
+    assert names_of(onnx.load(tmp_path / "net.onnx")) == (["data"], ["c"])
 
 
 @pytest.mark.parametrize("tail", ['type: "EvalDetection"', 'type: "Python" python_param { module: "eval" layer: "Boxes" }'])

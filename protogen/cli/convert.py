@@ -63,7 +63,7 @@ def convert(
         options["fold"] = fold
     with progress():
         net = reading.load(prototxt, weights)
-        if "postprocess" in options:
+        if "postprocess" in options:  # here already, as the weights of what is left are looked at below
             net = net.known_part(options["postprocess"])
         if weights is None and not target.is_definition and net.weights.missing:
             say(f"Note: no weights given{_filled(net)}", err=True)

@@ -168,16 +168,18 @@ class Analysis:
         if self.complete or self.errors or None in (self.shapes[top] for top in self.inputs):
             return None
         lost: set[str] = set()
+        kept: list[Layer] = []
         dropped: list[Layer] = []
-        for layer, layer_class in ((layer, class_for(layer)) for layer in self.layers):
+        for layer in self.layers:
+            layer_class = class_for(layer)
             if layer_class is not None and lost.isdisjoint(layer.bottoms):
+                kept.append(layer)
                 continue
             measures = is_measure(layer) if layer_class is None else layer_class.only_trains
             if (postprocess and not measures) or not set(layer.tops).isdisjoint(layer.bottoms):
                 return None
             lost.update(layer.tops)
             dropped.append(layer)
-        kept = [layer for layer in self.layers if layer not in dropped]
         read = {bottom for layer in kept for bottom in layer.bottoms if bottom not in layer.tops}
         ends = [top for layer in kept if layer.bottoms for top in layer.tops if top not in read]
         if ends:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from ..errors import NetError, did_you_mean
@@ -22,6 +22,15 @@ class State:
     def __post_init__(self) -> None:
         if self.phase not in PHASES:
             raise NetError(f"unknown phase {self.phase!r}{did_you_mean(self.phase, PHASES)} (known: TRAIN, TEST)")
+
+    @classmethod
+    def of(cls, definition: Message, phase: str = "TEST", level: int = 0, stages: Iterable[str] = ()) -> State:
+        """Return the state in which a net is read: what the reader asks for, with the stages of the net's own `state`.
+
+        >>> State.of(Message.of("NetParameter", state={"stage": ["deploy"]})).stages
+        frozenset({'deploy'})
+        """
+        return cls(phase, level, frozenset(stages) | frozenset(definition.state.stage))
 
 
 def active(layer: Message, state: State) -> bool:

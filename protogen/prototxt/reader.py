@@ -16,17 +16,8 @@ from .upgrade import upgrade, upgrade_solver
 _KINDS = {
     "net": {"layer", "layers", "input"},
     "solver": {
-        "base_lr",
-        "lr_policy",
-        "max_iter",
-        "net",
-        "train_net",
-        "test_net",
-        "net_param",
-        "train_net_param",
-        "test_net_param",
-        "solver_mode",
-        "snapshot_prefix",
+        *("base_lr", "lr_policy", "max_iter", "net", "train_net", "test_net"),
+        *("net_param", "train_net_param", "test_net_param", "solver_mode", "snapshot_prefix"),
     },
     "label map": {"item"},
     "Caffe2 net": {"op", "external_input", "external_output"},
@@ -73,9 +64,10 @@ def read_definition(text: str, source: str = "<text>", strict: bool | None = Non
     try:
         definition = parse(text, "NetParameter", source, strict)
     except ParseError as error:
-        inner = _net_of_solver(text, source, strict)
+        names = _top_level_names(text)
+        inner = _net_of_solver(text, names, source, strict)
         if inner is None:
-            raise _explained(error, text, source) from None
+            raise _explained(error, text, names, source) from None
         definition = inner
     definition = upgrade(definition, source)
     if not definition.layer:
@@ -83,18 +75,18 @@ def read_definition(text: str, source: str = "<text>", strict: bool | None = Non
     return definition
 
 
-def _explained(error: ParseError, text: str, source: str) -> ProtogenError:
+def _explained(error: ParseError, text: str, names: set[str], source: str) -> ProtogenError:
     """Return the error to raise for a text that is no net: what it is instead, if that is known."""
     hint = template_hint("".join(text.split("\n")[error.line - 1 : error.line]))
     if hint:
         return NetError(*error.lines, f"{source}: {hint}")
-    kind = kind_of(text)
+    kind = _kind_with(names)
     return NetError(f"{source}: {_NOT_A_NET[kind]}") if kind in _NOT_A_NET else error
 
 
-def _net_of_solver(text: str, source: str, strict: bool | None) -> Message | None:
+def _net_of_solver(text: str, names: set[str], source: str, strict: bool | None) -> Message | None:
     """Return the net that a solver holds itself (`net_param`), None for any other text."""
-    if kind_of(text) != "solver" or _top_level_names(text).isdisjoint(_INNER_NETS):
+    if _kind_with(names) != "solver" or names.isdisjoint(_INNER_NETS):
         return None
     try:
         solver = parse(text, "SolverParameter", source, strict)
@@ -121,8 +113,9 @@ def read_solver(text: str, source: str = "<text>", strict: bool | None = None) -
     try:
         return upgrade_solver(parse(text, "SolverParameter", source, strict), source)
     except ParseError:
-        if kind_of(text) not in ("solver", ""):
-            raise ProtogenError(f"{source}: this is a {kind_of(text)}, not a solver") from None
+        kind = kind_of(text)
+        if kind not in ("solver", ""):
+            raise ProtogenError(f"{source}: this is a {kind}, not a solver") from None
         raise
 
 
@@ -134,7 +127,11 @@ def kind_of(text: str) -> str:
     >>> kind_of('base_lr: 0.1  net: "train_val.prototxt"'), kind_of('item { name: "dog" label: 1 }')
     ('solver', 'label map')
     """
-    names = _top_level_names(text)
+    return _kind_with(_top_level_names(text))
+
+
+def _kind_with(names: set[str]) -> str:
+    """Return the kind of a file with these top-level fields, "" if unknown."""
     return next((kind for kind, fields in _KINDS.items() if names & fields), "")
 
 
