@@ -12,6 +12,7 @@ from .backends.setting import Setting
 from .errors import ProtogenError, did_you_mean, printable
 from .graph.cut import measures, without_measures, without_postprocess
 from .graph.fold import folded as fold
+from .graph.names import with_text_names
 from .progress import track
 from .targets.onnx.options import OnnxOptions
 
@@ -155,7 +156,7 @@ def verify(
     net = net.known_part(onnx.postprocess)
     _check_request(net, backends, dtype)
     half = "float16" if onnx.fp16 else dtype
-    graph = _as_modelled(with_random_weights(net.graph(seed), seed), onnx.postprocess)
+    graph = with_text_names(_as_modelled(with_random_weights(net.graph(seed), seed), onnx.postprocess))
     report = Report(TOLERANCES[half] if tolerance is None else tolerance, _shown(graph))
     report.left_out = _data_dependent(graph) if half != "float32" else []
     setting = Setting(device=device, onnx=onnx)
@@ -275,7 +276,8 @@ def _check_request(net: Net, backends: Sequence[str], dtype: str) -> None:
             raise ProtogenError(f"unknown backend {name!r}{did_you_mean(name, BACKENDS)} (known: {', '.join(BACKENDS)})")
     if not backends:
         raise ProtogenError(f"no backends given (known: {', '.join(BACKENDS)})")
-    if set(net.shapes) <= set(net.inputs):
+    net.require_shapes()
+    if not net.computed:
         raise ProtogenError("nothing to verify: this net has only inputs")
 
 

@@ -362,3 +362,12 @@ def test_layers_are_set_up_once_and_weights_filled_once(monkeypatch: pytest.Monk
     assert verify(net).ok
     assert set_up == [], "the net has set them up"
     assert sorted(drawn) == sorted({(op.layer.name, i) for op in net.ops for i in range(len(op.blobs))})
+
+
+def test_a_net_whose_only_layer_works_in_place_on_its_input_is_verified() -> None:
+    net = protogen.loads("""
+        input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }
+        layer { name: "p" type: "Power" bottom: "data" top: "data" power_param { scale: 0.5 shift: 1 } }""")
+    report = protogen.verify(net)
+    assert report.ok
+    assert {row.blob for row in report.rows} == {"data"}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ...errors import ConversionError, ProtogenError, ProtogenWarning, did_you_mean
 from ...graph.cut import ends_in_detections, inference_part, measures
 from ...graph.fold import folded
+from ...graph.names import with_text_names
 from ...layers.fields import require_computed
 from ...layers.forms.onnx_graph import OnnxGraph
 from .file import OnnxModel, half_of
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import onnx
 
     from ...graph.graph import Graph, Node, Value, Weight
-    from ...layers.base import LayerType
+    from ...layers.base import LayerType, Shape
     from .options import Preprocess
     from .shapes import Dimension
 
@@ -94,7 +95,7 @@ def emit(graph: Graph, options: OnnxOptions | None = None, check: bool = True) -
         ConversionError: layers without an ONNX form (all are named), or options that do not suit the net.
     """
     options = options or OnnxOptions()
-    graph = inference_part(graph, options.postprocess)
+    graph = with_text_names(inference_part(graph, options.postprocess))
     require_computed((node.op for node in graph.nodes), graph.strict)
     emitter = Emitter(folded(graph) if options.fold and graph.phase == "TEST" else graph, options)
     emitter.emit()
@@ -131,7 +132,7 @@ class Emitter:
         self.names: dict[Value, str] = {}
         self.emitted: list[Emitted] = []
         self._dims = dims or dimensions(graph, options)
-        self._weights: dict[Weight, str] = {}
+        self._weights: dict[tuple[Weight, Shape], str] = {}
         # The value that has each blob's name: the last one computed. Layers that do nothing in place compute none.
         self._carriers = {value.name: value for node in graph.nodes if not _is_idle(node) for value in node.outputs if value.name}
         self._fed = {value.name for value in graph.inputs}
@@ -242,10 +243,13 @@ class Emitter:
 
     def _weight_names(self, node: Node) -> list[str]:
         """Return the initializer names of a layer's learnable blobs, adding them on first use; unused ones are removed later."""
+        names = []
         for blob, weight, array in zip(node.op.blobs, node.weights, node.arrays):
-            if weight not in self._weights:
-                self._weights[weight] = self.onnx.weight(f"{node.op.layer.name}.{blob.name}", array)
-        return [self._weights[weight] for weight in node.weights]
+            key = weight, array.shape  # a layer may share a blob in another shape
+            if key not in self._weights:
+                self._weights[key] = self.onnx.weight(f"{node.op.layer.name}.{blob.name}", array)
+            names.append(self._weights[key])
+        return names
 
     def _public(self, blob: str) -> str:
         """Return the name of a blob's last value: the blob's, or `<blob>_out` for an input overwritten in place."""

@@ -1,0 +1,36 @@
+"""Names that UTF-8 cannot store, in ONNX models and in verification."""
+
+from __future__ import annotations
+
+import onnx
+
+import protogen
+from protogen.graph.names import with_text_names
+
+TEXT = r"""
+    name: "\377"
+    layer { name: "data" type: "Input" top: "\376" input_param { shape { dim: 1 dim: 2 dim: 5 dim: 5 } } }
+    layer { name: "\377\376" type: "Convolution" bottom: "\376" top: "\377" convolution_param { num_output: 2 kernel_size: 3 } }
+    layer { name: "b\377" type: "BatchNorm" bottom: "\377" top: "\377" }
+    layer { name: "taken" type: "ReLU" bottom: "\377" top: "\\udcff" }
+"""
+
+
+def test_names_that_differed_still_differ() -> None:
+    model = protogen.loads(TEXT).to_onnx()
+    onnx.checker.check_model(model, full_check=True)
+    assert [value.name for value in model.graph.input] == [r"\udcfe"]
+    assert [value.name for value in model.graph.output] == [r"\udcff"], "the blob of that very name keeps it"
+    assert r"\udcff_" in {name for node in model.graph.node for name in node.output}
+    assert model.graph.name == r"\udcff"
+
+
+def test_such_a_net_is_verified_blob_by_blob() -> None:
+    report = protogen.verify(protogen.loads(TEXT))
+    assert report.ok
+    assert {row.blob for row in report.rows} == {r"\udcff", r"\udcff_"}
+
+
+def test_a_graph_of_plain_names_is_returned_as_it_is() -> None:
+    graph = protogen.models.peleenet(size=32).graph()
+    assert with_text_names(graph) is graph
