@@ -36,6 +36,8 @@ class Analysis:
         warned: texts of the warnings issued about layers so far; none is issued twice.
         lenient: record the errors of layers that cannot be set up in `errors` instead of raising them; `require_shapes` does.
         errors: what was recorded.
+        shared_blobs: blobs shared through `param { name }`: (layer, index) of each one that another layer owns, mapped to its
+            owner.
     """
 
     def __init__(
@@ -59,6 +61,8 @@ class Analysis:
         self.makers: dict[str, Layer] = {}
         self._first_makers: dict[str, LayerType] = {}
         self.learnable: dict[str, Layer] = {}
+        self.shared_blobs: dict[tuple[str, int], tuple[str, int]] = {}
+        self._owners: dict[str, tuple[LayerType, int]] = {}
         self._unread: dict[str, None] = {}
 
     @property
@@ -124,18 +128,6 @@ class Analysis:
         """Types that no class defines; a Python layer's includes its class: "Python (module.Class)"."""
         return sorted({layer.full_type for layer in self.unknown_layers})
 
-    @property
-    def shared_blobs(self) -> dict[tuple[str, int], tuple[str, int]]:
-        """Blobs shared through `param { name }`: (layer, index) of each one that another layer owns, mapped to its owner."""
-        owners: dict[str, tuple[str, int]] = {}
-        shared: dict[tuple[str, int], tuple[str, int]] = {}
-        for op in self.known_ops:
-            for i, spec in enumerate(op.layer.message.param[: len(op.blobs)]):
-                key = (op.layer.name, i)
-                if spec.name and owners.setdefault(spec.name, key) != key:
-                    shared[key] = owners[spec.name]
-        return shared
-
     def require_shapes(self, source: str = "") -> None:
         """Check that every blob's shape is known.
 
@@ -192,6 +184,7 @@ class Analysis:
         twin.layers, twin.ops, twin.sources = list(self.layers), list(self.ops), list(self.sources)
         twin.shapes, twin.makers, twin._first_makers = dict(self.shapes), dict(self.makers), dict(self._first_makers)
         twin.learnable, twin._unread = dict(self.learnable), dict(self._unread)
+        twin.shared_blobs, twin._owners = dict(self.shared_blobs), dict(self._owners)
         return twin
 
     def add(
@@ -227,6 +220,8 @@ class Analysis:
                     self._feed(op)
                 self._place(op)
                 self._warn(op.doubt)
+                self._check_in_place(op)
+                self._check_learnable(op)
             except LayerError as error:
                 if not self.lenient:
                     raise
@@ -241,8 +236,6 @@ class Analysis:
             self._unread[top] = None
         self.layers.append(layer)
         self.ops.append(op)
-        if op is not None and op.blobs:
-            self._check_learnable(op)
         return op
 
     def _set_up(
@@ -300,16 +293,45 @@ class Analysis:
             if top in self.shapes and not in_place:
                 raise NetError(f"{layer.label}: its top {top!r} is already made by layer {self.makers[top].name!r}; "
                                "rename it (only a layer that reads a blob may write it, in place)")  # fmt: skip
+        if "" in layer.tops:
+            raise NetError(f"{layer.label}: the name of a top is empty")
         if len(set(layer.tops)) != len(layer.tops):
             raise NetError(f"{layer.label}: two of its tops have the same name")
 
+    @staticmethod
+    def _check_in_place(op: LayerType) -> None:
+        """Check that a layer that writes to its bottom keeps its shape: Caffe would reshape the blob that is being read."""
+        for bottom, top, before, after in zip(op.layer.bottoms, op.layer.tops, op.bottoms, op.tops):
+            if top == bottom and before != after:
+                op.check(False, f"cannot work in place, as it changes the shape of {top!r} from {before} to {after}; "
+                                "give its top another name")  # fmt: skip
+
     def _check_learnable(self, op: LayerType) -> None:
-        """Check that no other layer of this name has weights: Caffe allows equal names, but finds weights by name."""
+        """Check what Caffe checks of layers with weights: shared blobs have one shape.
+
+        Layers of one name may not both have weights. Caffe allows equal names, but finds weights by name.
+        """
         name = op.layer.name
+        if not op.blobs:
+            return
         if name in self.learnable:
             other = f"layer {name!r} ({self.learnable[name].type})"
             raise NetError(f"{op.label}: {other} has the same name, and both have weights; rename one of them")
         self.learnable[name] = op.layer
+        for i, spec in enumerate(op.layer.message.param[: len(op.blobs)]):
+            if spec.name:
+                self._share(op, i, spec)
+
+    def _share(self, op: LayerType, index: int, spec: Message) -> None:
+        """Record a blob of a name, and check that its shape (PERMISSIVE: its size) is that of the first blob of this name."""
+        owner, at = self._owners.setdefault(spec.name, (op, index))
+        if owner is op and at == index:
+            return
+        blob, shared = op.blobs[index], owner.blobs[at]
+        fits = blob.count == shared.count if spec.share_mode == "PERMISSIVE" else blob.shape == shared.shape
+        op.check(fits, f"its {blob.name} {blob.shape} cannot share param {spec.name!r} with {shared.name} {shared.shape} "
+                       f"of layer {owner.layer.name!r}: the shapes differ")  # fmt: skip
+        self.shared_blobs[op.layer.name, index] = owner.layer.name, at
 
     def _unused(self, name: str) -> str:
         while name in self.shapes:

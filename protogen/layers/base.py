@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .forms.onnx_graph import OnnxGraph
 
 Shape = tuple[int, ...]
+MAX_AXES = 32  # Caffe's kMaxBlobAxes
 MAX_ELEMENTS = 2**31 - 1  # Caffe's Blob::Reshape refuses more: its counts are int32
 
 
@@ -421,6 +422,8 @@ class LayerType:
     def _check_size(self, what: str, shape: Shape) -> None:
         if any(dim < 0 for dim in shape):
             raise self.error(f"{what} would have the shape {shape}: negative size")
+        if len(shape) > MAX_AXES:
+            raise self.error(f"{what} would have {len(shape)} axes, more than Caffe's {MAX_AXES}")
         if count(shape) > MAX_ELEMENTS:
             raise self.error(f"{what} would have the shape {shape}: {count(shape):,} values, more than Caffe's 2^31-1")
 

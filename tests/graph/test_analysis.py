@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import protogen
-from protogen import LayerError, NetError
+from protogen import ConversionError, LayerError, NetError
 from tests.nets import SMALL, layers
 
 FC = "inner_product_param { num_output: 2 }"
@@ -100,3 +100,53 @@ def test_what_silence_alone_reads_is_the_output() -> None:
     assert protogen.verify(net).ok
     more = 'layer { name: "prob" type: "Softmax" bottom: "ab" top: "prob" }'
     assert protogen.loads(net.to_prototxt() + more).outputs == ["prob"], "what is unread comes first"
+
+
+def shared(outputs: int, more: str, other_outputs: int) -> str:
+    """Two 1x1 convolutions in a row that share param "w"; `more` goes into the second one's param."""
+    a = f'convolution_param {{ num_output: {outputs} kernel_size: 1 }} param {{ name: "w" }}'
+    b = f'convolution_param {{ num_output: {other_outputs} kernel_size: 1 }} param {{ name: "w" {more} }}'
+    kind = 'type: "Convolution"'
+    return layers(f'name: "a" {kind} bottom: "data" top: "a" {a}', f'name: "b" {kind} bottom: "a" top: "b" {b}')
+
+
+def test_shared_blobs_have_one_shape() -> None:
+    with pytest.raises(LayerError, match=r"'b' .*\(4, 3, 1, 1\) cannot share param 'w' .*\(3, 3, 1, 1\) of layer 'a'"):
+        protogen.loads(shared(3, "", 4))
+    assert protogen.loads(shared(3, "", 3)).shared_blobs == {("b", 0): ("a", 0)}
+
+
+def test_permissive_sharing_asks_for_equal_sizes_only() -> None:
+    """Caffe's share_mode PERMISSIVE: 4x3x1x1 and 1x4x1x3 have twelve values each."""
+    permissive = "share_mode: PERMISSIVE"
+    text = shared(4, permissive, 1).replace("num_output: 1 kernel_size: 1", "num_output: 1 kernel_h: 1 kernel_w: 3")
+    net = protogen.loads(text)
+    assert net.param_shapes["b"][0] == (1, 4, 1, 3)
+    assert net.to_onnx()
+    with pytest.raises(ConversionError, match=r"shares its weight in another shape, \(1, 4, 1, 3\) instead of \(4, 3, 1, 1\)"):
+        net.to_torch()
+    with pytest.raises(LayerError, match="cannot share"):
+        protogen.loads(text.replace(permissive, "share_mode: STRICT"))
+    with pytest.raises(LayerError, match="cannot share"):
+        protogen.loads(text.replace("kernel_w: 3", "kernel_w: 2"))
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ('name: "c" type: "Deconvolution" bottom: "data" top: "data" convolution_param { num_output: 3 kernel_size: 3 }',
+         "in place"),
+        ('name: "p" type: "Pooling" bottom: "data" top: "data" pooling_param { kernel_size: 2 stride: 2 }', "in place"),
+        ('name: "r" type: "ReLU" bottom: "data" top: ""', "name of a top is empty"),
+        ('name: "r" type: "Reshape" bottom: "data" top: "r" reshape_param { num_axes: 0 shape { ' + 29 * "dim: 1 " + "} }",
+         "would have 33 axes, more than Caffe's 32"),
+    ],
+)  # fmt: skip
+def test_what_caffe_has_no_blob_for_is_refused(layer: str, message: str) -> None:
+    with pytest.raises(NetError, match=message):
+        protogen.loads(layers(layer))
+
+
+def test_a_summary_shows_a_layer_that_cannot_share_its_weights() -> None:
+    net = protogen.loads(shared(3, "", 4), lenient=True)
+    assert len(net.analysis.errors) == 1

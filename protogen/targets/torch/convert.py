@@ -38,10 +38,10 @@ def to_torch(graph: Graph) -> NetModule:
     for node, name in zip(nodes, module_names(node.op for node in nodes)):
         try:
             child = node.op.module()
+            _set_blobs(node, child, parameters)
         except ProtogenError as error:
             problems += error.lines
             continue
-        _set_blobs(node, child, parameters)
         step = _step(name, node, numbers, dead.get(node, []))
         shapes = [(blob.name, blob.shape) for blob in node.op.blobs]
         module.add_layer(node.op.layer.name, child, step, bool(loss_weights(node.op)), shapes)
@@ -79,9 +79,16 @@ def _last_uses(nodes: list[Node], graph: Graph) -> dict[Node, list[Value]]:
 
 
 def _set_blobs(node: Node, module: nn.Module, parameters: dict[Weight, Tensor]) -> None:
-    """Set a module's weights; a weight shared with an earlier layer is the same parameter."""
+    """Set a module's weights; a weight shared with an earlier layer is the same parameter.
+
+    Raises:
+        LayerError: the earlier layer has it in another shape (`share_mode: PERMISSIVE`).
+    """
     for blob, weight, values in zip(node.op.blobs, node.weights, node.arrays):
         if weight in parameters:
+            own, shared = getattr(module, blob.name).shape, parameters[weight].shape
+            node.op.check(own == shared, f"shares its {blob.name} in another shape, {tuple(own)} instead of {tuple(shared)}: "
+                                         "a PyTorch parameter has one shape")  # fmt: skip
             setattr(module, blob.name, parameters[weight])
             continue
         parameters[weight] = getattr(module, blob.name)
