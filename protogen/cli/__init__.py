@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -15,8 +16,10 @@ import click
 
 from .. import __version__
 from ..errors import ProtogenError, ProtogenWarning
-from .output import say
+from ..files import reason
+from .output import drop_output, reopen_closed_streams, say
 
+_WRITE_ERRORS = (errno.EBADF, errno.EIO, errno.ENOSPC)
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 # Module of this package that defines each command.
@@ -39,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 on success, 1 on an error in a file or net, 2 on wrong usage, 130 if interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     sys.excepthook = _show_traceback
+    reopen_closed_streams()
     # A command creates many small objects and hardly any cycles: by default the collector would inspect them over and over.
     gc.set_threshold(50_000, 20, 20)
     if "verify" not in arguments:
@@ -57,14 +61,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.Abort:
         _fail(["interrupted"], 130)
     except BrokenPipeError:
-        # The reader has closed the pipe (`| head`); prevent an error when Python flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()  # the reader has closed the pipe (`| head`)
         sys.exit(0)
     except (ProtogenError, OSError, MemoryError, RecursionError) as error:
         if "--debug" in arguments:
             raise
-        _fail(error.lines if isinstance(error, ProtogenError) else [str(error) or type(error).__name__], 1)
+        _fail(_lines_of(error), 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _lines_of(error: Exception) -> Sequence[str]:
+    if isinstance(error, ProtogenError):
+        return error.lines
+    if isinstance(error, OSError) and error.errno in _WRITE_ERRORS and error.filename is None:  # files are named
+        drop_output()
+        return [f"standard output: cannot write: {reason(error)}"]
+    return [str(error) or type(error).__name__]
 
 
 def _fail(lines: Sequence[str], code: int) -> None:

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
 
 from ..errors import printable
+
+
+def reopen_closed_streams() -> None:
+    """Open the standard streams that the caller closed (`>&-`), so that no file of ours gets their descriptors.
+
+    Standard output is opened such that writing to it fails, as it does for any program.
+    """
+    if sys.stdin is None:
+        os.open(os.devnull, os.O_WRONLY)  # POSIX: the lowest free descriptor, which is that of the closed stream
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+
+
+def drop_output() -> None:
+    """Send what standard output still holds to nowhere, since Python would try to write it at exit and fail again."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(*lines: str, err: bool = False) -> None:
@@ -46,6 +66,7 @@ def write_binary(write: Callable[[str], None]) -> None:
         write(path)
         with open(path, "rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer, 1 << 20)
+        sys.stdout.buffer.flush()
 
 
 def print_table(table: Any) -> None:

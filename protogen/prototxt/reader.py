@@ -43,6 +43,8 @@ def read_source(path: str | Path) -> tuple[str, str]:
         ProtogenError: the file cannot be read or is not text.
     """
     if str(path) == "-":
+        if sys.stdin is None:
+            raise ProtogenError("<stdin>: cannot read: standard input is closed")
         return decode(sys.stdin.buffer.read(), "<stdin>"), "<stdin>"
     return read_text(path), str(path)
 

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import onnx
 import pytest
 
 from protogen.cli.output import progress
@@ -66,3 +67,34 @@ def test_long_work_shows_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(("stream", "seconds"), [(Terminal(), 0.5), (io.StringIO(), 2)], ids=["short", "piped"])
 def test_short_work_and_pipes_see_no_bar(stream: io.StringIO, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     assert tracked(stream, seconds, monkeypatch) == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+@pytest.mark.parametrize("ending", ["pth", "pt2", "onnx", "caffemodel"])
+def test_a_full_disk_while_a_model_is_written(small: Path, ending: str) -> None:
+    """PyTorch's own writer aborts the process if writing fails."""
+    result = process("convert", small, "-o", "/dev/full", "--to", ending)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == b"Error: /dev/full: cannot write: No space left on device"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a POSIX shell")
+@pytest.mark.parametrize(
+    ("command", "code", "message"),
+    [
+        ("summary - <&-", 1, "Error: <stdin>: cannot read: standard input is closed\n"),
+        ("layers >&-", 1, "Error: standard output: cannot write: Bad file descriptor\n"),
+        ("peleenet --size 64 >&-", 1, "Error: standard output: cannot write: Bad file descriptor\n"),
+        ("convert SMALL -o - --to onnx >&-", 1, "Error: standard output: cannot write: Bad file descriptor\n"),
+        ("convert SMALL -o out.onnx <&- >&- 2>&-", 0, ""),
+        ("summary missing.prototxt 2>&-", 1, ""),
+    ],
+)
+def test_closed_streams(small: Path, tmp_path: Path, command: str, code: int, message: str) -> None:
+    """No file gets the descriptor of a closed stream, into which libraries may print."""
+    line = f"{sys.executable} -m protogen {command}".replace("SMALL", str(small))
+    result = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    lines = [text for text in result.stderr.splitlines(keepends=True) if not text.startswith("Note:")]
+    assert (result.returncode, "".join(lines)) == (code, message)
+    if code == 0:
+        onnx.checker.check_model(str(tmp_path / "out.onnx"))

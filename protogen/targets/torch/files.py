@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 
@@ -34,7 +36,7 @@ def save_exported(graph: Graph, path: Path, options: ExportOptions) -> None:
     example = tuple(torch.zeros(_example_shape(value.shape, options.dynamic_batch)) for value in graph.inputs)
     program = torch.export.export(module, example, dynamic_shapes=open_batch)
     # A file object, because torch.export requires file names to end in .pt2.
-    with replacing(path) as temporary, open(temporary, "wb") as file:
+    with _writing(path) as file:
         torch.export.save(program, file)
 
 
@@ -64,5 +66,33 @@ def save_state_dict(graph: Graph, path: Path, options: StateDictOptions) -> None
         ConversionError: layers without a PyTorch form.
     """
     state = to_torch(folded(graph) if options.fold else graph).state_dict()
-    with replacing(path) as temporary:
-        torch.save(state, temporary)
+    with _writing(path) as file:
+        torch.save(state, file)
+
+
+class _Sink(io.BufferedWriter):
+    """A file whose first error is kept for later: PyTorch's writers abort the process if `write` raises (disk full)."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write bytes, unless a write has failed."""
+        if self.error is None:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.error = error
+        return memoryview(data).nbytes
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file object for PyTorch that becomes `path` if everything is written.
+
+    Raises:
+        ProtogenError: as `replacing`.
+    """
+    with replacing(path) as temporary, _Sink(io.FileIO(temporary, "w")) as file:
+        yield file
+        if file.error is not None:
+            raise file.error
