@@ -136,6 +136,7 @@ def test_one_backend_is_compared_with_its_folded_form() -> None:
     [
         ({"device": "gpu"}, "unknown device 'gpu'"),
         ({"device": "cuda:x"}, "unknown device 'cuda:x'"),
+        ({"device": "meta"}, "device 'meta' cannot be used here"),
         ({"dtype": "float61"}, "unknown dtype 'float61'; did you mean 'float16'"),
         ({"backends": ("torch", "onnx-runtime")}, "unknown backend 'onnx-runtime'; did you mean 'onnxruntime'"),
         ({"backends": ()}, "no backends"),

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ProtogenError
 
 if TYPE_CHECKING:
+    import torch
+
     from ..graph.graph import Graph
     from .setting import Blobs, Setting
 
@@ -26,12 +28,7 @@ def run_torch(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
 
     from ..targets.torch.convert import to_torch
 
-    try:
-        place = torch.device(setting.device)
-    except RuntimeError as error:
-        raise ProtogenError(f"unknown device {setting.device!r}; use 'cpu', 'cuda' or 'cuda:1'") from error
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise ProtogenError(f"device {setting.device!r} is not available: PyTorch finds no CUDA device")
+    place = _device(setting.device)
     if setting.preprocess is not None:
         image = setting.preprocess.image_of(graph.inputs).name
         feed = {**feed, image: setting.preprocess.apply(feed[image])}
@@ -42,6 +39,27 @@ def run_torch(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
         blobs = module.blobs(*tensors)
     names = module.output_names if setting.outputs_only else blobs
     return {name: blobs[name].float().cpu().numpy() for name in names}
+
+
+def _device(name: str) -> torch.device:
+    """Return a device that can compute.
+
+    Raises:
+        ProtogenError: there is no such device, or none here.
+    """
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ProtogenError(f"unknown device {name!r}; use 'cpu', 'cuda' or 'cuda:1'") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ProtogenError(f"device {name!r} is not available: PyTorch finds no CUDA device")
+    try:
+        torch.ones(1, device=device).item()
+    except (RuntimeError, AssertionError, ImportError) as error:  # "meta" holds no values; others need more than PyTorch
+        raise ProtogenError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+    return device
 
 
 class _exact_float32:  # noqa: N801  # a context manager, used like a function

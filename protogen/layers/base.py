@@ -16,6 +16,7 @@ from ..prototxt.layer import Layer
 from ..prototxt.message import Message
 from ..schema import message_type
 from .fields import Fields, field_paths, unknown_fields
+from .own_types import blaming, class_name
 from .readings import Reading, doubt
 
 if TYPE_CHECKING:
@@ -107,7 +108,10 @@ class LayerType:
         flags = len(layer.message.propagate_down)
         self.check(flags in (0, len(bottoms)), f"{flags} values of propagate_down for {len(bottoms)} bottoms")
         self._check_loss_weight()
-        self.setup()
+        with blaming(self, "setup"):
+            self.setup()
+        self.check(len(self.tops) == len(layer.tops), f"{class_name(self)}.setup sets {len(self.tops)} tops, "
+                                                      f"but the layer has {len(layer.tops)}")  # fmt: skip
         for shape in filter(None, self.tops):  # a source's shapes may be unknown
             self._check_size("top", shape)
         for blob in self.blobs:

@@ -21,6 +21,7 @@ from ..prototxt.layer import Layer
 from ..prototxt.slips import misspelling
 from ..schema import declare
 from .base import LayerType
+from .own_types import is_built_in
 from .source import UnknownSource
 
 INDEX = Path(__file__).with_name("index.json")
@@ -64,7 +65,7 @@ def register(*types: str, override: bool = False) -> Callable[[_C], _C]:
 
 
 def _add(name: str, cls: type[LayerType], override: bool) -> None:
-    if _is_built_in(cls):
+    if is_built_in(cls):
         before = _BUILT_IN.get(name)
         if before is not None and before.__qualname__ != cls.__qualname__:
             raise ProtogenError(f"layer type {name!r} is registered twice: by {before.__name__} and by {cls.__name__}")
@@ -85,10 +86,6 @@ def unregister(*types: str) -> None:
         _ADDED.pop(name, None)
         if name not in _index():  # registered from a file of this package, but not one of its types: a doctest's
             _BUILT_IN.pop(name, None)
-
-
-def _is_built_in(cls: type[LayerType]) -> bool:
-    return cls.__module__.startswith(_PACKAGE + ".")
 
 
 def layer_type(name: str) -> type[LayerType] | None:

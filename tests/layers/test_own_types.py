@@ -5,8 +5,10 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+import torch
 
 import protogen
 from protogen.layers.registry import layer_type, unregister
@@ -114,3 +116,63 @@ def test_declarations_that_cannot_be_are_refused(name: str, fields: dict[str, ob
     with pytest.raises(protogen.ProtogenError, match=message):
         protogen.register("Gain")(type("Gain", (protogen.LayerType,), {"param_name": name, "param_fields": fields}))
     assert layer_type("Gain") is None
+
+
+class TestMistakesInAClass:
+    """An exception in a user's class names the layer and the class."""
+
+    @pytest.fixture(autouse=True)
+    def faulty(self) -> Iterator[None]:
+        @protogen.register("Faulty")
+        class Faulty(protogen.LayerType):
+            param_name = "faulty_param"
+            param_fields = {"fault": str}  # noqa: RUF012
+
+            def setup(self) -> None:
+                self.tops = {"none": [], "two": [self.bottoms[0]] * 2}.get(self.param.fault, [self.bottoms[0]])
+                if self.param.fault == "setup":
+                    self.bottoms[0][5]
+
+            def forward(self, x: Any, *, blobs: Any, training: bool) -> Any:
+                return x @ x if self.param.fault == "forward" else x + 1
+
+            def onnx(self, graph: Any, bottoms: Any, blobs: Any) -> str:
+                if self.param.fault == "onnx":
+                    raise KeyError("scale")
+                return graph.add("Relu", *bottoms, *bottoms) if self.param.fault == "op" else graph.add("Neg", bottoms[0])
+
+        yield
+        unregister("Faulty")
+
+    def net(self, fault: str) -> protogen.Net:
+        return protogen.loads(
+            HEAD + f'layer {{ name: "op" type: "Faulty" bottom: "a" top: "y" faulty_param {{ fault: "{fault}" }} }}'
+        )
+
+    @pytest.mark.parametrize(
+        ("fault", "message"),
+        [
+            ("setup", r"Faulty\.setup fails: IndexError: tuple index out of range"),
+            ("none", r"Faulty\.setup sets 0 tops, but the layer has 1"),
+            ("two", r"Faulty\.setup sets 2 tops, but the layer has 1"),
+        ],
+    )
+    def test_in_setup(self, fault: str, message: str) -> None:
+        with pytest.raises(protogen.LayerError, match=rf"layer 'op' \(Faulty\): {__name__}.*{message}"):
+            self.net(fault)
+
+    def test_in_forward(self) -> None:
+        with pytest.raises(protogen.LayerError, match=r"layer 'op' \(Faulty\): .*Faulty\.forward fails: RuntimeError: mat1"):
+            self.net("forward").to_torch()(torch.ones(1, 2))
+
+    def test_in_onnx(self) -> None:
+        with pytest.raises(protogen.ConversionError, match=r"layer 'op' \(Faulty\): .*Faulty\.onnx fails: KeyError: 'scale'"):
+            self.net("onnx").to_onnx()
+
+    def test_an_invalid_op_is_not_protogens_bug(self) -> None:
+        with pytest.raises(protogen.ConversionError, match=r"invalid: .*; check the ONNX form of .*Faulty of <text>.*layer 'op'"):
+            self.net("op").to_onnx()
+
+    def test_what_does_not_fail_compiles(self) -> None:
+        module = torch.compile(self.net("").to_torch(), fullgraph=True, backend="eager")
+        assert torch.equal(module(torch.ones(1, 2)), torch.full((1, 2), 2.0))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import printable
+from ..own_types import blaming, is_built_in
 
 if TYPE_CHECKING:
     from ..base import LayerType
@@ -35,6 +36,7 @@ class LayerModule(nn.Module):
     def __init__(self, op: LayerType) -> None:
         super().__init__()
         self.op = op
+        self.is_built_in = is_built_in(type(op))
         self.blob_names = [blob.name for blob in op.blobs]
         for blob in op.blobs:
             values = torch.zeros(blob.shape)
@@ -45,6 +47,12 @@ class LayerModule(nn.Module):
 
     def forward(self, *bottoms: Tensor) -> Tensor | Sequence[Tensor]:
         """The layer's top, or a sequence of its tops."""
+        if self.is_built_in or torch.compiler.is_compiling():
+            return self._compute(bottoms)
+        with blaming(self.op, "forward"):
+            return self._compute(bottoms)
+
+    def _compute(self, bottoms: Sequence[Tensor]) -> Tensor | Sequence[Tensor]:
         blobs = [getattr(self, name) for name in self.blob_names]
         return self.op.forward(*bottoms, blobs=blobs, training=self.training)
 

@@ -14,6 +14,7 @@ from ...graph.fold import folded
 from ...graph.names import with_text_names
 from ...layers.fields import require_computed
 from ...layers.forms.onnx_graph import OnnxGraph
+from ...layers.own_types import blaming, class_name, is_built_in
 from .file import OnnxModel, half_of
 from .metadata import describe
 from .options import OnnxOptions
@@ -104,8 +105,20 @@ def emit(graph: Graph, options: OnnxOptions | None = None, check: bool = True) -
     model = emitter.model()
     describe(model.skeleton, graph, options)
     if check:
-        model.check()
+        _check(model, graph)
     return model
+
+
+def _check(model: OnnxModel, graph: Graph) -> None:
+    """Check the model; if it is invalid, it may be due to a layer type from outside the package."""
+    try:
+        model.check()
+    except ConversionError as error:
+        foreign = [node.op for node in graph.nodes if not is_built_in(type(node.op))]
+        if not foreign:
+            raise ConversionError(f"{error}; please report this") from error.__cause__
+        suspects = ", ".join(f"{class_name(op)} of {op.label}" for op in foreign)
+        raise ConversionError(f"{error}; check the ONNX form of {suspects}") from error.__cause__
 
 
 @dataclass(frozen=True)
@@ -215,8 +228,9 @@ class Emitter:
         onnx = self.onnx
         onnx.layer = op.layer.name or op.layer.type
         first = len(onnx.nodes)
-        emitted = op.onnx(onnx, [self.names[value] for value in node.inputs], self._weight_names(node))
-        names = [emitted] if isinstance(emitted, str) else list(emitted)
+        with blaming(op, "onnx"):
+            emitted = op.onnx(onnx, [self.names[value] for value in node.inputs], self._weight_names(node))
+            names = [emitted] if isinstance(emitted, str) else list(emitted)
         fresh = {name for emitted_node in onnx.nodes[first:] for name in emitted_node.output}
         for value, name in zip(node.made, names):
             if name in fresh:

@@ -67,7 +67,7 @@ class OnnxModel:
             onnx.checker.check_model(model, full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             what = " ".join(str(error).split())
-            raise ConversionError(f"the converted ONNX model is invalid (please report this): {what}") from error
+            raise ConversionError(f"the converted ONNX model is invalid: {what}") from error
 
     def save(self, path: str | Path, external_data: bool = False) -> onnx.ModelProto:
         """Write the model atomically, with the weights directly from their arrays.

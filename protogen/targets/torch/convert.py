@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ...errors import ConversionError, ProtogenError
 from ...layers.fields import require_computed
 from ...layers.forms.module_names import module_names
+from ...layers.own_types import blaming
 from ...weights.pages import copy
 from .module import NetModule, Step
 
@@ -37,7 +38,8 @@ def to_torch(graph: Graph) -> NetModule:
     problems: list[str] = []
     for node, name in zip(nodes, module_names(node.op for node in nodes)):
         try:
-            child = node.op.module()
+            with blaming(node.op, "module"):
+                child = node.op.module()
             _set_blobs(node, child, parameters)
         except ProtogenError as error:
             problems += error.lines
