@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -29,8 +30,10 @@ def replacing(path: Path) -> Iterator[str]:
         raise ProtogenError(f"{os.fspath(path)}: is a directory; give the name of a file to write")
     folder, name = os.path.split(target)
     in_place = os.path.exists(target) and not os.path.isfile(target)
-    # Long names are cut so that the temporary name stays within the file system's limit of 255 bytes.
-    temporary = target if in_place else os.path.join(folder, f".{name[:40]}.{os.urandom(6).hex()}.tmp")
+    try:
+        temporary = target if in_place else _temporary(folder, name)
+    except OSError as error:
+        raise ProtogenError(f"{os.fspath(path)}: cannot write: {reason(error)}") from error
     try:
         yield temporary
         if not in_place:
@@ -45,6 +48,33 @@ def replacing(path: Path) -> Iterator[str]:
         if not in_place:
             with suppress(OSError):
                 os.unlink(temporary)
+
+
+def _temporary(folder: str, name: str) -> str:
+    """Return a new path for what will become the file `name`, and remove what killed processes left of earlier ones.
+
+    Its name has the machine and the process, so that files of running processes are left alone.
+    """
+    # Long names are cut so that the temporary name stays within the file system's limit of 255 bytes.
+    start, end = f".{name[:40]}.", ".tmp"
+    if not hasattr(os, "uname"):  # on Windows, there is no harmless signal to ask whether a process runs
+        return os.path.join(folder, f"{start}{os.urandom(6).hex()}{end}")
+    start += f"{zlib.crc32(os.uname().nodename.encode()):08x}-"
+    for other in os.listdir(folder):
+        if other.startswith(start) and other.endswith(end) and not _runs(other[len(start) :].split("-")[0]):
+            with suppress(OSError):
+                os.unlink(os.path.join(folder, other))
+    return os.path.join(folder, f"{start}{os.getpid()}-{os.urandom(6).hex()}{end}")
+
+
+def _runs(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, ValueError, OverflowError):  # another user's, or not a file of ours
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -62,3 +66,34 @@ def test_the_longest_name_that_a_file_system_takes(tmp_path: Path) -> None:
 def test_a_byte_that_was_no_text_is_written_as_it_was(tmp_path: Path) -> None:
     write_text(tmp_path / "a", b"n\xe9\xff".decode("utf-8", "surrogateescape"))
     assert (tmp_path / "a").read_bytes() == b"n\xe9\xff"
+
+
+KILLED = """
+import os, signal, sys
+from protogen.files import replacing
+with replacing(sys.argv[1]) as temporary:
+    open(temporary, "w").write("half")
+    if sys.argv[2:]:
+        input()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX")
+def test_what_a_killed_process_left_goes_when_its_file_is_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    running = subprocess.Popen([sys.executable, "-c", KILLED, path, "wait"], stdin=subprocess.PIPE)
+    subprocess.run([sys.executable, "-c", KILLED, path])
+    deadline = time.monotonic() + 60
+    while len(os.listdir(tmp_path)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (tmp_path / ".net.prototxt.mine.tmp").write_text("of somebody else")
+    assert len(os.listdir(tmp_path)) == 3
+    write_text(path, "whole")
+    names = os.listdir(tmp_path)
+    assert len(names) == 3, "the running process's file, somebody else's, and what was written"
+    assert {"net.prototxt", ".net.prototxt.mine.tmp"} <= set(names)
+    running.kill()
+    running.communicate()
+    write_text(path, "again")
+    assert sorted(os.listdir(tmp_path)) == [".net.prototxt.mine.tmp", "net.prototxt"]

@@ -6,6 +6,8 @@ directly from the arrays (field numbers: onnx/onnx.proto), which may be views of
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -81,11 +83,15 @@ class OnnxModel:
         """
         if external_data or self.nbytes > MAX_PROTO_BYTES:
             return self._save_apart(Path(path))
+        data = _data_of(Path(path))
         with replacing(path) as temporary, open(temporary, "wb") as file:
-            return self._write(file, Path(path).name)
+            model = self._write(file, Path(path).name)
+        if data is not None:
+            data.unlink(missing_ok=True)  # nothing refers to it any more
+        return model
 
     def _save_apart(self, path: Path) -> onnx.ModelProto:
-        data = path.with_name(path.name + ".data")
+        data = _data_path(path)
         with replacing(path) as temporary, replacing(data) as data_temporary:
             model = self._copy()
             with open(data_temporary, "wb") as file:
@@ -129,6 +135,20 @@ class OnnxModel:
         copy = type(self.skeleton)()
         copy.CopyFrom(self.skeleton)
         return copy
+
+
+def _data_path(path: Path) -> Path:
+    """Return the file of a model's external data."""
+    return path.with_name(path.name + ".data")
+
+
+def _data_of(path: Path) -> Path | None:
+    """Return the file that the model at `path` has its external data in, None unless it is there and named as ours are."""
+    data = _data_path(path)
+    if not (data.is_file() and path.is_file() and path.stat().st_size):
+        return None
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return data if content.find(os.fsencode(data.name)) >= 0 else None
 
 
 def half_of(array: np.ndarray) -> np.ndarray | None:

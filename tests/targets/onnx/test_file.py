@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -99,3 +100,14 @@ def test_faults_are_found_without_the_weights() -> None:
     model.arrays[weight] = model.arrays[weight][:-1]
     with pytest.raises(ConversionError):
         model.check()
+
+
+def test_external_data_goes_with_the_model_that_referred_to_it(tmp_path: Path) -> None:
+    path, data = tmp_path / "a.onnx", tmp_path / "a.onnx.data"
+    net().to_onnx(path, external_data=True)
+    assert data.exists()
+    net().to_onnx(path)
+    assert os.listdir(tmp_path) == ["a.onnx"]
+    data.write_bytes(b"of somebody else")
+    net().to_onnx(path)
+    assert data.exists(), "no model of ours referred to it"
