@@ -10,17 +10,24 @@ from pathlib import Path
 
 from ..errors import ParseError, ProtogenError, excerpt
 
+# A repeated group costs the regular expression engine memory in each round, a repeated character none: so comments and escapes,
+# of which a hostile text may have millions, are left to loops.
 _TOKEN = re.compile(
-    r"""(?:[ \t\r\n\f\v\x00a0]|\#[^\n]*)*(?:
+    r"""[ \t\r\n\f\v\x00a0]*(?:
       (?P<word>[A-Za-z_]\w*)
-    | (?P<number>\.?[0-9](?:[eE][+-]|[\w.])*)
-    | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
+    | (?P<number>\.?[0-9][\w.]*(?:(?<=[eE])[+-][\w.]*)?)
+    | (?P<string>"[^"\\\n]*"|'[^'\\\n]*')
     | (?P<punct>[{}<>:\[\],;/.-])
+    | (?P<comment>\#[^\n]*(?:\s*\#[^\n]*){0,100})
+    | (?P<escaped>"[^"\\\n]*\\|'[^'\\\n]*\\)
     | (?P<end>\Z)
     )""".replace(r"\x00a0", "\u00a0"),
-    re.VERBOSE | re.DOTALL | re.ASCII,
+    re.VERBOSE | re.ASCII,
 )
-_SKIPPED = re.compile("(?:[ \\t\\r\\n\\f\\v\u00a0]|#[^\\n]*)*")
+_REST_OF_STRING = {  # after a backslash: what it escapes, and text up to the next backslash or to the end
+    quote: re.compile(rf"(?:.[^{quote}\\\n]*\\){{0,1000}}.[^{quote}\\\n]*(?P<end>{quote}|\\)", re.DOTALL) for quote in "\"'"
+}
+_BLANKS = re.compile("[ \\t\\r\\n\\f\\v\u00a0]*")
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{1,2}|[0-7]{1,3}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)", re.DOTALL)
 _LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _BYTE_ORDER_MARKS = (  # longer ones first: UTF-32's starts with UTF-16's
@@ -63,14 +70,28 @@ class SourceText:
             match = match_token(text, offset)
             if match is None:
                 raise self._bad_character(offset)
-            kind = match.lastgroup or "end"
-            yield kind, match[kind], match.start(kind)
+            kind, start, offset = match.lastgroup or "end", match.start(match.lastgroup or "end"), match.end()
+            if kind == "comment":
+                continue
+            if kind == "escaped":
+                kind, offset = "string", self._end_of_string(start, offset)
+            yield kind, text[start:offset], start
             if kind == "end":
                 return
+
+    def _end_of_string(self, start: int, offset: int) -> int:
+        """Return the offset behind a string that begins at `start` and has its first backslash before `offset`."""
+        rest = _REST_OF_STRING[self.text[start]]
+        while True:
+            match = rest.match(self.text, offset)
+            if match is None:
+                raise self._bad_character(start)
             offset = match.end()
+            if match["end"] != "\\":
+                return offset
 
     def _bad_character(self, offset: int) -> ParseError:
-        skipped = _SKIPPED.match(self.text, offset)
+        skipped = _BLANKS.match(self.text, offset)
         offset = skipped.end() if skipped else offset
         character = self.text[offset]
         if character in "\"'":

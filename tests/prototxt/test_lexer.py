@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import re
+import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -121,3 +124,36 @@ def test_escapes(token: str, text: str) -> None:
 @pytest.mark.parametrize("token", [r'"a\U_1"', r'"a\u12"', r'"\x"'])
 def test_an_escape_without_its_digits_is_the_letter(token: str) -> None:
     assert unquote(token) == token[1:-1].replace("\\", "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'x: "' + "a" * 2_000_000 + '"',
+        'x: "' + r"\n" * 1_000_000 + '"',
+        "x: " + "1" * 2_000_000,
+        " " * 2_000_000 + "x",
+        "#\n" * 1_000_000 + "x",
+        'x: "' + r"\n" * 1_000_000,
+    ],
+    ids=["string", "escapes", "number", "blanks", "comments", "unclosed"],
+)
+def test_one_long_token_costs_little_memory(text: str) -> None:
+    """Python's regular expressions keep a hundred bytes for each round of a repeated group."""
+    source = SourceText(text, "x")
+    tracemalloc.start()
+    with suppress(ParseError):
+        assert len(list(source.tokens())) in (2, 4)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * len(text)
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+@pytest.mark.parametrize("body", [r"\\", r"a\"b\'c", r"\n" * 1500 + "x", "\\\n", "x" + r"\t" * 1001, r"\\" * 1001 + "é"])
+def test_strings_with_escapes_end_where_they_did(quote: str, body: str) -> None:
+    """Against the plain definition of a string: any characters but quotes, backslashes and line ends, or escapes."""
+    text = f"{quote}{body}{quote} y"
+    whole = re.compile(rf"{quote}(?:[^{quote}\\\n]|\\.)*{quote}", re.DOTALL).match(text)
+    assert whole is not None
+    assert [token[:2] for token in SourceText(text, "x").tokens()] == [("string", whole[0]), ("word", "y"), ("end", "")]
