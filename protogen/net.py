@@ -15,6 +15,7 @@ from .layers.base import LayerType, Shape
 from .prototxt.layer import Layer
 from .prototxt.message import Message
 from .prototxt.phase import State, active
+from .rules import DEFAULT, ReadingRules
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,8 +43,7 @@ class Net:
         blob_counts: number of learnable blobs by layer name, from the weights that will be loaded; it selects among the
             readings of a type (see `LayerType.readings`).
         analysis: the result of `analyse` for the same layers, if the caller already has it.
-        crop: offset of a Crop layer without `crop_param`. "aligned": where the pixels of its bottoms coincide, as in the
-            Caffe of HED and of the first FCNs, with a warning if that is not 0 or undefined; "bvlc": 0, as in BVLC Caffe.
+        rules: how to read what the definition leaves open and forks of Caffe decide differently.
         like: a net of the same definition, whose warnings are not repeated.
         outputs: blobs that are the outputs, whether or not a layer reads them; by default those that no layer reads.
         lenient: accept layers that cannot be set up; their errors are raised when a shape is needed.
@@ -65,7 +65,7 @@ class Net:
         self, definition: Message, *, phase: str = "TEST", level: int = 0, stages: Iterable[str] = (),
         inputs: Mapping[str, Sequence[int]] | None = None, source: str = "", strict: bool | None = None,
         groups: Mapping[str, str] | None = None, blob_counts: Mapping[str, int] | None = None,
-        analysis: Analysis | None = None, crop: str = "aligned", like: Net | None = None,
+        analysis: Analysis | None = None, rules: ReadingRules = DEFAULT, like: Net | None = None,
         outputs: Sequence[str] | None = None, lenient: bool = False,
     ) -> None:  # fmt: skip
         self.definition = definition
@@ -78,7 +78,7 @@ class Net:
         self._input_shapes = {name: tuple(int(dim) for dim in shape) for name, shape in (inputs or {}).items()}
         self._weights: WeightStore | None = None
         warned = like.analysis.warned if like else None
-        self.analysis: Analysis = analysis or analyse(*self._layers_by_state(), phase, self._input_shapes, crop, warned, lenient)
+        self.analysis: Analysis = analysis or analyse(*self._layers_by_state(), phase, self._input_shapes, rules, warned, lenient)
         self.layers: list[Layer] = self.analysis.layers
         self.analysis.check_inputs()
 
@@ -105,9 +105,9 @@ class Net:
         return self.state.phase
 
     @property
-    def crop(self) -> str:
-        """ "aligned" or "bvlc": the offset of Crop layers without `crop_param`."""
-        return self.analysis.crop
+    def rules(self) -> ReadingRules:
+        """How the net is read where its definition leaves something open."""
+        return self.analysis.rules
 
     @property
     def inputs(self) -> list[str]:
@@ -243,7 +243,7 @@ class Net:
         """Return a net of another definition that is read as this one was, except for `changes`."""
         settings: dict[str, Any] = {
             "phase": self.phase, "level": self.state.level, "stages": self.state.stages, "source": self.source, "like": self,
-            "strict": self.strict, "groups": self._groups, "blob_counts": self._blob_counts, "crop": self.crop,
+            "strict": self.strict, "groups": self._groups, "blob_counts": self._blob_counts, "rules": self.rules,
             "outputs": self._outputs, "lenient": self.analysis.lenient,
         }  # fmt: skip
         return Net(definition, inputs=inputs, **{**settings, **changes})
@@ -328,8 +328,8 @@ class Net:
     def to_prototxt(self, templates: str | Path | None = None) -> str:
         """Return the definition as prototxt, with the layers of both phases; Input layers get the shapes set by `inputs`.
 
-        Crop layers without `crop_param` get one where the rules for their offset differ (see `crop`), so that every version
-        of Caffe computes the numbers of this net.
+        What follows from the net's `rules` is spelled out (offsets of Crop layers, how Pooling rounds), so that every Caffe computes
+        the numbers of this net.
 
         Weights in the definition (the `blobs` of its layers) are written as they were read. If a layer's weights have changed
         since, from a file or by assignment, its `blobs` are omitted: the new weights belong in a caffemodel, which the text must
@@ -345,7 +345,7 @@ class Net:
         from .prototxt.inputs import with_input_shapes, without_blobs
         from .prototxt.writer import write
 
-        definition = with_placed_fields(self.definition, self._phases, self.source)
+        definition = with_placed_fields(self.definition, self._phases, self.rules, self.source)
         definition = without_blobs(definition, self._weights.outdated if self._weights is not None else set())
         return write(with_input_shapes(definition, self.layers, self._input_shapes), templates)
 

@@ -10,6 +10,7 @@ from .prototxt.cut import cut_definition
 from .prototxt.phase import State
 from .prototxt.reader import read_definition, read_source
 from .prototxt.template import fill
+from .rules import ReadingRules
 
 
 def load(
@@ -21,10 +22,10 @@ def load(
     level: int = 0,
     stages: Iterable[str] = (),
     strict: bool | None = None,
-    crop: str = "aligned",
     outputs: Sequence[str] | None = None,
     lenient: bool = False,
     define: Mapping[str, str] | None = None,
+    **rules: str,
 ) -> Net:
     """Read a net from a prototxt file ("-": standard input), with the weights of a second file if one is given.
 
@@ -40,10 +41,11 @@ def load(
         strict: True rejects fields that the schema lacks; False keeps them, with a warning. By default those inside a layer are
             kept, unless they look misspelt. Converting refuses layers with a field, in the schema or not, that affects their
             numbers and that protogen does not compute; only False converts them as if the field were absent.
-        crop: offset of a Crop layer without `crop_param`: "aligned" with the pixels of its bottoms, or "bvlc", 0; see `Net`.
         outputs: blobs that become the outputs; the layers that none of them depends on are cut off.
         define: text by word, to fill in a template: {"WIDTH": "224"} for `$WIDTH$`, `${WIDTH}`, `{{WIDTH}}` or a bare WIDTH.
         lenient: accept layers whose parameters or bottoms Caffe would reject, for a summary; shapes and forms then raise.
+        rules: how to read what the file leaves open: `crop="aligned"` or "bvlc", `pooling="caffe"`, "floor" or "same",
+            `same_names="caffe"` or "shared"; see `ReadingRules`.
 
     Raises:
         ParseError: the text is not a prototxt; the message has file:line:column.
@@ -60,10 +62,10 @@ def load(
         stages=stages,
         strict=strict,
         source=source,
-        crop=crop,
         outputs=outputs,
         lenient=lenient,
         define=define,
+        **rules,
     )
 
 
@@ -77,16 +79,16 @@ def loads(
     stages: Iterable[str] = (),
     strict: bool | None = None,
     source: str = "<text>",
-    crop: str = "aligned",
     outputs: Sequence[str] | None = None,
     lenient: bool = False,
     define: Mapping[str, str] | None = None,
+    **rules: str,
 ) -> Net:
     """Read a net from a string.
 
     Args:
         text: the prototxt, in any dialect.
-        weights, phase, inputs, level, stages, strict, crop, outputs, lenient, define: as for `load`.
+        weights, phase, inputs, level, stages, strict, outputs, lenient, define, rules: as for `load`.
         source: name of the text in messages.
 
     Raises:
@@ -96,6 +98,7 @@ def loads(
     >>> net.shapes
     {'x': (1, 2)}
     """
+    reading_rules = ReadingRules.of(rules)
     definition = read_definition(fill(text, define) if define else text, source, strict)
     state = State.of(definition, phase, level, stages)
     definition, inputs = cut_definition(definition, state, inputs or {}, outputs)
@@ -107,7 +110,7 @@ def loads(
     counts = {} if content is None else content.blob_counts([layer.get("name", "") for layer in definition.layer])
     net = Net(
         definition, phase=phase, inputs=inputs, level=level, stages=stages, source=source, strict=strict,
-        blob_counts=counts, crop=crop, outputs=outputs, lenient=lenient,
+        blob_counts=counts, rules=reading_rules, outputs=outputs, lenient=lenient,
     )  # fmt: skip
     if content is not None:
         net.weights.load(content)

@@ -15,7 +15,7 @@ import protogen
 PACKAGE = Path(protogen.__file__).parent
 # From the ground up: each room imports only from its own floor and from those above it in this list.
 FLOORS = (
-    ("errors", "files", "progress", "schema", "plugins"),
+    ("errors", "files", "progress", "rules", "schema", "plugins"),
     ("prototxt",),
     ("weights",),
     ("layers",),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import NetError, ProtogenError, ProtogenWarning
+from ..rules import DEFAULT, RULES, ReadingRules
 
 if TYPE_CHECKING:
     from ..net import Net
@@ -65,10 +66,13 @@ STRICT = click.option(
     help="Refuse all fields that the schema lacks, or none; by default those that look misspelt are refused. Conversion refuses "
     "fields that affect a layer's numbers and that protogen does not compute; with --no-strict it ignores them.",
 )  # fmt: skip
-_CROP = click.option(
-    "--crop", type=click.Choice(["aligned", "bvlc"], case_sensitive=False), default="aligned", show_default=True,
-    help="Offset of a Crop without crop_param: aligned with its bottoms' pixels, as in HED's Caffe, or 0, as in BVLC's.",
-)  # fmt: skip
+_RULES: list[Decorator] = [
+    click.option(
+        "--" + name.replace("_", "-"), type=click.Choice(values, case_sensitive=False), default=values[0], show_default=True,
+        help=help_text,
+    )
+    for name, (values, help_text) in reversed(RULES.items())
+]  # fmt: skip
 _DEFINE = click.option(
     "--define", multiple=True, metavar="WORD=VALUE", help="Fill in a word of a template, such as $WORD$; repeatable.",
 )  # fmt: skip
@@ -83,16 +87,16 @@ DYNAMIC_BATCH = click.option("--dynamic-batch", is_flag=True, help="Make the bat
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Options for reading a prototxt: state for phase rules, inputs and outputs, treatment of unknown fields and Crop offsets."""
+    """Options for reading a prototxt: state for phase rules, inputs and outputs, treatment of unknown fields, and rules."""
 
     phase: str | None = "test"
     level: int = 0
     stages: Sequence[str] = ()
     inputs: Sequence[str] = ()
     strict: bool | None = None
-    crop: str = "aligned"
     outputs: Sequence[str] = ()
     define: Sequence[str] = ()
+    rules: ReadingRules = DEFAULT
 
     def load(self, prototxt: str, weights: str | None = None, lenient: bool = False) -> Net:
         """Read the net of a prototxt and, if given, its weights.
@@ -108,7 +112,7 @@ class ReadOptions:
         from ..reading import loads
 
         shapes = {name: _shape(name, text) for name, text in pairs(self.inputs)}
-        options: dict[str, Any] = {"level": self.level, "stages": self.stages, "strict": self.strict, "crop": self.crop}
+        options: dict[str, Any] = {"level": self.level, "stages": self.stages, "strict": self.strict, **asdict(self.rules)}
         if self.define:
             options["define"] = dict(pairs(self.define, "--define takes WORD=VALUE"))
         if self.outputs:
@@ -152,11 +156,12 @@ def reads_net(phase: bool = True, inputs: Decorator = INPUT) -> Decorator:
     def add(command: Callable[..., None]) -> Callable[..., None]:
         def call(*args: Any, **values: Any) -> None:
             names = {field.name for field in fields(ReadOptions)}
-            reading = ReadOptions(**{name: values.pop(name) for name in names & set(values)})
+            rules = ReadingRules(**{name: values.pop(name) for name in RULES})
+            reading = ReadOptions(**{name: values.pop(name) for name in names & set(values)}, rules=rules)
             command(*args, reading=reading, **values)
 
         decorated: Callable[..., None] = wraps(command)(call)
-        options: list[Decorator] = [_DEFINE, _CROP, STRICT, _OUTPUTS, inputs, _STAGE, _LEVEL, *([_PHASE] if phase else [])]
+        options: list[Decorator] = [_DEFINE, *_RULES, STRICT, _OUTPUTS, inputs, _STAGE, _LEVEL, *([_PHASE] if phase else [])]
         for option in options:
             decorated = option(decorated)
         return decorated

@@ -18,9 +18,10 @@ from ..prototxt.layer import Layer
 from ..prototxt.message import Message
 from ..prototxt.phase import required_state
 from ..prototxt.slips import misspelling
+from ..rules import DEFAULT, ReadingRules
+from .pooling_hint import with_pooling_hint
 
 MAX_LISTED = 20  # layers named in one error message
-CROP_RULES = ("aligned", "bvlc")  # the offsets of a Crop without crop_param: see `Net`
 
 
 class Analysis:
@@ -32,7 +33,7 @@ class Analysis:
         shapes: blob shapes in the order the blobs are first made, None where unknown.
         outputs: blobs that nothing reads (see the property for nets without any).
         sources: the layers among `ops` with tops fed from outside, the net's inputs.
-        crop: the rule for Crop layers without `crop_param`, see `Net`.
+        rules: how to read what the prototxt leaves open.
         warned: texts of the warnings issued about layers so far; none is issued twice.
         lenient: record the errors of layers that cannot be set up in `errors` instead of raising them; `require_shapes` does.
         errors: what was recorded.
@@ -45,14 +46,12 @@ class Analysis:
         phase: str,
         input_shapes: Mapping[str, Shape],
         inactive: Mapping[str, Message] | None = None,
-        crop: str = "aligned",
+        rules: ReadingRules = DEFAULT,
         warned: set[str] | None = None,
         lenient: bool = False,
     ) -> None:
-        if crop not in CROP_RULES:
-            raise NetError(f"unknown rule {crop!r} for Crop{did_you_mean(crop, CROP_RULES)} (known: {', '.join(CROP_RULES)})")
         self.phase, self.input_shapes, self._inactive = phase, input_shapes, inactive or {}
-        self.crop, self.warned = crop, set() if warned is None else warned
+        self.rules, self.warned = rules, set() if warned is None else warned
         self.layers: list[Layer] = []
         self.ops: list[LayerType | None] = []
         self.lenient, self.errors = lenient, list[LayerError]()
@@ -180,11 +179,20 @@ class Analysis:
 
     def copy(self) -> Analysis:
         """A copy; `add` on either one does not affect the other."""
-        twin = Analysis(self.phase, self.input_shapes, self._inactive, self.crop, set(self.warned))
+        twin = Analysis(self.phase, self.input_shapes, self._inactive, self.rules, set(self.warned))
         twin.layers, twin.ops, twin.sources = list(self.layers), list(self.ops), list(self.sources)
         twin.shapes, twin.makers, twin._first_makers = dict(self.shapes), dict(self.makers), dict(self._first_makers)
         twin.learnable, twin._unread = dict(self.learnable), dict(self._unread)
         twin.shared_blobs, twin._owners = dict(self.shared_blobs), dict(self._owners)
+        return twin
+
+    def by_rules(self, rules: ReadingRules) -> Analysis:
+        """The same layers by other rules; those that then cannot be set up, or lack a shape, are None among its `ops`."""
+        twin = Analysis(self.phase, self.input_shapes, self._inactive, rules, lenient=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for layer in self.layers:
+                twin.add(layer)
         return twin
 
     def add(
@@ -222,9 +230,10 @@ class Analysis:
                 self._warn(op.doubt)
                 self._check_in_place(op)
                 self._check_learnable(op)
-            except LayerError as error:
+            except LayerError as reason:
+                error = reason if later is None else with_pooling_hint(reason, layer, self)
                 if not self.lenient:
-                    raise
+                    raise error from None
                 self.errors.append(error)
                 op = None
         tops = op.tops if op is not None else [None] * len(layer.tops)
@@ -242,16 +251,16 @@ class Analysis:
         self, layer_class: type[LayerType], layer: Layer, bottoms: list[Any], known: dict[Any, LayerType] | None
     ) -> LayerType:
         if known is None or not bottoms:  # a source's shapes do not follow from bottoms
-            return layer_class(layer, bottoms, self.phase)
+            return layer_class(layer, bottoms, self.phase, self.rules)
         key = (*bottoms, len(layer.tops))
         if key in known:
             return known[key].for_layer(layer)
-        known[key] = layer_class(layer, bottoms, self.phase)
+        known[key] = layer_class(layer, bottoms, self.phase, self.rules)
         return known[key]
 
     def _place(self, op: LayerType) -> None:
         """Resolve what depends on earlier layers (`LayerType.place`), then register the layer as the maker of its tops."""
-        warning = op.place(self._first_makers, self.crop)
+        warning = op.place(self._first_makers)
         for top in op.layer.tops:
             self._first_makers.setdefault(top, op)
         self._warn(warning)
@@ -371,7 +380,7 @@ def analyse(
     inactive: Mapping[str, Message],
     phase: str,
     input_shapes: Mapping[str, Shape],
-    crop: str = "aligned",
+    rules: ReadingRules = DEFAULT,
     warned: set[str] | None = None,
     lenient: bool = False,
 ) -> Analysis:
@@ -382,7 +391,7 @@ def analyse(
         inactive: messages of the layers that other states have, by top: an error about a missing bottom mentions them.
         phase: "TRAIN" or "TEST".
         input_shapes: shapes of inputs, by blob.
-        crop, warned, lenient: see `Analysis`.
+        rules, warned, lenient: see `Analysis`.
 
     Raises:
         NetError, LayerError: the layers do not fit together.
@@ -396,7 +405,7 @@ def analyse(
         if class_for(layer) is UnknownSource:  # its shapes must be given, so only those that matter count
             layer.tops = [top for top in layer.tops if top in read] or layer.tops
     later = {top: layer for layer in layers for top in layer.tops}
-    analysis = Analysis(phase, input_shapes, inactive, crop, warned, lenient)
+    analysis = Analysis(phase, input_shapes, inactive, rules, warned, lenient)
     for layer in layers:
         analysis.add(layer, later)
     return analysis

@@ -202,4 +202,4 @@ def _with_tops(node: Node, indices: list[int]) -> Node:
     layer = Layer(message)
     layer_class = class_for(layer)
     assert layer_class is not None
-    return replace(node, op=layer_class(layer, [], node.op.phase), outputs=outputs)
+    return replace(node, op=layer_class(layer, [], node.op.phase, node.op.rules), outputs=outputs)

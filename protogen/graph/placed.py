@@ -1,23 +1,27 @@
-"""Write settings that follow from a layer's place in the net, such as Crop's offsets, into the net's definition."""
+"""Write what follows from a layer's place in the net, such as Crop's offsets, or from reading rules into the net's definition."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from ..errors import ProtogenWarning
 from ..layers.registry import layer_type
 from ..prototxt.inputs import with_layers
 from ..prototxt.layer import Layer
 from ..prototxt.message import Message
+from ..rules import ReadingRules
 
 if TYPE_CHECKING:
+    from ..layers.base import LayerType
     from .analysis import Analysis
 
 
-def with_placed_fields(definition: Message, phases: Callable[[], Iterable[Analysis]], source: str = "") -> Message:
-    """A copy of a definition with the fields that `LayerType.place` determined, such as the offsets of Crop layers.
+def with_placed_fields(
+    definition: Message, phases: Callable[[], Iterable[Analysis]], rules: ReadingRules, source: str = ""
+) -> Message:
+    """A copy of a definition that says what `LayerType.place` and the rules determined, such as the offsets of Crop layers.
 
     Layers for which nothing is known (those of another stage, or without shapes), or whose fields differ between the phases,
     are left as they are, with a warning. `definition` itself is not changed.
@@ -25,33 +29,35 @@ def with_placed_fields(definition: Message, phases: Callable[[], Iterable[Analys
     Args:
         definition: the NetParameter.
         phases: makes the analysis of each phase; called if there is such a layer.
+        rules: those that the definition was read by.
         source: the file's name, for the warning.
     """
-    placed = [message for message in definition.layer if _is_placed(message)]
-    fields = _fields(phases()) if placed else {}
+    placed = [message for message in definition.layer if _is_placed(message, rules)]
+    ops = _ops(phases()) if placed else {}
+    blobs = {blob for message in definition.layer for blob in (*message.get("bottom", ()), *message.get("top", ()))}
     changed, unwritten = {}, []
     for message in placed:
-        by_phase = fields.get(id(message), [])
+        by_phase = [op.written(message, blobs) for op in ops.get(id(message), [])]
         if not by_phase or any(other != by_phase[0] for other in by_phase):
             unwritten.append(Layer(message, source=source).label)
-        elif by_phase[0]:
-            changed[id(message)] = message.copy().update(by_phase[0])
+        elif by_phase[0] != [message]:
+            changed[id(message)] = by_phase[0]
     if unwritten:
-        text = f"written without offsets, which are unknown or differ between the phases: {', '.join(unwritten)}"
+        text = f"written as read, because what they compute is unknown or differs between the phases: {', '.join(unwritten)}"
         warnings.warn(text, ProtogenWarning, stacklevel=3)
     return with_layers(definition, changed)
 
 
-def _is_placed(message: Message) -> bool:
+def _is_placed(message: Message, rules: ReadingRules) -> bool:
     layer_class = layer_type(message.get("type", ""))
-    return layer_class is not None and layer_class.is_placed(message)
+    return layer_class is not None and layer_class.is_placed(message, rules)
 
 
-def _fields(phases: Iterable[Analysis]) -> dict[int, list[Mapping[str, Any]]]:
-    """For each layer's message (by `id`), its placed fields in each phase that it takes part in."""
-    fields: dict[int, list[Mapping[str, Any]]] = {}
+def _ops(phases: Iterable[Analysis]) -> dict[int, list[LayerType]]:
+    """For each layer's message (by `id`), the layer set up in each phase that it takes part in."""
+    ops: dict[int, list[LayerType]] = {}
     for analysis in phases:
         for layer, op in zip(analysis.layers, analysis.ops):
             if op is not None:
-                fields.setdefault(id(layer.message), []).append(op.placed_fields())
-    return fields
+                ops.setdefault(id(layer.message), []).append(op)
+    return ops

@@ -6,7 +6,7 @@ builder, the summary and the conversions to PyTorch and ONNX find it through the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..errors import LayerError, ProtogenError
 from ..prototxt.layer import Layer
 from ..prototxt.message import Message
+from ..rules import DEFAULT, ReadingRules
 from ..schema import message_type
 from .fields import Fields, field_paths, unknown_fields
 from .own_types import blaming, class_name
@@ -63,6 +64,7 @@ class LayerType:
         layer: the layer of the net: name, type, parameters.
         bottoms: shapes of the bottoms.
         phase: "TRAIN" or "TEST".
+        rules: how to read what the prototxt leaves open.
         tops: shapes of the tops, set by `setup`.
         blobs: learnable blobs in Caffe's order, set by `setup`.
         macs: multiply-accumulates of one forward pass at these shapes, set by `setup`.
@@ -96,8 +98,8 @@ class LayerType:
     text_decides = True  # whether the prototxt determines which of `readings` the layer is
     _guess: int | None = None
 
-    def __init__(self, layer: Layer, bottoms: Sequence[Shape], phase: str) -> None:
-        self.layer = layer
+    def __init__(self, layer: Layer, bottoms: Sequence[Shape], phase: str, rules: ReadingRules = DEFAULT) -> None:
+        self.layer, self.rules = layer, rules
         self.bottoms: list[Shape] = [tuple(shape) for shape in bottoms]
         self.phase = phase
         self.tops: list[Shape] = []
@@ -129,7 +131,7 @@ class LayerType:
         Raises:
             LayerError: it does not work with these shapes.
         """
-        return type(self)(self.layer, bottoms, self.phase)
+        return type(self)(self.layer, bottoms, self.phase, self.rules)
 
     def derived(self, param: Mapping[str, Any], without: Sequence[str] = (), **attributes: Any) -> LayerType:
         """The layer with other parameters but the same shapes; `setup` is not run again.
@@ -263,7 +265,7 @@ class LayerType:
         """The paths of `known_fields` within a layer of this class: see `fields.field_paths`."""
         return field_paths(cls.param_name or "", cls.known_fields())
 
-    # ---- for layers whose behaviour depends on their place in the net (Crop)
+    # ---- for layers whose behaviour depends on their place in the net (Crop) or on the rules for reading it (Pooling)
 
     def coordinates(self) -> Sequence[AxisMap] | None:
         """The map from coordinates of the first bottom to those of the tops, for each axis (see coordinates.py); None if unknown.
@@ -277,16 +279,15 @@ class LayerType:
         return [IDENTITY] * len(self.bottoms[0])
 
     @classmethod
-    def is_placed(cls, message: Message) -> bool:
-        """Whether the behaviour of a layer with this message depends on the layers before it."""
+    def is_placed(cls, message: Message, rules: ReadingRules) -> bool:
+        """Whether the behaviour of a layer with this message depends on the layers before it or, by `rules`, on the net's reader."""
         return False
 
-    def place(self, makers: Mapping[str, LayerType], crop: str) -> str:
+    def place(self, makers: Mapping[str, LayerType]) -> str:
         """Set what depends on the layers before this one.
 
         Args:
             makers: the layer that first made each blob.
-            crop: the net's rule for Crop layers (see `Net`).
 
         Returns:
             The text of a warning for users, "" if none is due.
@@ -297,8 +298,17 @@ class LayerType:
         return ""
 
     def placed_fields(self) -> Mapping[str, Any]:
-        """Fields of LayerParameter that spell out the result of `place`, so that the layer means the same anywhere else."""
+        """Fields of LayerParameter that spell out the result of `place` and of `rules`, to mean the same anywhere else."""
         return {}
+
+    def written(self, message: Message, blobs: Container[str]) -> list[Message]:
+        """The layers by which a prototxt says what this one computes, whatever its reader's rules; one, if fields can say it.
+
+        Args:
+            message: the layer's LayerParameter; not modified.
+            blobs: names that a blob between these layers cannot have.
+        """
+        return [message.copy().update(self.placed_fields())]
 
     # ---- for folding (see graph/fold.py); weights are float32 arrays in the order of `blobs`
 

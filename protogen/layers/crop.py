@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import NetError
 from ..prototxt.message import Message
+from ..rules import ReadingRules
 from .base import LayerType, Shape
 from .fields import Fields
 from .registry import register
@@ -62,7 +63,7 @@ class Crop(LayerType):
         self.debatable = False
 
     def at(self, bottoms: Sequence[Shape]) -> Crop:
-        twin = type(self)(self.layer, bottoms, self.phase)
+        twin = type(self)(self.layer, bottoms, self.phase, self.rules)
         twin.offsets, twin.debatable = self.offsets, self.debatable
         misfit = twin._misfit(self.offsets)
         twin.check(not misfit, misfit)
@@ -79,12 +80,12 @@ class Crop(LayerType):
     # ---- its place in the net
 
     @classmethod
-    def is_placed(cls, message: Message) -> bool:
+    def is_placed(cls, message: Message, rules: ReadingRules) -> bool:
         return "crop_param" not in message
 
-    def place(self, makers: Mapping[str, LayerType], crop: str) -> str:
+    def place(self, makers: Mapping[str, LayerType]) -> str:
         """Without `crop_param`, use the offsets that align the bottoms, or BVLC's 0 by the rule "bvlc" or if there are none."""
-        if not self.is_placed(self.layer.message):
+        if not self.is_placed(self.layer.message, self.rules):
             return ""
         self.offsets = [0] * (len(self.bottoms[0]) - self.start)
         try:
@@ -92,7 +93,7 @@ class Crop(LayerType):
         except NetError as reason:
             aligned, why = [], str(reason)
         self.debatable = any(aligned) or not aligned
-        if crop != "aligned" or not self.debatable:
+        if self.rules.crop != "aligned" or not self.debatable:
             return ""
         if not aligned:
             return (
@@ -166,10 +167,10 @@ class AutoCrop(Crop):
         self.cut(2, [])
 
     @classmethod
-    def is_placed(cls, message: Message) -> bool:
+    def is_placed(cls, message: Message, rules: ReadingRules) -> bool:
         return True
 
-    def place(self, makers: Mapping[str, LayerType], crop: str) -> str:
+    def place(self, makers: Mapping[str, LayerType]) -> str:
         """Use the offsets that align the bottoms, regardless of the rule for Crop.
 
         Raises:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..prototxt.message import Message
+from ..rules import ReadingRules
 from .base import LayerType
 from .fields import Fields
 from .limits import LOWEST
+from .pooling_rules import keeps_size, needs_floor, padded_and_cropped, rounds_down
 from .registry import register
 
 if TYPE_CHECKING:
@@ -26,6 +29,11 @@ class Pooling(LayerType):
     NVIDIA's `torch_pooling`); with padding, a last window that starts behind the image is dropped. An average divides by the
     window's size within the padded image or, with Intel's `avg_include_pad: false`, within the image itself. A second top of MAX
     pooling is the mask: each maximum's index in the H * W plane.
+
+    The rule `pooling` of `ReadingRules` may round down where no field says how, or pad on one side: see pooling_rules.py.
+
+    Attributes:
+        behind: padding behind the image, (height, width), in addition to `pad`.
     """
 
     param_name = "pooling_param"
@@ -57,7 +65,9 @@ class Pooling(LayerType):
         within = self.pad[0] < self.kernel[0] and self.pad[1] < self.kernel[1]
         self.check(within, f"pad {self.pad} must be smaller than the kernel {self.kernel}")
         self.check(self.method != "STOCHASTIC" or self.pad == (0, 0), "stochastic pooling takes no pad")
-        self.floor = p.round_mode == "FLOOR" or not p.get("ceil_mode", True) or bool(p.torch_pooling)
+        stated = p.round_mode == "FLOOR" or not p.get("ceil_mode", True) or bool(p.torch_pooling)
+        self.floor = stated or rounds_down(p, self.rules)
+        self.behind = (1, 1) if keeps_size(p, self.rules) else (0, 0)
         self.include_pad = bool(p.avg_include_pad)
         self.out = self.out_size(shape[2:])
         self.tops = [(*shape[:2], *self.out)] * len(self.layer.tops)
@@ -85,7 +95,7 @@ class Pooling(LayerType):
         """Output (height, width) for an input (height, width)."""
         out = []
         for i in range(2):
-            span = size[i] + 2 * self.pad[i] - self.kernel[i]
+            span = size[i] + 2 * self.pad[i] + self.behind[i] - self.kernel[i]
             n = (span // self.stride[i] if self.floor else -(-span // self.stride[i])) + 1
             if any(self.pad) and (n - 1) * self.stride[i] >= size[i] + self.pad[i]:
                 n -= 1
@@ -118,6 +128,8 @@ class Pooling(LayerType):
 
     def _is_plain(self) -> bool:
         """Whether PyTorch's ceil mode has the same windows for every input size."""
+        if any(self.behind):
+            return False
         axes = zip(self.pad, self.kernel, self.stride)
         return all(2 * pad <= kernel and (any(self.pad) or stride <= kernel) for pad, kernel, stride in axes)
 
@@ -128,6 +140,20 @@ class Pooling(LayerType):
         from .coordinates import IDENTITY, window
 
         return [IDENTITY, IDENTITY, *(window(*settings) for settings in zip(self.kernel, self.stride, self.pad))]
+
+    # ---- how a rule is written
+
+    @classmethod
+    def is_placed(cls, message: Message, rules: ReadingRules) -> bool:
+        return needs_floor(message.pooling_param, rules) or keeps_size(message.pooling_param, rules)
+
+    def placed_fields(self) -> Mapping[str, Any]:
+        floor = needs_floor(self.param, self.rules)
+        return {"pooling_param": self.param.copy().update({"round_mode": "FLOOR"})} if floor else {}
+
+    def written(self, message: Message, blobs: Container[str]) -> list[Message]:
+        """For the rule "same", one pixel of padding on all sides, and a Crop that takes off the first row and column."""
+        return padded_and_cropped(message, blobs) if any(self.behind) else super().written(message, blobs)
 
     # ---- PyTorch
 
@@ -232,11 +258,16 @@ class Pooling(LayerType):
         full = self.floor or self.stride == (1, 1)  # no window reaches beyond the padded image
         return attributes if full else {**attributes, "ceil_mode": 1}
 
+    @property
+    def _any_pads(self) -> list[int]:
+        """Padding for images of every size: before height and width, then behind them."""
+        return [*self.pad, *(pad + behind for pad, behind in zip(self.pad, self.behind))]
+
     def _onnx_any_size(self, graph: OnnxGraph, x: str) -> str:
         """Pooling of images of any size."""
         attributes = self._any_size(graph)
         if self.method == "MAX":
-            return graph.add("MaxPool", x, pads=[*self.pad, *self.pad], **attributes)
+            return graph.add("MaxPool", x, pads=self._any_pads, **attributes)
         if not any(self.pad):
             return graph.add("AveragePool", x, **attributes)
         if not self.include_pad:
@@ -281,7 +312,7 @@ class Pooling(LayerType):
         """The maxima and their indices: ONNX's refer to the whole tensor, Caffe's to each H * W plane."""
         if graph.dynamic_size:
             plane = graph.dim(x, 2, self.bottoms[0][2]) * graph.dim(x, 3, self.bottoms[0][3])
-            y, index = graph.add("MaxPool", x, outputs=2, pads=[*self.pad, *self.pad], **self._any_size(graph))
+            y, index = graph.add("MaxPool", x, outputs=2, pads=self._any_pads, **self._any_size(graph))
             return [y, graph.cast(graph.add("Mod", index, graph.constant(plane, "int64")), "float32")]
         x, attributes, (height, width) = self._onnx_windows(graph, x)
         y, index = graph.add("MaxPool", x, outputs=2, **attributes)

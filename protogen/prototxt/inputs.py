@@ -28,7 +28,7 @@ def with_input_shapes(definition: Message, layers: Sequence[Layer], shapes: Mapp
         shapes: by name of the top.
     """
     sources = [layer for layer in layers if not layer.bottoms and any(top in shapes for top in layer.tops)]
-    changed = {id(layer.message): _reshaped(layer.message, shapes) for layer in sources if layer.type in _SHAPE_PARAMS}
+    changed = {id(layer.message): [_reshaped(layer.message, shapes)] for layer in sources if layer.type in _SHAPE_PARAMS}
     unwritten = [layer for layer in sources if layer.type not in _SHAPE_PARAMS]
     if unwritten:
         names = ", ".join(f"{layer.name!r} ({layer.type})" for layer in unwritten)
@@ -39,16 +39,16 @@ def with_input_shapes(definition: Message, layers: Sequence[Layer], shapes: Mapp
 
 def without_blobs(definition: Message, layers: Collection[str]) -> Message:
     """Return the definition without the weights (`blobs`) of some layers, by name, or itself if there are none."""
-    bare = {id(layer): layer.without("blobs") for layer in definition.layer if layer.get("name", "") in layers}
+    bare = {id(layer): [layer.without("blobs")] for layer in definition.layer if layer.get("name", "") in layers}
     return with_layers(definition, bare)
 
 
-def with_layers(definition: Message, changed: Mapping[int, Message]) -> Message:
-    """Return the definition with the layers in `changed` (by `id`) replaced, or itself if `changed` is empty."""
+def with_layers(definition: Message, changed: Mapping[int, Sequence[Message]]) -> Message:
+    """Return the definition with each layer in `changed` (by `id`) replaced by others, or itself if `changed` is empty."""
     if not changed:
         return definition
     twin = definition.without("layer")
-    twin.store("layer", [changed.get(id(message), message) for message in definition.layer])
+    twin.store("layer", [layer for message in definition.layer for layer in changed.get(id(message), [message])])
     return twin
 
 

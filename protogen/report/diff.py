@@ -183,11 +183,11 @@ def _by_name(layers: Sequence[Layer]) -> dict[tuple[str, int], Layer]:
 
 
 def _messages(net: Net) -> dict[int, Message]:
-    """Return the message of each layer by `id`, with the fields that its place in the net determines (a Crop's offsets)."""
+    """Return the message of each layer by `id`, with what its place and the reading rules determine (a Crop's offsets)."""
     messages = {id(layer): layer.message for layer in net.layers}
     for layer, op in zip(net.layers, net.analysis.ops):
-        if op is not None and op.placed_fields():
-            messages[id(layer)] = layer.message.copy().update(op.placed_fields())
+        if op is not None and op.is_placed(layer.message, op.rules):
+            messages[id(layer)] = op.written(layer.message, ())[0]
     return messages
 
 

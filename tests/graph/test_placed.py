@@ -55,7 +55,7 @@ def test_offsets_that_differ_between_the_phases_are_not_written() -> None:
     with pytest.warns(ProtogenWarning) as warned:
         written = net.to_prototxt()
     assert [str(warning.message) for warning in warned][1:] == [
-        "written without offsets, which are unknown or differ between the phases: both.prototxt:6:7: layer 'c' (Crop)"
+        "written as read, because what they compute is unknown or differs between the phases: both.prototxt:6:7: layer 'c' (Crop)"
     ]
     assert "at offset 4" in str(warned[0].message)
     assert "crop_param" not in written
@@ -66,5 +66,5 @@ def test_offsets_behind_an_unknown_shape_are_not_written() -> None:
         (INPUT % "").replace("input_param { shape { dim: 1 dim: 1 dim: 8 dim: 8 } }", "")
         + CROP.replace('"a"', '"data"') % ("c", "c", "")
     )
-    with pytest.warns(ProtogenWarning, match=r"written without offsets, .* layer 'c' \(Crop\)"):
+    with pytest.warns(ProtogenWarning, match=r"written as read, .* layer 'c' \(Crop\)"):
         assert "crop_param" not in net.to_prototxt()

@@ -88,7 +88,7 @@ def test_the_values_are_those_of_the_offsets() -> None:
 
 def test_bvlcs_rule_is_0_without_a_word() -> None:
     net = protogen.loads(CASE, crop="bvlc")
-    assert (net.crop, offsets(net)) == ("bvlc", [[0, 0], [0, 0]])
+    assert (net.rules.crop, offsets(net)) == ("bvlc", [[0, 0], [0, 0]])
 
 
 @pytest.mark.parametrize("param", ["crop_param { }", "crop_param { axis: 2 }", "crop_param { offset: 0 }"])
@@ -115,7 +115,7 @@ def test_height_and_width_of_their_own() -> None:
 
 
 def test_an_unknown_rule() -> None:
-    with pytest.raises(NetError, match=r"unknown rule 'alined' for Crop; did you mean 'aligned'\? \(known: aligned, bvlc\)"):
+    with pytest.raises(NetError, match=r"unknown value 'alined' of crop; did you mean 'aligned'\? \(known: aligned, bvlc\)"):
         protogen.loads(CASE, crop="alined")
 
 

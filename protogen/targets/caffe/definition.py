@@ -14,21 +14,23 @@ if TYPE_CHECKING:
 def definition_of(graph: Graph, names: Mapping[Value, str]) -> Message:
     """Return the graph's NetParameter: its layers in order, without phase rules and weights.
 
-    Offsets that layers inferred from preceding layers are written out (see `LayerType.place`).
+    What layers inferred from preceding layers and from reading rules is spelled out (see `LayerType.written`).
 
     Args:
         graph: the graph.
         names: blob names of its values, see `blob_names`.
     """
     definition = Message.of("NetParameter", name=graph.name or None)
+    blobs = set(names.values())
     for node in graph.nodes:
-        definition.append("layer", layer_of(node, names))
+        for message in node.op.written(layer_of(node, names), blobs):
+            definition.append("layer", message)
     return definition
 
 
 def layer_of(node: Node, names: Mapping[Value, str]) -> Message:
-    """Return a layer's LayerParameter with these blob names."""
-    message = node.op.layer.message.without("blobs", "include", "exclude").copy().update(node.op.placed_fields())
+    """Return a layer's LayerParameter, as it was read, with these blob names."""
+    message = node.op.layer.message.without("blobs", "include", "exclude").copy()
     for field, values in (("bottom", node.inputs), ("top", node.outputs)):
         message.remove(field)
         if values:
