@@ -49,7 +49,7 @@ class Net:
         lenient: accept layers that cannot be set up; their errors are raised when a shape is needed.
 
     Raises:
-        NetError: unknown bottoms, a duplicate name, a blob produced twice, an unknown input.
+        NetError: unknown bottoms, a blob produced twice, an unknown input.
         LayerError: Caffe would reject a layer's parameters or bottoms.
 
     >>> import protogen
@@ -80,6 +80,8 @@ class Net:
         warned = like.analysis.warned if like else None
         self.analysis: Analysis = analysis or analyse(*self._layers_by_state(), phase, self._input_shapes, rules, warned, lenient)
         self.layers: list[Layer] = self.analysis.layers
+        self.definition = self.analysis.rewritten(definition)
+        self._blob_counts.update({layer.name: layer.blob_count for layer in self.layers if layer.blob_count is not None})
         self.analysis.check_inputs()
 
     def _layers_by_state(self) -> tuple[list[Layer], dict[str, Message]]:
@@ -328,8 +330,7 @@ class Net:
     def to_prototxt(self, templates: str | Path | None = None) -> str:
         """Return the definition as prototxt, with the layers of both phases; Input layers get the shapes set by `inputs`.
 
-        What follows from the net's `rules` is spelled out (offsets of Crop layers, how Pooling rounds), so that every Caffe computes
-        the numbers of this net.
+        What follows from `rules` is spelled out, so that Caffe computes the same (or rejects a `round_mode` that it lacks).
 
         Weights in the definition (the `blobs` of its layers) are written as they were read. If a layer's weights have changed
         since, from a file or by assignment, its `blobs` are omitted: the new weights belong in a caffemodel, which the text must

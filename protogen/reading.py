@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from .graph.same_names import check_cut_names
 from .net import Net
 from .prototxt.cut import cut_definition
 from .prototxt.phase import State
@@ -101,7 +102,8 @@ def loads(
     reading_rules = ReadingRules.of(rules)
     definition = read_definition(fill(text, define) if define else text, source, strict)
     state = State.of(definition, phase, level, stages)
-    definition, inputs = cut_definition(definition, state, inputs or {}, outputs)
+    whole = definition
+    definition, inputs = cut_definition(whole, state, inputs or {}, outputs)
     content = None
     if weights is not None:
         from .weights.content import read_content
@@ -113,6 +115,8 @@ def loads(
         blob_counts=counts, rules=reading_rules, outputs=outputs, lenient=lenient,
     )  # fmt: skip
     if content is not None:
+        if definition is not whole:
+            check_cut_names(net.analysis.learnable.keys(), whole, state)
         net.weights.load(content)
     elif net.analysis.complete and any("blobs" in layer.message for layer in net.layers):
         _ = net.weights  # checks the blobs

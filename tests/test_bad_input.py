@@ -61,10 +61,6 @@ BAD: dict[str, tuple[str | bytes, str]] = {
         "'b' is only made later, by layer 'two'",
     ),
     "a layer that reads itself": (DATA + conv("num_output: 3 kernel_size: 1", "a", "a"), "bottom 'a'"),
-    "two layers of one name": (
-        GOOD + conv("num_output: 4 kernel_size: 1", "conv", "conv2"),
-        "layer 'conv' (Convolution): layer 'conv' (Convolution) has the same name",
-    ),
     "two layers of one top": (
         GOOD + conv("num_output: 4 kernel_size: 1", name="other"),
         "its top 'conv' is already made by layer 'conv'",

@@ -6,7 +6,7 @@ Follows Caffe's `Net::Init` and `AppendTop`/`AppendBottom` (caffe/net.cpp).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import LayerError, NetError, ProtogenWarning, did_you_mean
@@ -14,12 +14,14 @@ from ..layers.base import LayerType, Shape
 from ..layers.registry import class_for, layer_type, unknown_type_hint
 from ..layers.source import UnknownSource
 from ..plugins import LAYERS, load_entry_points
+from ..prototxt.inputs import with_layers
 from ..prototxt.layer import Layer
 from ..prototxt.message import Message
 from ..prototxt.phase import required_state
 from ..prototxt.slips import misspelling
 from ..rules import DEFAULT, ReadingRules
 from .pooling_hint import with_pooling_hint
+from .same_names import Names
 
 MAX_LISTED = 20  # layers named in one error message
 
@@ -39,6 +41,8 @@ class Analysis:
         errors: what was recorded.
         shared_blobs: blobs shared through `param { name }`: (layer, index) of each one that another layer owns, mapped to its
             owner.
+        learnable: the layers with weights, by name.
+        names: tells those of one name apart.
     """
 
     def __init__(
@@ -59,10 +63,15 @@ class Analysis:
         self.shapes: dict[str, Shape | None] = {}
         self.makers: dict[str, Layer] = {}
         self._first_makers: dict[str, LayerType] = {}
-        self.learnable: dict[str, Layer] = {}
+        self.learnable: dict[str, LayerType] = {}
+        self.names = Names()
         self.shared_blobs: dict[tuple[str, int], tuple[str, int]] = {}
         self._owners: dict[str, tuple[LayerType, int]] = {}
         self._unread: dict[str, None] = {}
+
+    def rewritten(self, definition: Message) -> Message:
+        """The definition with the names that layers of one name were told apart by, or itself if there are none."""
+        return with_layers(definition, {key: [message] for key, message in self.names.rewritten.items()})
 
     @property
     def complete(self) -> bool:
@@ -182,7 +191,7 @@ class Analysis:
         twin = Analysis(self.phase, self.input_shapes, self._inactive, self.rules, set(self.warned))
         twin.layers, twin.ops, twin.sources = list(self.layers), list(self.ops), list(self.sources)
         twin.shapes, twin.makers, twin._first_makers = dict(self.shapes), dict(self.makers), dict(self._first_makers)
-        twin.learnable, twin._unread = dict(self.learnable), dict(self._unread)
+        twin.learnable, twin._unread, twin.names = dict(self.learnable), dict(self._unread), self.names.copy()
         twin.shared_blobs, twin._owners = dict(self.shared_blobs), dict(self._owners)
         return twin
 
@@ -229,7 +238,7 @@ class Analysis:
                 self._place(op)
                 self._warn(op.doubt)
                 self._check_in_place(op)
-                self._check_learnable(op)
+                self._learn(op)
             except LayerError as reason:
                 error = reason if later is None else with_pooling_hint(reason, layer, self)
                 if not self.lenient:
@@ -315,21 +324,21 @@ class Analysis:
                 op.check(False, f"cannot work in place, as it changes the shape of {top!r} from {before} to {after}; "
                                 "give its top another name")  # fmt: skip
 
-    def _check_learnable(self, op: LayerType) -> None:
-        """Check what Caffe checks of layers with weights: shared blobs have one shape.
+    def _learn(self, op: LayerType) -> None:
+        """Register a layer with weights, and check what Caffe checks: shared blobs have one shape.
 
-        Layers of one name may not both have weights. Caffe allows equal names, but finds weights by name.
+        Caffe allows equal names, but finds weights by name: the second layer of a name gets one of its own.
         """
-        name = op.layer.name
         if not op.blobs:
             return
-        if name in self.learnable:
-            other = f"layer {name!r} ({self.learnable[name].type})"
-            raise NetError(f"{op.label}: {other} has the same name, and both have weights; rename one of them")
-        self.learnable[name] = op.layer
-        for i, spec in enumerate(op.layer.message.param[: len(op.blobs)]):
-            if spec.name:
-                self._share(op, i, spec)
+        first = self.learnable.setdefault(op.layer.name, op)
+        if first is not op:
+            self._warn(self.names.tell_apart(first, op))
+            self.learnable[op.layer.name] = op
+        for layer in dict.fromkeys((first, op)):
+            for i, spec in enumerate(layer.layer.message.param[: len(layer.blobs)]):
+                if spec.name:
+                    self._share(layer, i, spec)
 
     def _share(self, op: LayerType, index: int, spec: Message) -> None:
         """Record a blob of a name, and check that its shape (PERMISSIVE: its size) is that of the first blob of this name."""
@@ -361,6 +370,12 @@ class Analysis:
 def is_measure(layer: Layer) -> bool:
     """Whether a layer of an unknown type is one that only trains or measures a net, by its `loss_weight` or its name."""
     return bool(layer.message.loss_weight) or layer.type.lower().endswith(("loss", "accuracy"))
+
+
+def _names(messages: Iterable[Message]) -> Iterator[str]:
+    """Names of layers, and those under which they share weights."""
+    for message in messages:
+        yield from (message.get("name", ""), *(spec.name for spec in message.get("param", ())))
 
 
 def _unknown_types(layers: Sequence[Layer], types: Sequence[str]) -> list[str]:
@@ -406,6 +421,7 @@ def analyse(
             layer.tops = [top for top in layer.tops if top in read] or layer.tops
     later = {top: layer for layer in layers for top in layer.tops}
     analysis = Analysis(phase, input_shapes, inactive, rules, warned, lenient)
+    analysis.names = Names(_names([*(layer.message for layer in layers), *inactive.values()]))
     for layer in layers:
         analysis.add(layer, later)
     return analysis

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import LayerError, some
+from ..prototxt.layer import Layer
 from ..rules import RULES
 
 if TYPE_CHECKING:
-    from ..prototxt.layer import Layer
     from .analysis import Analysis
 
 _READINGS = {
@@ -47,7 +47,7 @@ def with_pooling_hint(error: LayerError, layer: Layer, analysis: Analysis) -> La
 
 def _fits(layer: Layer, analysis: Analysis) -> bool:
     """Whether the layer is set up after those of `analysis`, which is lenient."""
-    return analysis.add(layer) is not None
+    return analysis.add(Layer(layer.message, layer.group, layer.source, layer.blob_count)) is not None
 
 
 def _resized(layer: Layer, analysis: Analysis, twin: Analysis) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 import zlib
-from collections.abc import Container, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -280,6 +280,10 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
             entries = [entry for entry in content.layers if entry.name in self.shapes]
             foreign = [entry for entry in content.layers if entry.blobs and entry.name not in self.shapes]
             unused = [entry.name for entry in foreign]
+            doubled = [entry.name for entry, other in zip(entries, _earlier(entries)) if other and not _same(entry, other)]
+            if doubled:
+                self._warn(f"{source}: several layers have one name and different weights ({some(doubled)}): "
+                           "the last one's are taken, as in Caffe")  # fmt: skip
         report = LoadReport(unused=unused)
         self._update(self._taken(entries, report, source))
         self.source = source
@@ -365,6 +369,21 @@ def _reshaped(array: np.ndarray, shape: Shape, what: str) -> np.ndarray:
     if _core(array.shape) != _core(shape) or array.size != math.prod(shape):
         raise WeightsError(f"{what}: the net's shape is {shape}, the weights' {array.shape}")
     return array.reshape(shape)
+
+
+def _earlier(entries: Iterable[LayerBlobs]) -> Iterator[LayerBlobs | None]:
+    """For each layer of a file, the last one before it that has the same name, and weights; None if there is none."""
+    last: dict[str, LayerBlobs] = {}
+    for entry in entries:
+        yield last.get(entry.name)
+        if entry.blobs:
+            last[entry.name] = entry
+
+
+def _same(one: LayerBlobs, other: LayerBlobs) -> bool:
+    """Whether two layers have the same weights, or the first one has none."""
+    pairs = [(a, b) for a, b in zip(one.blobs, other.blobs) if a is not None and b is not None]
+    return not one.blobs or (len(one.blobs) == len(other.blobs) and all(np.array_equal(a, b) for a, b in pairs))
 
 
 def _core(shape: Sequence[int]) -> tuple[int, ...]:

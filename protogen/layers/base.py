@@ -280,7 +280,7 @@ class LayerType:
 
     @classmethod
     def is_placed(cls, message: Message, rules: ReadingRules) -> bool:
-        """Whether the behaviour of a layer with this message depends on the layers before it or, by `rules`, on the net's reader."""
+        """Whether the behaviour of a layer with this message depends on the layers before it, or on `rules`."""
         return False
 
     def place(self, makers: Mapping[str, LayerType]) -> str:

@@ -42,10 +42,6 @@ def test_a_blob_read_and_then_worked_on_in_place_is_no_output() -> None:
         (layers('name: "a" type: "Eltwise" top: "x"'), "needs at least 2 bottoms, has 0"),
         (layers('name: "a" bottom: "data" top: "x"'), "has no type"),
         (
-            layers(*[f'name: "a" type: "InnerProduct" bottom: "data" top: "{top}" {FC}' for top in "xy"]),
-            "layer 'a' .*the same name, and both have weights",
-        ),
-        (
             layers('name: "a" type: "Convolution" bottom: "data" top: "x" convolution_param { num_output: 2 kernel_size: 11 }'),
             "layer 'a' .*11",
         ),
