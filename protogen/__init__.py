@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .net import Net
     from .prototxt.layer import Layer
     from .reading import load, loads
+    from .rules import ReadingRules
     from .targets.onnx.options import Preprocess
     from .verification import verify
 
@@ -44,6 +45,7 @@ _HOMES = {
     "Layer": "prototxt.layer",
     "Net": "net",
     **dict.fromkeys(("load", "loads"), "reading"),
+    "ReadingRules": "rules",
     "verify": "verification",
 }
 
@@ -60,6 +62,7 @@ __all__ = [
     "Preprocess",
     "ProtogenError",
     "ProtogenWarning",
+    "ReadingRules",
     "WeightsError",
     "block",
     "blocks",
