@@ -71,10 +71,8 @@ class Net:
         self.definition = definition
         self._outputs = None if outputs is None else list(outputs)
         self.state = State.of(definition, phase, level, stages)
-        self.source = source
-        self.strict = strict
-        self._groups = dict(groups or {})
-        self._blob_counts = dict(blob_counts or {})
+        self.source, self.strict = source, strict
+        self._groups, self._blob_counts = dict(groups or {}), dict(blob_counts or {})
         self._input_shapes = {name: tuple(int(dim) for dim in shape) for name, shape in (inputs or {}).items()}
         self._weights: WeightStore | None = None
         warned = like.analysis.warned if like else None

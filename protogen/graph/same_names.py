@@ -12,7 +12,7 @@ from collections.abc import Iterable, Set
 from itertools import count
 from typing import TYPE_CHECKING
 
-from ..errors import NetError, WeightsError
+from ..errors import WeightsError
 from ..prototxt.message import Message
 from ..prototxt.phase import State, active
 
@@ -54,7 +54,7 @@ class Names:
             The text of a warning.
 
         Raises:
-            NetError: it cannot share them: its blobs have other shapes, or its `param` another name.
+            LayerError: it cannot share them: its blobs have other shapes, or its `param` another name.
         """
         old, shared = op.layer.name, op.rules.same_names == "shared"
         text = f"{op.label}: layer {old!r} ({first.layer.type}) has the same name, and both have weights; "
@@ -89,15 +89,15 @@ class Names:
         """A name for each weight that both layers have, the first one's own if it has one."""
         shapes, others = ([blob.shape for blob in layer.blobs] for layer in (op, first))
         if shapes != others:
-            raise NetError(
-                f"{op.label}: cannot share the weights of layer {first.layer.name!r} ({first.layer.type}), which has the same "
+            raise op.error(
+                f"cannot share the weights of layer {first.layer.name!r} ({first.layer.type}), which has the same "
                 f"name: its blobs have the shapes {shapes}, not {others}; rename one of them"
             )
         names = [name or self._unused(f"{first.layer.name}_shared") for name in _param_names(first)]
         for own, name in zip(_param_names(op), names):
             if own not in ("", name):
-                raise NetError(
-                    f"{op.label}: cannot share the weights of the other layer of its name, as its param has the name {own!r}, "
+                raise op.error(
+                    f"cannot share the weights of the other layer of its name, as its param has the name {own!r}, "
                     f"not {name!r}; rename one of the layers"
                 )
         return names

@@ -304,9 +304,7 @@ class LayerType:
     def written(self, message: Message, blobs: Container[str]) -> list[Message]:
         """The layers by which a prototxt says what this one computes, whatever its reader's rules; one, if fields can say it.
 
-        Args:
-            message: the layer's LayerParameter; not modified.
-            blobs: names that a blob between these layers cannot have.
+        `message` is the layer's LayerParameter, not modified; `blobs` are names that no blob between these layers can have.
         """
         return [message.copy().update(self.placed_fields())]
 
