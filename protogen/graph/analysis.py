@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import LayerError, NetError, ProtogenWarning, did_you_mean
 from ..layers.base import LayerType, Shape
+from ..layers.checks import check_size
 from ..layers.registry import class_for, layer_type, unknown_type_hint
 from ..layers.source import UnknownSource
 from ..plugins import LAYERS, load_entry_points
@@ -284,7 +285,7 @@ class Analysis:
         op.feed(self.input_shapes)
         for top, shape in zip(op.layer.tops, op.tops):
             if shape is not None:
-                op._check_size(f"input {top!r}" if top in op.fed_tops else "top", shape)
+                check_size(op, f"input {top!r}" if top in op.fed_tops else "top", shape)
 
     def _lacks_labels(self, layer: Layer, layer_class: type[LayerType] | None, later: Mapping[str, Layer]) -> bool:
         """Whether a layer is a loss or accuracy left in a deploy file, without its labels: left out, with a warning."""

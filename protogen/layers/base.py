@@ -16,6 +16,7 @@ from ..prototxt.layer import Layer
 from ..prototxt.message import Message
 from ..rules import DEFAULT, ReadingRules
 from ..schema import message_type
+from .checks import check_arity, check_loss_weight, check_size
 from .fields import Fields, field_paths, unknown_fields
 from .own_types import blaming, class_name
 from .readings import Reading, doubt
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from .forms.onnx_graph import OnnxGraph
 
 Shape = tuple[int, ...]
-MAX_AXES = 32  # Caffe's kMaxBlobAxes
-MAX_ELEMENTS = 2**31 - 1  # Caffe's Blob::Reshape refuses more: its counts are int32
 
 
 @dataclass(frozen=True)
@@ -105,19 +104,19 @@ class LayerType:
         self.tops: list[Shape] = []
         self.blobs: list[BlobSpec] = []
         self.macs = 0
-        self._check_arity("bottom", len(self.bottoms), self.n_bottoms)
-        self._check_arity("top", len(layer.tops), self.n_tops)
+        check_arity(self, "bottom", len(self.bottoms), self.n_bottoms)
+        check_arity(self, "top", len(layer.tops), self.n_tops)
         flags = len(layer.message.propagate_down)
         self.check(flags in (0, len(bottoms)), f"{flags} values of propagate_down for {len(bottoms)} bottoms")
-        self._check_loss_weight()
+        check_loss_weight(self)
         with blaming(self, "setup"):
             self.setup()
         self.check(len(self.tops) == len(layer.tops), f"{class_name(self)}.setup sets {len(self.tops)} tops, "
                                                       f"but the layer has {len(layer.tops)}")  # fmt: skip
         for shape in filter(None, self.tops):  # a source's shapes may be unknown
-            self._check_size("top", shape)
+            check_size(self, "top", shape)
         for blob in self.blobs:
-            self._check_size("blob " + blob.name, blob.shape)
+            check_size(self, "blob " + blob.name, blob.shape)
 
     def for_layer(self, layer: Layer) -> LayerType:
         """The same set-up for another layer with the same type, parameters and bottom shapes."""
@@ -414,30 +413,6 @@ class LayerType:
         """
         shapes = [self.bottoms[i] for i in indices] if indices else self.bottoms
         self.check(len(set(shapes)) == 1, f"bottoms must have the same shape, not {', '.join(map(str, shapes))}")
-
-    def _check_arity(self, what: str, number: int, allowed: tuple[int, int | None]) -> None:
-        least, most = allowed
-        if least <= number and (most is None or number <= most):
-            return
-        needed = f"{least}" if least == most else f"at least {least}" if most is None else f"{least} to {most}"
-        raise self.error(f"needs {needed} {what}{'' if needed == '1' else 's'}, has {number}")
-
-    def _check_loss_weight(self) -> None:
-        """Check `loss_weight` as Caffe's `SetLossWeights` does (caffe/layer.hpp): a loss without one gets one, so has one top."""
-        number, n = len(self.layer.message.loss_weight), len(self.layer.tops)
-        if number:
-            mismatch = f"has {n} top{'s' if n != 1 else ''} and {number} of loss_weight; set none, or one per top"
-            self.check(number == n, mismatch)
-        elif self.is_loss:
-            self.check(n == 1, f"is a loss with {n} tops: set loss_weight {n} times, once per top")
-
-    def _check_size(self, what: str, shape: Shape) -> None:
-        if any(dim < 0 for dim in shape):
-            raise self.error(f"{what} would have the shape {shape}: negative size")
-        if len(shape) > MAX_AXES:
-            raise self.error(f"{what} would have {len(shape)} axes, more than Caffe's {MAX_AXES}")
-        if count(shape) > MAX_ELEMENTS:
-            raise self.error(f"{what} would have the shape {shape}: {count(shape):,} values, more than Caffe's 2^31-1")
 
 
 def count(shape: Sequence[int]) -> int:
