@@ -110,8 +110,8 @@ class OnnxGraph:
         self.initializers: dict[str, np.ndarray] = {}
         self.constants: set[str] = set()
         self.views: dict[str, str] = {}
-        self._names: set[str] = set()
-        self._node_names: set[str] = set()
+        self._names: dict[str, int] = {}
+        self._node_names: dict[str, int] = {}
         self._constants: dict[tuple[Any, ...], str] = {}
 
     # ---- names
@@ -122,7 +122,8 @@ class OnnxGraph:
 
     def reserve(self, names: Sequence[str]) -> None:
         """Reserve names for values that are created later (blobs)."""
-        self._names.update(names)
+        for name in names:
+            self._names.setdefault(name, 1)
 
     # ---- building
 
@@ -427,10 +428,18 @@ class OnnxGraph:
         return x if shift is None else self.add("Add", x, shift)
 
 
-def _unique(name: str, taken: set[str]) -> str:
-    candidate, number = name, 1
+def _unique(name: str, taken: dict[str, int]) -> str:
+    """Return `name`, with the first number that makes it new if it is taken, and take it.
+
+    Args:
+        name: the name.
+        taken: for each name that is taken, the number up to which it is taken with a number, too: an unrolled sequence asks for
+            one name thousands of times.
+    """
+    candidate, number = name, taken.get(name, 1)
     while candidate in taken:
         number += 1
         candidate = f"{name}_{number}"
-    taken.add(candidate)
+    taken[name] = number
+    taken.setdefault(candidate, 1)
     return candidate

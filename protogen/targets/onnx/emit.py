@@ -195,12 +195,13 @@ class Emitter:
             for name, dims in self._shapes().items()
         }
         inputs = [self.names[value] if value is not self._image else value.name for value in self.graph.inputs]
+        ends = {*inputs, *outputs}
         graph = helper.make_graph(
             self.onnx.nodes,
             self.graph.name or "net",
             [info[name] for name in inputs],
             [info[name] for name in outputs],
-            value_info=[proto for name, proto in info.items() if name not in outputs and name not in inputs],
+            value_info=[proto for name, proto in info.items() if name not in ends],
         )
         if self.options.fp16:
             arrays = self._halved(graph, arrays)
@@ -232,14 +233,13 @@ class Emitter:
             emitted = op.onnx(onnx, [self.names[value] for value in node.inputs], self._weight_names(node))
             names = [emitted] if isinstance(emitted, str) else list(emitted)
         fresh = {name for emitted_node in onnx.nodes[first:] for name in emitted_node.output}
+        public: dict[str, str] = {}
         for value, name in zip(node.made, names):
-            if name in fresh:
-                public = self._name_of(value)
-                _rename(onnx.nodes[first:], {name: public})
-                names = [public if other == name else other for other in names]
-                name = public
-                self._set_shape(name, value)
-            self.names[value] = name
+            if name in fresh and name not in public:
+                public[name] = self._name_of(value)
+                self._set_shape(public[name], value)
+            self.names[value] = public.get(name, name)
+        _rename(onnx.nodes[first:], public)
 
     def _name_of(self, value: Value) -> str:
         """Return the name of a value that a layer computes: its blob's, if it is the blob's last value."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,6 +14,7 @@ import torch
 
 import protogen
 from protogen import ConversionError, NetBuilder, blocks
+from protogen.targets.onnx.emit import emit
 from tests.running import by_onnx, ops_of, run_model, shape_of
 from tests.targets.onnx.nets import assert_gives, value
 
@@ -246,3 +250,41 @@ def test_an_input_overwritten_in_place_is_an_output_of_another_name() -> None:
     model = net.to_onnx()
     assert [value.name for value in model.graph.input] == ["x"]
     assert [value.name for value in model.graph.output] == ["x_out"]
+
+
+def sequence(steps: int) -> protogen.Net:
+    return protogen.loads(f"""
+        layer {{ name: "d" type: "Input" top: "d" top: "c"
+                 input_param {{ shape {{ dim: {steps} dim: 1 dim: 2 }} shape {{ dim: {steps} dim: 1 }} }} }}
+        layer {{ name: "s" type: "LSTM" bottom: "d" bottom: "c" top: "s" recurrent_param {{ num_output: 2 }} }}""")
+
+
+def sliced(tops: int) -> protogen.Net:
+    names = " ".join(f'top: "s{i}"' for i in range(tops))
+    return protogen.loads(f"""
+        layer {{ name: "d" type: "Input" top: "d" input_param {{ shape {{ dim: {tops} dim: 2 }} }} }}
+        layer {{ name: "s" type: "Slice" bottom: "d" {names} slice_param {{ axis: 0 }} }}""")
+
+
+@pytest.mark.parametrize(("build", "size"), [(sequence, 100), (sliced, 1000)])
+def test_long_layers_take_time_in_proportion(build: Callable[[int], protogen.Net], size: int) -> None:
+    """Eight times the length takes about eight times as many steps of the interpreter, not 64 times."""
+
+    def lines(net: protogen.Net) -> int:
+        count = 0
+
+        def trace(frame: Any, event: str, argument: Any) -> Any:
+            nonlocal count
+            count += event == "line"
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            emit(net.graph(), check=False)
+        finally:
+            sys.settrace(before)
+        return count
+
+    emit(build(2).graph(), check=False)  # imports
+    assert lines(build(size)) < 14 * lines(build(size // 8))
