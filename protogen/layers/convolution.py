@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Convolutional(Linear):
-    """The base of convolutions in any number of spatial dimensions.
+    """The base of convolutions in any number of spatial dimensions; without any, they are matrix products along the last axis.
 
     Attributes:
         kernel, stride, pad, dilation: one number per spatial axis.
@@ -55,7 +55,6 @@ class Convolutional(Linear):
         shape = self.bottoms[0]
         self.channel_axis = self.axis(p.axis)
         spatial = shape[self.channel_axis + 1 :]
-        self.check(len(spatial) > 0, f"its bottom {shape} has no spatial axes after the channels")
         self.channels = shape[self.channel_axis]
         self.read_channels()
         self.kernel = per_axis(self, "kernel", len(spatial))
@@ -114,7 +113,12 @@ class Convolutional(Linear):
 
         from .forms.torch_module import without_values
 
-        if len(self.bottoms) > 1 or self.channel_axis != 1 or len(self.kernel) > 3:
+        if len(self.bottoms) > 1:
+            return None
+        if not self.kernel:
+            plain = self.group == 1 and not self.transposed
+            return without_values(nn.Linear, self.channels, self.num_output, bias=self.bias) if plain else None
+        if self.channel_axis != 1 or len(self.kernel) > 3:
             return None
         kinds = (
             (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d) if self.transposed else (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -132,6 +136,8 @@ class Convolutional(Linear):
     def forward(self, *bottoms: torch.Tensor, blobs: Sequence[torch.Tensor], training: bool) -> Sequence[torch.Tensor]:
         from torch.nn import functional as F
 
+        if not self.kernel:
+            return [self.activated(self._product(x, blobs)) for x in bottoms]
         n = len(self.kernel) - 1
         bias = blobs[1] if self.bias else None
         tops = []
@@ -147,9 +153,20 @@ class Convolutional(Linear):
             tops.append(self.activated(y.reshape(*outer, *y.shape[1:])))
         return tops
 
+    def _product(self, x: torch.Tensor, blobs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """W x + b along the last axis, for each group of channels."""
+        import torch
+
+        grouped = x.unflatten(-1, (self.group, -1))
+        weight = blobs[0].unflatten(0, (self.group, -1))
+        y = torch.einsum("...gi,gio->...go" if self.transposed else "...gi,goi->...go", grouped, weight).flatten(-2)
+        return y + blobs[1] if self.bias else y
+
     # ---- ONNX
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> list[str]:
+        if not self.kernel:
+            return [self.onnx_activated(graph, self._onnx_product(graph, x, blobs)) for x in bottoms]
         op_type = "ConvTranspose" if self.transposed else "Conv"
         tops = []
         for x in bottoms:
@@ -168,6 +185,19 @@ class Convolutional(Linear):
             y = self.onnx_activated(graph, y)
             tops.append(y if self.channel_axis == 1 else graph.reshape(y, self.tops[0]))
         return tops
+
+    def _onnx_product(self, graph: OnnxGraph, x: str, blobs: Sequence[str]) -> str:
+        """`_product` in ONNX: one matrix product, or with groups a batch of them, each on a row (1, channels of the group)."""
+        outer, weight = (0,) * self.channel_axis, blobs[0]
+        if self.group > 1:
+            x = graph.reshape(x, (*outer, self.group, 1, self.channels // self.group))
+            weight = graph.reshape(weight, (self.group, -1, self.weight_shape()[1]))
+        if not self.transposed:
+            weight = graph.transpose(weight, (1, 0) if self.group == 1 else (0, 2, 1))
+        y = graph.add("MatMul", x, weight)
+        if self.group > 1:
+            y = graph.reshape(y, (*outer, self.num_output))
+        return graph.add("Add", y, blobs[1]) if self.bias else y
 
     # ---- coordinates
 
@@ -188,6 +218,8 @@ class Convolutional(Linear):
 class Convolution(Convolutional):
     """y = W * x + b over windows; output size (in + 2 pad - dilation (kernel - 1) - 1) / stride + 1, rounded down.
 
+    If the channels' axis is the last one, W is a matrix (out, in / group), and `kernel_size` and its like have no effect.
+
     With Intel's `relu: true`, y goes through a ReLU with `negative_slope` (0).
     """
 
@@ -204,6 +236,8 @@ class ConvolutionDepthwise(Convolutional):
     )
 
     def read_channels(self) -> None:
+        shape = self.bottoms[0]
+        self.check(self.channel_axis + 1 < len(shape), f"its bottom {shape} has no spatial axes after the channels")
         self.num_output = self.group = self.channels
 
 

@@ -12,7 +12,7 @@ def per_axis(op: LayerType, what: str, axes: int, default: int | None = None) ->
         op: the layer that is being set up.
         what: "kernel", "stride", "pad", "dilation" or "hole".
         axes: number of spatial axes.
-        default: the value if the layer does not set it; None if it must.
+        default: the value if the layer does not set it; None if it must, which it need not without spatial axes.
 
     Raises:
         LayerError: the setting is missing, set twice, or does not fit the axes.
@@ -26,7 +26,7 @@ def per_axis(op: LayerType, what: str, axes: int, default: int | None = None) ->
         op.check(not numbers, f"give either {field} or {high} and {wide}")
         return (p.get(high, 0), p.get(wide, 0))
     if not numbers:
-        op.check(default is not None, f"{field} (or {high} and {wide}) is missing")
+        op.check(axes == 0 or default is not None, f"{field} (or {high} and {wide}) is missing")
         return (default or 0,) * axes
     op.check(len(numbers) in (1, axes), f"{len(numbers)} values of {field} for {axes} spatial axes; give one, or one per axis")
     return numbers * axes if len(numbers) == 1 else numbers

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import protogen
 from protogen.errors import LayerError
 from tests.layers.alone import Alone
 from tests.layers.nets import FILLED, check_every_form, convolution, net_of, values_for
-from tests.running import assert_same, by_torch
+from tests.running import assert_same, by_torch, randomised
 
 X = (2, 4, 9, 8)
 
@@ -50,6 +51,74 @@ def test_depthwise_types_take_their_channels_from_the_bottom(param: str) -> None
     values = values_for(net)
     assert net.param_shapes == {"op": [(4, 1, 3, 3), (4,)]}
     assert np.array_equal(by_torch(net, values)[0], by_torch(plain, values)[0])
+
+
+def product(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, group: int, type: str) -> np.ndarray:
+    """W x + b along the last axis, group by group, as base_conv_layer.cpp multiplies where nothing is left to slide over."""
+    parts = zip(np.split(x.astype(np.float64), group, -1), np.split(weight.astype(np.float64), group))
+    return np.concatenate([part @ (w if type == "Deconvolution" else w.T) for part, w in parts], -1) + bias
+
+
+@pytest.mark.parametrize("type", ["Convolution", "Deconvolution"])
+@pytest.mark.parametrize(
+    "shape, param", [((3, 6), ""), ((2, 3, 6), "axis: -1"), ((2, 3, 4, 6), "axis: 3 group: 2"), ((3, 6), "group: 2")]
+)
+def test_channels_on_the_last_axis_make_a_matrix_product(type: str, shape: tuple[int, ...], param: str) -> None:
+    net = convolution(param, type, shape).fill(1)
+    group = 2 if "group" in param else 1
+    rows, columns = (6, 4) if type == "Deconvolution" else (4, 6)
+    assert net.param_shapes["op"] == [(rows, columns // group), (4,)]
+    assert net.shapes["y"] == (*shape[:-1], 4)
+    assert net.macs == int(np.prod(shape)) * 4 // group
+    values, (weight, bias) = values_for(net), net.weights["op"]
+    assert_same(by_torch(net, values), [product(values["a"], weight, bias, group, type).astype(np.float32)])
+    check_every_form(net)
+
+
+@pytest.mark.parametrize("type", ["Convolution", "Deconvolution"])
+def test_a_matrix_products_gradient_is_that_of_the_same_1x1_convolution(type: str) -> None:
+    flat, square = (convolution("kernel_size: 1 group: 2", type, shape).fill(1) for shape in ((3, 6), (3, 6, 1, 1)))
+    square.weights["op"] = [blob.reshape(shape) for blob, shape in zip(flat.weights["op"], square.param_shapes["op"])]
+    x, results = torch.randn(3, 6), []
+    for net in (flat, square):
+        module, bottom = net.to_torch(), x.clone().requires_grad_()
+        module(bottom.view(net.shapes["a"])).square().sum().backward()
+        results.append([grad.numpy().ravel() for grad in (bottom.grad, *module.caffe_grads("op"))])
+    assert_same(*results)
+
+
+@pytest.mark.parametrize("shape, param", [((3, 6), ""), ((3, 6), "group: 2"), ((2, 3, 6), "axis: 2")])
+def test_a_matrix_product_absorbs_the_scale_behind_it_where_its_outputs_are_channels(shape: tuple[int, ...], param: str) -> None:
+    layers = f"""
+        layer {{ name: "c" type: "Convolution" bottom: "a" top: "c" convolution_param {{ num_output: 4 {param} }} }}
+        layer {{ name: "s" type: "Scale" bottom: "c" top: "s" scale_param {{ axis: {len(shape) - 1} bias_term: true }} }}"""
+    dims = " ".join(f"dim: {dim}" for dim in shape)
+    net = randomised(
+        protogen.loads(f'layer {{ name: "a" type: "Input" top: "a" input_param {{ shape {{ {dims} }} }} }} {layers}')
+    )
+    values, folded = values_for(net), net.folded()
+    assert len(folded.layers) == (2 if len(shape) == 2 else 3)
+    assert_same(by_torch(folded, values), by_torch(net, values))
+
+
+@pytest.mark.parametrize(
+    "param, message",
+    [
+        ("kernel_h: 1 kernel_w: 1", "kernel_h and kernel_w are for two spatial axes, not 0"),
+        ("pad_h: 1", "pad_h and pad_w are for two spatial axes, not 0"),
+        ("kernel_size: 3 kernel_size: 3", "2 values of kernel_size for 0 spatial axes"),
+    ],
+)
+def test_a_matrix_product_has_no_window_to_set(param: str, message: str) -> None:
+    with pytest.raises(LayerError, match=message):
+        convolution(param, shape=(3, 6))
+    assert convolution("kernel_size: 3 pad: 2 stride: 5 dilation: 2", shape=(3, 6)).shapes["y"] == (3, 4)  # Caffe reads none
+
+
+@pytest.mark.parametrize("type", ["ConvDepthwise", "ConvolutionDepthwise"])
+def test_forks_depthwise_convolutions_need_images(type: str) -> None:
+    with pytest.raises(LayerError, match="has no spatial axes after the channels"):
+        convolution("", type, (3, 6))
 
 
 DEPTHWISE = ("ConvDepthwise", "ConvolutionDepthwise", "DepthwiseConvolution")
