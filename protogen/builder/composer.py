@@ -87,15 +87,17 @@ class Composer:
     def build(self) -> Net:
         """Return the net of all layers so far; you may continue to add layers afterwards.
 
+        The other phase is checked too if it has layers of its own; a net all of whose layers are in this phase may be for it alone.
+
         Raises:
             NetError, LayerError: layers of the other phase do not fit together (those of this phase are already checked).
         """
         definition = Message.of("NetParameter", name=self.name or None)
         definition.store("layer", list(self._messages))
         net = Net(definition, phase=self._state.phase, groups=self._groups, analysis=self._analysis.copy())
-        for phase in {"TRAIN", "TEST"} - {self._state.phase}:
-            if any("include" in message or "exclude" in message for message in self._messages):
-                Net(definition, phase=phase, like=net)
+        other = State("TEST" if self._state.phase == "TRAIN" else "TRAIN")
+        if any(active(message, other) and not active(message, self._state) for message in self._messages):
+            Net(definition, phase=other.phase, like=net)
         return net
 
     # ---- names and groups
