@@ -67,10 +67,9 @@ def read_definition(text: str, source: str = "<text>", strict: bool | None = Non
         definition = parse(text, "NetParameter", source, strict)
     except ParseError as error:
         names = _top_level_names(text)
-        inner = _net_of_solver(text, names, source, strict)
-        if inner is None:
+        if not _holds_net(names):
             raise _explained(error, text, names, source) from None
-        definition = inner
+        definition = _net_of_solver(text, source, strict)
     definition = upgrade(definition, source)
     if not definition.layer:
         raise NetError(f"{source}: there are no layers; a prototxt with at least one layer is needed")
@@ -86,16 +85,24 @@ def _explained(error: ParseError, text: str, names: set[str], source: str) -> Pr
     return NetError(f"{source}: {_NOT_A_NET[kind]}") if kind in _NOT_A_NET else error
 
 
-def _net_of_solver(text: str, names: set[str], source: str, strict: bool | None) -> Message | None:
-    """Return the net that a solver holds itself (`net_param`), None for any other text."""
-    if _kind_with(names) != "solver" or names.isdisjoint(_INNER_NETS):
-        return None
-    try:
-        solver = parse(text, "SolverParameter", source, strict)
-    except ParseError:
-        return None
+def _holds_net(names: set[str]) -> bool:
+    """Return whether a text with these top-level fields is a solver that holds its net itself (`net_param`)."""
+    return _kind_with(names) == "solver" and not names.isdisjoint(_INNER_NETS)
+
+
+def _net_of_solver(text: str, source: str, strict: bool | None) -> Message:
+    """Return the net of such a solver: the first one, if it has several.
+
+    Raises:
+        ParseError: as `parse`.
+        NetError: a field's value, not a field, has that name.
+    """
+    solver = parse(text, "SolverParameter", source, strict)
     nets = [solver.get(_INNER_NETS[0]), *solver.get(_INNER_NETS[1], []), solver.get(_INNER_NETS[2])]
-    return next((net for net in nets if net is not None), None)
+    for net in nets:
+        if net is not None:
+            return net
+    raise NetError(f"{source}: {_NOT_A_NET['solver']}")
 
 
 def read_solver(text: str, source: str = "<text>", strict: bool | None = None) -> Message:

@@ -25,7 +25,7 @@ def misspelling(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that differs from `name` in a letter or two: in one, if it has up to five letters.
 
     The ending `_param` does not count as letters of the name. Names that differ only in digits or a short ending (`kernel_d`,
-    `CONVOLUTION3D`) are derived from a known name on purpose.
+    `CONVOLUTION3D`), or in both of their first letters (`Resample`, `Upsample`), are derived from a known name on purpose.
 
     >>> misspelling("Convolutoin", ["Convolution"]), misspelling("Resample", ["Reshape"]), misspelling("kernel_d", ["kernel_h"])
     ('Convolution', None, None)
@@ -35,9 +35,13 @@ def misspelling(name: str, known: Iterable[str]) -> str | None:
     ending = name[len(stem) :]
     near = [(distance(name.lower(), other.lower(), limit), other) for other in known if other.endswith(ending)]
     best = min((pair for pair in near if pair[0] <= limit), default=None)
-    if best is None or _OPTIONAL_TAIL.sub("", name) == _OPTIONAL_TAIL.sub("", best[1]):
+    if best is None or _OPTIONAL_TAIL.sub("", name) == _OPTIONAL_TAIL.sub("", best[1]) or _other_prefix(name, best[1]):
         return None
     return best[1]
+
+
+def _other_prefix(a: str, b: str) -> bool:
+    return a[2:].lower() == b[2:].lower() and not set(a[:2].lower()) & set(b[:2].lower())
 
 
 def distance(a: str, b: str, limit: int) -> int:

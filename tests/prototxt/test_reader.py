@@ -41,6 +41,21 @@ def test_a_solver_that_holds_its_net_is_read_as_that_net(field: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ('base_lr: 0.1\nnet_param {\n  layer { nmae: "x" } }', "^s.prototxt:3:11: unknown field 'nmae' .*did you mean 'name'"),
+        ("base_lr: 0.1\nnet_param {\n", "^s.prototxt:3:1: the text ends without the closing '}' of the block opened in line 2"),
+        ("base_lr: 0.1 net_param { }", "^s.prototxt: there are no layers"),
+        ("base_lr: 0.1 colour: net_param", "^s.prototxt: this is a solver, not a net"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*colour")
+def test_a_mistake_in_a_solvers_own_net_is_shown_where_it_is(text: str, message: str) -> None:
+    with pytest.raises(ProtogenError, match=message):
+        protogen.loads(text, source="s.prototxt")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
         ('layer { name: "a"\nlayer { name: "b" }\n}', r":2:1: a layer begins inside the block opened in line 1"),
         (
             'layer { pooling_param { kernel_size: 1\n}\nlayer { name: "b" } }',

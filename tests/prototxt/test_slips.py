@@ -54,7 +54,8 @@ def test_distance_stops_at_its_limit() -> None:
 
 
 def test_suggestions_for_layer_types_are_a_letter_or_two_away() -> None:
-    assert misspelling("Resample", ["Reshape", "Scale"]) is None
+    assert misspelling("Resample", ["Reshape", "Scale", "Upsample"]) is None
+    assert misspelling("Uspample", ["Reshape", "Upsample"]) == "Upsample"
     assert misspelling("Covolution", ["Convolution"]) == "Convolution"
 
 
