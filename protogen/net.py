@@ -359,21 +359,20 @@ class Net:
             with suppress(ProtogenError):  # the definition is for one phase only
                 yield self.at("TEST" if self.phase == "TRAIN" else "TRAIN", weights=False).analysis
 
-    def to_torch(self, fold: bool = False, seed: int = 0) -> torch.nn.Module:
+    def to_torch(self, fold: bool = False, seed: int = 0, freeze: bool = False) -> torch.nn.Module:
         """Return the net as a `torch.nn.Module`, in eval mode for TEST and train mode for TRAIN.
 
         Args:
             fold: convert the inference form: BatchNorm and Scale folded into convolutions, Dropout removed.
             seed: for Caffe's fillers, which fill blobs the net has no weights for.
+            freeze: let weights with `lr_mult: 0` require no gradient, as Caffe's solvers leave them as they are.
 
         Raises:
             ProtogenError: unknown shapes, or layers without a PyTorch form (all are named).
         """
-        from .graph.fold import folded
-        from .targets.torch.convert import to_torch
+        from .targets.torch.convert import module_of
 
-        graph = self.graph(seed)
-        return to_torch(folded(graph) if fold else graph)
+        return module_of(self.graph(seed), fold, freeze)
 
     def to_onnx(self, path: str | Path | None = None, *, outputs: Sequence[str] | None = None, **options: Any) -> onnx.ModelProto:
         """Return the net as an ONNX model of standard ops, and write it to `path` if one is given.

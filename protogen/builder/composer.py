@@ -87,7 +87,7 @@ class Composer:
     def build(self) -> Net:
         """Return the net of all layers so far; you may continue to add layers afterwards.
 
-        The other phase is checked too if it has layers of its own; a net all of whose layers are in this phase may be for it alone.
+        The other phase is checked too if it has layers of its own; otherwise the net may be for this phase alone.
 
         Raises:
             NetError, LayerError: layers of the other phase do not fit together (those of this phase are already checked).

@@ -142,7 +142,7 @@ def test_made_up_names_differ_from_those_of_the_other_phase() -> None:
     assert [layer.name for layer in b.build().at("TRAIN").layers[2:]] == ["loss1", "loss2"]
 
 
-@pytest.mark.parametrize("phase, other", [("TEST", "TRAIN"), ("TRAIN", "TEST")])
+@pytest.mark.parametrize(("phase", "other"), [("TEST", "TRAIN"), ("TRAIN", "TEST")])
 def test_a_net_for_one_phase_need_not_fit_the_other(phase: str, other: str) -> None:
     b = NetBuilder(phase=phase)
     b.layer("Input", name="data", shape={"dim": [1, 3, 8, 8]}, include={"phase": phase})
@@ -158,5 +158,5 @@ def test_the_other_phase_must_fit_if_it_has_layers_of_its_own() -> None:
     b.layer("Input", name="data", shape={"dim": [1, 3, 8, 8]}, include={"phase": "TEST"})
     b.layer("Input", name="small", top="data", shape={"dim": [1, 3, 2, 2]}, include={"phase": "TRAIN"})
     b.conv("data", 4, 3, name="conv")
-    with pytest.raises(NetError, match="layer 'conv' .*the kernel covers 3 pixels, its bottom has 2"):
+    with pytest.raises(NetError, match=r"layer 'conv' .*the kernel covers 3 pixels, its bottom has 2"):
         b.build()

@@ -61,7 +61,7 @@ def product(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, group: int, typ
 
 @pytest.mark.parametrize("type", ["Convolution", "Deconvolution"])
 @pytest.mark.parametrize(
-    "shape, param", [((3, 6), ""), ((2, 3, 6), "axis: -1"), ((2, 3, 4, 6), "axis: 3 group: 2"), ((3, 6), "group: 2")]
+    ("shape", "param"), [((3, 6), ""), ((2, 3, 6), "axis: -1"), ((2, 3, 4, 6), "axis: 3 group: 2"), ((3, 6), "group: 2")]
 )
 def test_channels_on_the_last_axis_make_a_matrix_product(type: str, shape: tuple[int, ...], param: str) -> None:
     net = convolution(param, type, shape).fill(1)
@@ -87,7 +87,7 @@ def test_a_matrix_products_gradient_is_that_of_the_same_1x1_convolution(type: st
     assert_same(*results)
 
 
-@pytest.mark.parametrize("shape, param", [((3, 6), ""), ((3, 6), "group: 2"), ((2, 3, 6), "axis: 2")])
+@pytest.mark.parametrize(("shape", "param"), [((3, 6), ""), ((3, 6), "group: 2"), ((2, 3, 6), "axis: 2")])
 def test_a_matrix_product_absorbs_the_scale_behind_it_where_its_outputs_are_channels(shape: tuple[int, ...], param: str) -> None:
     layers = f"""
         layer {{ name: "c" type: "Convolution" bottom: "a" top: "c" convolution_param {{ num_output: 4 {param} }} }}
@@ -102,7 +102,7 @@ def test_a_matrix_product_absorbs_the_scale_behind_it_where_its_outputs_are_chan
 
 
 @pytest.mark.parametrize(
-    "param, message",
+    ("param", "message"),
     [
         ("kernel_h: 1 kernel_w: 1", "kernel_h and kernel_w are for two spatial axes, not 0"),
         ("pad_h: 1", "pad_h and pad_w are for two spatial axes, not 0"),

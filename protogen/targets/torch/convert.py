@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from ...errors import ConversionError, ProtogenError
+from ...graph.fold import folded
 from ...layers.fields import require_computed
 from ...layers.forms.module_names import module_names
 from ...layers.own_types import blaming
 from ...weights.pages import copy
+from .freeze import frozen_weights
 from .module import NetModule, Step
 
 if TYPE_CHECKING:
@@ -19,8 +21,23 @@ if TYPE_CHECKING:
     from ...layers.base import LayerType
 
 
-def to_torch(graph: Graph) -> NetModule:
+def module_of(graph: Graph, fold: bool = False, freeze: bool = False) -> NetModule:
+    """Convert a graph to a module as `to_torch` does, or its inference form if `fold`.
+
+    Raises:
+        ConversionError: as `to_torch`; or both `fold` and `freeze`.
+    """
+    if fold and freeze:
+        raise ConversionError("fold and freeze exclude each other: folding merges layers whose lr_mult may differ")
+    return to_torch(folded(graph) if fold else graph, freeze)
+
+
+def to_torch(graph: Graph, freeze: bool = False) -> NetModule:
     """Convert a graph to a module, in eval mode for TEST and train mode for TRAIN.
+
+    Args:
+        graph: the graph.
+        freeze: whether weights with `lr_mult: 0` require no gradient.
 
     Raises:
         ConversionError: layers without a PyTorch form, or with fields that are not computed (all are named).
@@ -49,6 +66,8 @@ def to_torch(graph: Graph) -> NetModule:
         module.add_layer(node.op.layer.name, child, step, bool(loss_weights(node.op)), shapes)
     if problems:
         raise ConversionError(*problems)
+    for weight in frozen_weights(graph) if freeze else ():
+        parameters[weight].requires_grad_(False)
     module.train(graph.phase == "TRAIN")
     return module
 
