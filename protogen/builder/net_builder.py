@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
 from ..prototxt.message import Message
-from .composer import Composer
+from .join import JoinBuilder
 
 _POOLINGS = {"MAX", "AVE", "STOCHASTIC", "max", "ave", "stochastic"}
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -28,7 +28,7 @@ def _bottom_first(method: _F) -> _F:
     return cast(_F, call)
 
 
-class NetBuilder(Composer):
+class NetBuilder(JoinBuilder):
     """Builds a net layer by layer, in the order of the calls.
 
     Args:
@@ -254,29 +254,6 @@ class NetBuilder(Composer):
             bottom, pool, name: as for `pool`.
         """
         return self.pool(bottom, pool, global_pooling=True, name=name or self.unused("global_pool"))
-
-    def concat(self, *bottoms: str, axis: int = 1, name: str | None = None) -> str:
-        """Add a Concat.
-
-        Args:
-            bottoms: blobs whose shapes differ only along `axis`.
-            axis: 1 (channels) by default.
-            name: of the layer and its top; by default "concat" with a number.
-        """
-        return self.layer("Concat", *bottoms, name=name or self.unused("concat"), axis=axis)
-
-    def eltwise(
-        self, *bottoms: str, operation: str = "SUM", coeff: Sequence[float] | None = None, name: str | None = None
-    ) -> str:
-        """Add an Eltwise.
-
-        Args:
-            bottoms: two or more blobs of the same shape.
-            operation: "SUM", "PROD" or "MAX".
-            coeff: factor of each bottom in a sum; 1 by default.
-            name: of the layer and its top; by default "eltwise" with a number.
-        """
-        return self.layer("Eltwise", *bottoms, name=name or self.unused("eltwise"), operation=operation.upper(), coeff=coeff)
 
     @_bottom_first
     def scale(

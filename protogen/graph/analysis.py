@@ -35,6 +35,7 @@ class Analysis:
         ops: each layer set up, None where its type or the shape of a bottom is unknown.
         shapes: blob shapes in the order the blobs are first made, None where unknown.
         outputs: blobs that nothing reads (see the property for nets without any).
+        first_makers: the layer that first made each blob; those that write it in place later do not count.
         sources: the layers among `ops` with tops fed from outside, the net's inputs.
         rules: how to read what the prototxt leaves open.
         warned: texts of the warnings issued about layers so far; none is issued twice.
@@ -63,7 +64,7 @@ class Analysis:
         self.sources: list[LayerType] = []
         self.shapes: dict[str, Shape | None] = {}
         self.makers: dict[str, Layer] = {}
-        self._first_makers: dict[str, LayerType] = {}
+        self.first_makers: dict[str, LayerType] = {}
         self.learnable: dict[str, LayerType] = {}
         self.names = Names()
         self.shared_blobs: dict[tuple[str, int], tuple[str, int]] = {}
@@ -191,7 +192,7 @@ class Analysis:
         """A copy; `add` on either one does not affect the other."""
         twin = Analysis(self.phase, self.input_shapes, self._inactive, self.rules, set(self.warned))
         twin.layers, twin.ops, twin.sources = list(self.layers), list(self.ops), list(self.sources)
-        twin.shapes, twin.makers, twin._first_makers = dict(self.shapes), dict(self.makers), dict(self._first_makers)
+        twin.shapes, twin.makers, twin.first_makers = dict(self.shapes), dict(self.makers), dict(self.first_makers)
         twin.learnable, twin._unread, twin.names = dict(self.learnable), dict(self._unread), self.names.copy()
         twin.shared_blobs, twin._owners = dict(self.shared_blobs), dict(self._owners)
         return twin
@@ -270,9 +271,9 @@ class Analysis:
 
     def _place(self, op: LayerType) -> None:
         """Resolve what depends on earlier layers (`LayerType.place`), then register the layer as the maker of its tops."""
-        warning = op.place(self._first_makers)
+        warning = op.place(self.first_makers)
         for top in op.layer.tops:
-            self._first_makers.setdefault(top, op)
+            self.first_makers.setdefault(top, op)
         self._warn(warning)
 
     def _warn(self, warning: str) -> None:

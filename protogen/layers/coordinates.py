@@ -70,8 +70,28 @@ def crop_offsets(cropped: str, like: str, makers: Mapping[str, LayerType], axes:
     ancestor = next((blob for blob in other_path if blob in on_path), None)
     if ancestor is None:
         raise NetError(f"{cropped!r} and {like!r} have no common ancestor")
-    to_cropped = _map_along(path[: path.index(ancestor)], makers)
-    to_like = _map_along(other_path[: other_path.index(ancestor)], makers)
+    maps = (_map_along(blobs[: blobs.index(ancestor)], makers) for blobs in (path, other_path))
+    return _offsets(cropped, like, *maps, axes)
+
+
+def crop_offsets_by_any_way(cropped: str, like: str, makers: Mapping[str, LayerType], axes: range) -> list[int]:
+    """As `crop_offsets`, but the ways back go through all bottoms of a layer, as in BVLC's python/caffe/coord_map.py.
+
+    Args:
+        cropped, like, makers, axes: as for `crop_offsets`.
+
+    Raises:
+        NetError: as `crop_offsets`.
+    """
+    ways, other_ways = _ways_back(cropped, makers), _ways_back(like, makers)
+    ancestor = next((blob for blob in other_ways if blob in ways), None)
+    if ancestor is None:
+        return crop_offsets(cropped, like, makers, axes)  # it says why there are none
+    return _offsets(cropped, like, ways[ancestor], other_ways[ancestor], axes)
+
+
+def _offsets(cropped: str, like: str, to_cropped: list[AxisMap], to_like: list[AxisMap], axes: range) -> list[int]:
+    """The offsets that two maps from a common ancestor imply; no maps are the identity."""
     offsets = []
     for axis in axes:
         of_cropped, of_like = (maps[axis] if maps else IDENTITY for maps in (to_cropped, to_like))
@@ -104,3 +124,21 @@ def _map_along(blobs: Sequence[str], makers: Mapping[str, LayerType]) -> list[Ax
             raise NetError(f"layer {op.layer.name!r} ({op.layer.full_type}) has no map from its bottom's pixels to its top's")
         total = [later.after(earlier) for later, earlier in zip(total, maps)] if total else list(maps)
     return total
+
+
+def _ways_back(blob: str, makers: Mapping[str, LayerType]) -> dict[str, list[AxisMap]]:
+    """The map from each ancestor of a blob to the blob, the nearest first; a layer without a map ends its way."""
+    ways: dict[str, list[AxisMap]] = {blob: []}
+    queue = [blob]
+    for near in queue:
+        op = makers.get(near)
+        maps = op.coordinates() if op is not None and op.layer.bottoms else None
+        if op is None or maps is None:
+            continue
+        # The size that a Crop takes from its second bottom says nothing of where that one's pixels are.
+        bottoms = op.layer.bottoms[:1] if op.layer.type in ("Crop", "AutoCrop") else op.layer.bottoms
+        for far, shape in zip(bottoms, op.bottoms):
+            if far not in ways and len(shape) == len(maps):
+                ways[far] = [later.after(earlier) for later, earlier in zip(ways[near], maps)] if ways[near] else list(maps)
+                queue.append(far)
+    return ways

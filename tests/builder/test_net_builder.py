@@ -27,6 +27,7 @@ METHODS: dict[str, tuple[Callable[[NetBuilder], str], str, tuple[int, ...]]] = {
     "global pool": (lambda b: b.global_pool(), "Pooling", (2, 3, 1, 1)),
     "concat": (lambda b: b.concat("data", b.conv("data", 5, 1), axis=1), "Concat", (2, 8, 16, 16)),
     "eltwise": (lambda b: b.eltwise("data", b.conv("data", 3, 1), operation="max"), "Eltwise", (2, 3, 16, 16)),
+    "crop": (lambda b: b.crop("data", b.pool("MAX", 3)), "Crop", (2, 3, 14, 14)),
     "scale": (lambda b: b.scale(bias_term=True), "Scale", (2, 3, 16, 16)),
     "fc": (lambda b: b.fc(10), "InnerProduct", (2, 10)),
     "dropout": (lambda b: b.dropout(ratio=0.3), "Dropout", (2, 3, 16, 16)),
