@@ -222,14 +222,14 @@ ROWS = [
         grads=[v(1, 1, 2, 2, shape=(2, 2))],
     ),
     Row(
-        "weiliu89/caffe (ssd) test_permute_layer.cpp TestSetup",
+        "weiliu89/caffe (ssd) test_permute_layer.cpp TestSetUp",
         'type: "Permute" permute_param { order: 0 order: 2 order: 3 order: 1 }',
         [(2, 3, 4, 5)],
         [(2, 4, 5, 3)],
     ),
     Row("weiliu89/caffe (ssd) test_permute_layer.cpp TestSetUpIdentity", 'type: "Permute" permute_param { order: 0 }', [X], [X]),
     Row(
-        "weiliu89/caffe (ssd) test_permute_layer.cpp TestForward",
+        "weiliu89/caffe (ssd) test_permute_layer.cpp TestFowrad2D",
         'type: "Permute" permute_param { order: 1 order: 0 }',
         [ramp(2, 3)],
         [ramp(2, 3).T],
