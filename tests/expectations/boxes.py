@@ -100,7 +100,7 @@ ROWS = [
         grads=[v(0.5, 1, shape=(1, 2, 1, 1))],
     ),
     Row(
-        "opencv/opencv modules/dnn/test/test_caffe_importer.cpp Interp",
+        "opencv/opencv modules/dnn/test/test_layers.cpp Interp",
         'type: "Interp" interp_param { height: 1 width: 5 }',
         [v(0, 1, 2, shape=(1, 1, 1, 3))],
         [v(0, 0.5, 1, 1.5, 2, shape=(1, 1, 1, 5))],
