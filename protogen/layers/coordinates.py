@@ -70,8 +70,8 @@ def crop_offsets(cropped: str, like: str, makers: Mapping[str, LayerType], axes:
     ancestor = next((blob for blob in other_path if blob in on_path), None)
     if ancestor is None:
         raise NetError(f"{cropped!r} and {like!r} have no common ancestor")
-    maps = (_map_along(blobs[: blobs.index(ancestor)], makers) for blobs in (path, other_path))
-    return _offsets(cropped, like, *maps, axes)
+    to_cropped, to_like = (_map_along(blobs[: blobs.index(ancestor)], makers) for blobs in (path, other_path))
+    return _offsets(cropped, like, to_cropped, to_like, axes)
 
 
 def crop_offsets_by_any_way(cropped: str, like: str, makers: Mapping[str, LayerType], axes: range) -> list[int]:
