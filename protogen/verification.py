@@ -14,6 +14,7 @@ from .graph.cut import measures, without_measures, without_postprocess
 from .graph.fold import folded as fold
 from .graph.names import with_text_names
 from .progress import track
+from .targets.onnx.opsets import DEFAULT_OPSET
 from .targets.onnx.options import OnnxOptions
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def verify(
     dtype: str = "float32",
     inputs: Mapping[str, np.ndarray] | None = None,
     seed: int = 0,
-    opset: int = 17,
+    opset: int = DEFAULT_OPSET,
     folded: bool = True,
     **options: Any,
 ) -> Report:

@@ -1,11 +1,11 @@
-"""Every file of the collection (../shared/corpus), how far it gets: `python -m tests.corpus_report [--opencv] [--markdown]`.
+"""How far every file of ../shared/corpus gets: `python -m tests.corpus_report [--opencv] [--opset N] [--markdown]`.
 
 Columns, left to right:
 
     read     the text is understood, and written back it says the same
     shapes   blobs and parameters as Caffe states them; "built" where no statement of Caffe's is at hand
     PyTorch  the module is made, and run where Caffe's values are at hand
-    ONNX     the model is made and passes ONNX's checker
+    ONNX     the model is made (in opset N with --opset N) and passes ONNX's checker
     numbers  PyTorch's and ONNX Runtime's values are Caffe's, with the seeded weights
     OpenCV   OpenCV's outputs are Caffe's (only with --opencv)
 
@@ -33,6 +33,7 @@ import protogen
 from protogen.prototxt.message import Message
 from protogen.prototxt.reader import kind_of, read_definition, read_source
 from protogen.prototxt.writer import write
+from protogen.targets.onnx.opsets import DEFAULT_OPSET, OPSETS
 from tests.corpus import CORPUS, ORACLE, facts, fill_as_seeded, oracle_id, samples, seeded
 from tests.corpus_shapes import assumed_shapes
 
@@ -65,6 +66,7 @@ def main() -> None:
         prog="python -m tests.corpus_report", description="How far every file of the collection gets."
     )
     parser.add_argument("--opencv", action="store_true", help="run the ONNX models in OpenCV too (opencv-python-headless>=5)")
+    parser.add_argument("--opset", type=int, choices=OPSETS, metavar="N", default=DEFAULT_OPSET, help="of ONNX models")
     parser.add_argument("--markdown", action="store_true", help="print a Markdown table")
     parser.add_argument("--only", default="", metavar="REGEX", help="only files whose path matches")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: 2)")
@@ -82,7 +84,7 @@ def main() -> None:
     rows = []
     # Each process ends after a few nets: the memory of a 500 MB net goes back.
     with multiprocessing.get_context("spawn").Pool(arguments.jobs, maxtasksperchild=8) as pool:
-        for row in pool.imap(partial(examine, opencv=arguments.opencv), paths):
+        for row in pool.imap(partial(examine, opencv=arguments.opencv, opset=arguments.opset), paths):
             rows.append(row)
             states = [row.states.get(column, "-") for column in columns]
             remark = "; ".join(row.reasons) if row.kind == "net" else row.kind
@@ -119,7 +121,7 @@ def totals(rows: list[Row], columns: tuple[str, ...]) -> list[str]:
 # ---- one file
 
 
-def examine(path: str, opencv: bool = False) -> Row:
+def examine(path: str, opencv: bool = False, opset: int = DEFAULT_OPSET) -> Row:
     """All columns of one file."""
     warnings.simplefilter("ignore")
     row = Row(path)
@@ -144,7 +146,7 @@ def examine(path: str, opencv: bool = False) -> Row:
     net = build(row, text, source, definition)
     if net is not None:
         try:
-            convert(row, net, opencv)
+            convert(row, net, opencv, opset)
         except Exception as error:  # a report shows what fails, whatever it is
             row.short("numbers", "error", f"{type(error).__name__}: {error}")
     return row
@@ -182,7 +184,7 @@ def build(row: Row, text: str, source: str, definition: Message) -> protogen.Net
     return net
 
 
-def convert(row: Row, net: protogen.Net, opencv: bool) -> None:
+def convert(row: Row, net: protogen.Net, opencv: bool, opset: int) -> None:
     """PyTorch, ONNX, and the numbers of both and of OpenCV."""
     measured = (ORACLE / "nets" / f"{oracle_id(row.path)}.npz").exists()
     feed = fill_as_seeded(net) if measured else {}
@@ -199,7 +201,7 @@ def convert(row: Row, net: protogen.Net, opencv: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = str(Path(folder) / "net.onnx")
         try:
-            outputs = [value.name for value in net.to_onnx(model).graph.output]
+            outputs = [value.name for value in net.to_onnx(model, opset=opset).graph.output]
             row.states["ONNX"] = "ok"
         except protogen.ProtogenError as error:
             row.short("ONNX", "no", str(error).splitlines()[0])

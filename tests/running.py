@@ -13,7 +13,9 @@ import torch
 
 import protogen
 from protogen.layers.forms.onnx_graph import OnnxGraph
+from protogen.targets.onnx.opsets import OPSETS, ir_version
 
+NEWEST = OPSETS[-1]
 Arrays = dict[str, np.ndarray]
 Inputs = Mapping[str, np.ndarray] | Sequence[torch.Tensor]  # by name, or in the order of the net's inputs
 
@@ -83,8 +85,8 @@ def model_of(graph: OnnxGraph, inputs: Shapes, outputs: Shapes, dtype: type = np
     nodes_out = [helper.make_tensor_value_info(name, kind, shape) for name, shape in outputs.items()]
     arrays = [onnx.numpy_helper.from_array(array, name) for name, array in graph.initializers.items()]
     whole = helper.make_graph(graph.nodes, "test", nodes_in, nodes_out, initializer=arrays)
-    version = 6 if graph.opset < 12 else 8
-    return helper.make_model(whole, opset_imports=[helper.make_opsetid("", graph.opset)], ir_version=version)
+    opsets = [helper.make_opsetid("", graph.opset)]
+    return helper.make_model(whole, opset_imports=opsets, ir_version=ir_version(graph.opset))
 
 
 def shape_of(node: onnx.ValueInfoProto) -> list[int | str]:

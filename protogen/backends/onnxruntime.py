@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import ProtogenError
+from ..targets.onnx.opsets import ir_version
 from .model_file import model_file
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ def run_onnxruntime(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
         setting: its `onnx`, `outputs_only` and `made_at` apply.
 
     Raises:
-        ProtogenError: ONNX Runtime is not installed, or it cannot run the model (with its own message).
+        ProtogenError: ONNX Runtime is not installed, is older than the model's opset, or cannot run the model (with its own
+            message).
         ConversionError: the net cannot be converted with these options.
     """
     try:
@@ -36,5 +38,28 @@ def run_onnxruntime(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
             session = onnxruntime.InferenceSession(model.path, settings, providers=["CPUExecutionProvider"])
             values = session.run(model.outputs, model.feed)
         except Exception as error:  # its exceptions have no common base
+            opset = setting.onnx.opset
+            if not _reads(opset):
+                raise ProtogenError(
+                    f"the installed ONNX Runtime {onnxruntime.__version__} is too old for opset {opset}: "
+                    "choose a lower opset, or pip install --upgrade onnxruntime"
+                ) from error
             raise ProtogenError(f"ONNX Runtime cannot run this net's ONNX form: {' '.join(str(error).split())}") from error
         return dict(zip(model.blobs, values))
+
+
+def _reads(opset: int) -> bool:
+    """Return whether the installed ONNX Runtime reads any model of an opset: each release has a newest one."""
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Abs", ["x"], ["y"])], "probe", value[:1], value[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version(opset))
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 4
+    try:
+        onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+    except Exception:
+        return False
+    return True

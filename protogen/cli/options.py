@@ -12,6 +12,7 @@ import click
 
 from ..errors import NetError, ProtogenError, ProtogenWarning
 from ..rules import DEFAULT, RULES, ReadingRules
+from ..targets.onnx.opsets import DEFAULT_OPSET, OPSETS
 
 if TYPE_CHECKING:
     from ..net import Net
@@ -80,7 +81,8 @@ _OUTPUTS = click.option(
     "--outputs", multiple=True, metavar="BLOB,...", help="Blobs to stop at: they become the outputs, and the rest is cut off.",
 )  # fmt: skip
 OPSET = click.option(
-    "--opset", type=click.IntRange(11, 21), default=17, show_default=True, help="Version of the ONNX operator set.",
+    "--opset", type=click.IntRange(OPSETS[0], OPSETS[-1]), default=DEFAULT_OPSET, show_default=True,
+    help="Version of the ONNX operator set.",
 )  # fmt: skip
 DYNAMIC_BATCH = click.option("--dynamic-batch", is_flag=True, help="Make the batch size dynamic.")
 

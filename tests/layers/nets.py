@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 import protogen
-from tests.running import Arrays, as_arrays, assert_same, by_onnx, by_torch, compile_whole, randomised, tensors_of
+from tests.running import NEWEST, Arrays, as_arrays, assert_same, by_onnx, by_torch, compile_whole, randomised, tensors_of
 
-OPSETS = (11, 13, 18, 21)
+OPSETS = (11, 13, 18, NEWEST)
 
 
 def net_of(layer: str, *shapes: Sequence[int], phase: str = "TEST", **options: object) -> protogen.Net:

@@ -10,7 +10,7 @@ import protogen
 from protogen.errors import LayerError
 from tests.layers.alone import Alone
 from tests.layers.nets import check_every_form, net_of, values_for
-from tests.running import assert_same, by_onnx, by_torch
+from tests.running import NEWEST, assert_same, by_onnx, by_torch
 
 INTERP = 'type: "Interp" bottom: "a" top: "y" interp_param '
 UP = 'type: "Upsample" bottom: "a" top: "y" upsample_param '
@@ -115,7 +115,7 @@ def test_open_batch_on_the_oldest_opset() -> None:
     assert_same(by_onnx(net, values, dynamic_batch=True, opset=11), by_torch(net, values))
 
 
-@pytest.mark.parametrize("opset", [11, 17, 21])
+@pytest.mark.parametrize("opset", [11, 17, NEWEST])
 @pytest.mark.parametrize(
     ("net", "sizes"),
     [

@@ -17,6 +17,7 @@ from ...layers.forms.onnx_graph import OnnxGraph
 from ...layers.own_types import blaming, class_name, is_built_in
 from .file import OnnxModel, half_of
 from .metadata import describe
+from .opsets import ir_version
 from .options import OnnxOptions
 from .shapes import dimensions, require_size_free
 from .tidy import merge_reshapes
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from .options import Preprocess
     from .shapes import Dimension
 
-# IR version released with each operator set (onnx/docs/Versioning.md).
-_IR_VERSIONS = {11: 6, 12: 7, 13: 7, 14: 7, 15: 8, 16: 8, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}
 MAX_RETURNED_BYTES = 256 << 20
 """Largest weights that `to_onnx` returns in memory as well when it writes them to a file."""
 
@@ -207,7 +206,7 @@ class Emitter:
             arrays = self._halved(graph, arrays)
         _rename(graph.node, self._new_names)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.onnx.opset)])
-        model.ir_version = _IR_VERSIONS[self.onnx.opset]
+        model.ir_version = ir_version(self.onnx.opset)
         return OnnxModel(model, arrays)
 
     def _inputs(self, values: Iterable[Value]) -> None:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import ConversionError
 from ..options import settings_of
+from .opsets import DEFAULT_OPSET, require_supported
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ...graph.graph import Value
-
-OPSETS = range(11, 22)
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ class OnnxOptions:
     """Keyword arguments of `Net.to_onnx`.
 
     Attributes:
-        opset: version of the standard operator set, 11 to 21.
+        opset: version of the standard operator set, 11 to 28 (`opsets.OPSETS`).
         dynamic_batch: make the first axis of inputs and outputs dynamic ("N").
         dynamic_size: make height and width of 4-axis inputs dynamic ("H", "W"), for nets whose weights do not depend on them.
         fold: fold BatchNorm and Scale into convolutions, and remove layers that do nothing in inference.
@@ -154,7 +153,7 @@ class OnnxOptions:
         ConversionError: the opset is not supported.
     """
 
-    opset: int = 17
+    opset: int = DEFAULT_OPSET
     dynamic_batch: bool = False
     fold: bool = True
     seed: int = 0
@@ -176,5 +175,4 @@ class OnnxOptions:
         return settings_of(cls, options, "an ONNX model")
 
     def __post_init__(self) -> None:
-        if self.opset not in OPSETS:
-            raise ConversionError(f"opset {self.opset} is not supported; choose one of {OPSETS[0]} to {OPSETS[-1]}")
+        require_supported(self.opset)

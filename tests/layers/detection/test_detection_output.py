@@ -16,7 +16,7 @@ from protogen.verification import random_inputs
 from tests.layers.alone import Alone
 from tests.layers.detection.plain_multibox import iou
 from tests.layers.nets import net_of
-from tests.running import Arrays, by_onnx, by_torch, run_model, shape_of
+from tests.running import NEWEST, Arrays, by_onnx, by_torch, run_model, shape_of
 
 PRIORS, CLASSES = 12, 4
 
@@ -144,7 +144,7 @@ def test_a_threshold_that_shrinks_works_in_pytorch_and_is_refused_for_onnx() -> 
         network.to_onnx()
 
 
-@pytest.mark.parametrize("opset", [11, 13, 18, 21])
+@pytest.mark.parametrize("opset", [11, 13, 18, NEWEST])
 def test_other_opsets_and_batches_give_the_same_rows(opset: int) -> None:
     for param, sets in ((PARAMS[0], 1), (PARAMS[2] + " share_location: false", CLASSES)):
         network = net(param, images=1, sets=sets)
@@ -157,7 +157,7 @@ def test_other_opsets_and_batches_give_the_same_rows(opset: int) -> None:
 
 
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize(("param", "opset"), list(zip(PARAMS, cycle([11, 17, 21]))))
+@pytest.mark.parametrize(("param", "opset"), list(zip(PARAMS, cycle([11, 17, NEWEST]))))
 def test_any_number_of_priors(param: str, opset: int, shared: bool) -> None:
     """Locations and scores of maps whose size is open: fewer priors than `top_k` and `keep_top_k`, and more."""
     sets = 1 if shared else CLASSES
@@ -184,7 +184,7 @@ def test_any_number_of_priors(param: str, opset: int, shared: bool) -> None:
             np.testing.assert_allclose(made, expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("opset", [11, 13, 18, 21])
+@pytest.mark.parametrize("opset", [11, 13, 18, NEWEST])
 @pytest.mark.parametrize("param", PARAMS)
 def test_two_stages_are_those_of_refinedets_steps(param: str, opset: int) -> None:
     """sfzhang15's detection_output_layer.cpp: OSGetConfidenceScores, then CasRegDecodeBBoxesAll."""

@@ -15,7 +15,7 @@ from protogen.prototxt.message import Message
 from tests.layers.alone import Alone
 from tests.layers.nets import check_every_form, net_of, values_for
 from tests.oracle import cases
-from tests.running import by_onnx, by_torch, session
+from tests.running import NEWEST, by_onnx, by_torch, session
 
 SHAPES = [(2, 4, 3, 2), (2, 3, 60, 40)]
 
@@ -205,7 +205,7 @@ def test_denser_boxes_are_those_of_textboxes_steps(param: str, size: tuple[int, 
         assert made.tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize("opset", [11, 17, 21])
+@pytest.mark.parametrize("opset", [11, 17, NEWEST])
 @pytest.mark.parametrize("layer", [*OPEN, *map(prior, OPENCV), *map(prior, DENSER)])
 def test_computed_for_any_size_they_are_the_same_bits(layer: str, opset: int) -> None:
     net = net_of(layer, *SHAPES)

@@ -13,7 +13,7 @@ from protogen.errors import LayerError
 from tests.layers.alone import Alone
 from tests.layers.detection.test_quick_sort import sort_box
 from tests.layers.nets import net_of
-from tests.running import Arrays, by_onnx, by_torch, shape_of
+from tests.running import NEWEST, Arrays, by_onnx, by_torch, shape_of
 
 ANCHORS = "feat_stride: 16 base_size: 16 ratio: 0.5 ratio: 1 ratio: 2 scale: 1 scale: 2"
 PARAM = ANCHORS + " min_size: 8 post_nms_topn: 15 nms_thresh: 0.5"
@@ -40,7 +40,7 @@ def values(images: int = 1, anchors: int = 6) -> Arrays:
     return {name: value.astype(np.float32) for name, value in made.items()}
 
 
-@pytest.mark.parametrize("opset", [11, 13, 18, 21])
+@pytest.mark.parametrize("opset", [11, 13, 18, NEWEST])
 def test_onnx_gives_the_same_regions_for_any_number_of_images(opset: int) -> None:
     net = net_of(layer(), *shapes())
     for images in (1, 3):
@@ -141,7 +141,7 @@ def test_regions_are_those_of_the_cpp_layers_steps(more: str, images: int, facts
     rois, scores = by_hand(net, given)
     assert (scores == 0).any()
     assert (scores > 0).any()
-    for opset in (11, 17, 21):
+    for opset in (11, 17, NEWEST):
         for options in ({}, {"dynamic_batch": True, "dynamic_size": True}):
             made = by_onnx(net, given, opset=opset, **options)
             np.testing.assert_allclose(made[0], rois, rtol=1e-5, atol=1e-4)

@@ -16,7 +16,7 @@ from tests.corpus import CORPUS, needs_corpus
 from tests.layers.nets import net_of
 from tests.nets import SSD
 from tests.oracle import cases, families
-from tests.running import names_of, run_model, shape_of
+from tests.running import NEWEST, names_of, run_model, shape_of
 from tests.targets.onnx.nets import classifier, image
 
 LABELS = """
@@ -90,7 +90,7 @@ def preprocessed(x: np.ndarray, what: Preprocess) -> np.ndarray:
     return np.ascontiguousarray((x - mean) * scale)
 
 
-@pytest.mark.parametrize("opset", [11, 17, 21])
+@pytest.mark.parametrize("opset", [11, 17, NEWEST])
 @pytest.mark.parametrize(
     "what",
     [
@@ -252,7 +252,7 @@ def test_prior_boxes_are_joined_beforehand() -> None:
     np.testing.assert_allclose(run_model(model, x)["twice"], 2 * made["priors"])
 
 
-@pytest.mark.parametrize("opset", [11, 13, 21])
+@pytest.mark.parametrize("opset", [11, 13, NEWEST])
 @pytest.mark.parametrize("code", ["CENTER_SIZE", "CORNER", "CORNER_SIZE"])
 def test_prior_boxes_are_taken_apart_beforehand(code: str, opset: int) -> None:
     """All that is computed with them alone is a constant; open sizes leave the same nodes to compute when the model runs."""
@@ -295,7 +295,7 @@ def inputs_of(model: onnx.ModelProto) -> list[str]:
     return [onnx.TensorProto.DataType.Name(types[node.input[0]]) for node in model.graph.node if node.op_type == "Cast"]
 
 
-@pytest.mark.parametrize("opset", [11, 17, 21])
+@pytest.mark.parametrize("opset", [11, 17, NEWEST])
 def test_float16_weights_halve_the_file(tmp_path: Path, opset: int) -> None:
     net = protogen.models.peleenet(size=64, classes=100).fill(1)
     full, half = tmp_path / "full.onnx", tmp_path / "half.onnx"

@@ -11,7 +11,7 @@ import pytest
 import protogen
 from protogen import ConversionError, NetBuilder
 from tests.layers.nets import net_of, values_for
-from tests.running import assert_same, by_onnx, by_torch, run_model, session, shape_of
+from tests.running import NEWEST, assert_same, by_onnx, by_torch, run_model, session, shape_of
 
 SIZES = [(32, 32), (33, 47), (64, 64), (50, 70), (71, 38), (96, 35), (45, 128)]
 HEADER = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 32 dim: 32 } } }'
@@ -159,7 +159,7 @@ def test_with_an_open_batch_too(name: str) -> None:
     assert shape_of(model.graph.output[-1])[0] == "N"
 
 
-@pytest.mark.parametrize("opset", [11, 17, 21])
+@pytest.mark.parametrize("opset", [11, 17, NEWEST])
 def test_a_detector_whose_number_of_boxes_follows_the_size(opset: int) -> None:
     model = check(SSD, opset=opset)
     assert shape_of(model.graph.output[0]) == [1, 1, 0, 7]
@@ -194,7 +194,7 @@ LAYERS = [  # and the shapes of their inputs
 @pytest.mark.parametrize(("text", "shapes"), LAYERS, ids=[text.split('"')[1] for text, _ in LAYERS])
 def test_layers_that_read_the_size(text: str, shapes: list[tuple[int, ...]]) -> None:
     net = net_of(text, *shapes)
-    for opset, batch, (rows, columns) in ((11, 0, (0, 0)), (17, 0, (2, 2)), (21, 2, (14, 14)), (17, 0, (6, 20))):
+    for opset, batch, (rows, columns) in ((11, 0, (0, 0)), (17, 0, (2, 2)), (NEWEST, 2, (14, 14)), (17, 0, (6, 20))):
         if "Yolo" in text and rows != columns:
             continue  # square images only
         larger = [(*s[:2], s[2] + rows, s[3] + columns) if len(s) == 4 and s[1] != 5 else s for s in shapes]
@@ -242,7 +242,7 @@ def test_pooling_of_any_size(method: str, kernel: int, stride: int, pad: int, mo
         with pytest.raises(ConversionError, match=r"layer 'pool'.* its windows depend on the image's size"):
             protogen.loads(text).to_onnx(dynamic_size=True)
     else:
-        for opset in (11, 19, 21):
+        for opset in (11, 19, NEWEST):
             check(text, opset=opset)
 
 
