@@ -165,12 +165,15 @@ class ROIPooling(RegionPooling):
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
         """Emit table look-ups, as OpenCV 5 has no MaxRoiPool: the maxima of 1, 2, 4, ... rows and columns are computed once, and
-        four of these windows cover any cell. The number of windows depends on the size; a dynamic size needs MaxRoiPool.
+        four of these windows cover any cell. The number of windows depends on the size; a dynamic size needs MaxRoiPool, of which
+        ONNX Runtime has no kernel for opset 22.
         """
         regions = bottoms[1]
         if self.pad:
             regions = self._onnx_padded(graph, graph.reshape(regions, [-1, 5]))
         if graph.dynamic_size:
+            if graph.opset > 21:
+                raise graph.refuse("a dynamic size needs MaxRoiPool, which ONNX Runtime has up to opset 21 only: choose opset 21")
             regions = graph.reshape(regions, [-1, 5])
             return graph.add("MaxRoiPool", bottoms[0], regions, pooled_shape=list(self.pooled), spatial_scale=self.scale)
         _, channels, height, width = self.bottoms[0]

@@ -194,7 +194,8 @@ LAYERS = [  # and the shapes of their inputs
 @pytest.mark.parametrize(("text", "shapes"), LAYERS, ids=[text.split('"')[1] for text, _ in LAYERS])
 def test_layers_that_read_the_size(text: str, shapes: list[tuple[int, ...]]) -> None:
     net = net_of(text, *shapes)
-    for opset, batch, (rows, columns) in ((11, 0, (0, 0)), (17, 0, (2, 2)), (NEWEST, 2, (14, 14)), (17, 0, (6, 20))):
+    newest = 21 if "ROIPooling" in text and "PSROI" not in text else NEWEST  # see test_roi.py
+    for opset, batch, (rows, columns) in ((11, 0, (0, 0)), (17, 0, (2, 2)), (newest, 2, (14, 14)), (17, 0, (6, 20))):
         if "Yolo" in text and rows != columns:
             continue  # square images only
         larger = [(*s[:2], s[2] + rows, s[3] + columns) if len(s) == 4 and s[1] != 5 else s for s in shapes]
