@@ -7,8 +7,11 @@ from collections.abc import Mapping
 
 from ..errors import NetError, did_you_mean
 
-# $WORD$, ${WORD}, {{ WORD }}, %(WORD)s; printf's %d and %s have no word.
-_MARKS = re.compile(r"\$(?P<a>\w+)\$|\$\{(?P<b>\w+)\}|\{\{\s*(?P<c>\w+)\s*\}\}|%\((?P<d>\w+)\)[sdfr]|(?P<nameless>%[dsf]\b)")
+# $WORD$, ${WORD}, $WORD, {{ WORD }}, %(WORD)s; printf's %d and %s have no word.
+_MARKS = re.compile(
+    r"\$(?P<a>\w+)\$|\$\{(?P<b>\w+)\}|\$(?P<e>[A-Za-z_]\w*)"
+    r"|\{\{\s*(?P<c>\w+)\s*\}\}|%\((?P<d>\w+)\)[sdfr]|(?P<nameless>%[dsf]\b)"
+)
 
 
 def placeholders(text: str) -> list[str]:

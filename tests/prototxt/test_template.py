@@ -12,7 +12,8 @@ NET = 'input: "x" input_shape { dim: 1 dim: 3 dim: %s dim: %s }'
 
 
 @pytest.mark.parametrize(
-    ("high", "wide"), [("$H$", "$W$"), ("${H}", "${W}"), ("{{H}}", "{{ W }}"), ("%(H)d", "%(W)s"), ("H", "W"), ("$H$", "W")]
+    ("high", "wide"),
+    [("$H$", "$W$"), ("${H}", "${W}"), ("{{H}}", "{{ W }}"), ("%(H)d", "%(W)s"), ("H", "W"), ("$H$", "W"), ("$H", "$W")],
 )
 def test_every_notation_is_filled_in(high: str, wide: str) -> None:
     net = protogen.loads(NET % (high, wide), define={"H": "4", "W": "6"})
@@ -20,7 +21,8 @@ def test_every_notation_is_filled_in(high: str, wide: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "hint"), [("$H$", "--define H=..."), ("{{ size }}", "--define size=..."), ("%d", "fills in its %d")]
+    ("text", "hint"),
+    [("$H$", "--define H=..."), ("$H", "--define H=..."), ("{{ size }}", "--define size=..."), ("%d", "fills in its %d")],
 )
 def test_a_template_says_how_to_fill_it_in(text: str, hint: str) -> None:
     with pytest.raises(NetError, match="this is a template") as error:
