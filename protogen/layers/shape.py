@@ -266,7 +266,7 @@ class Reorg(LayerType):
     """(N, C, H, W) to (N, C s^2, H / s, W / s) in darknet's order, or back with `reverse` (choasup/caffe-yolo9000).
 
     Darknet reads the values as (N, C / s^2, H s, W s) and takes every s-th column of every s-th row. This is not the usual
-    space-to-depth, which keeps channels together.
+    space-to-depth, which keeps channels together. Without `stride` it is 2, choasup's default; eric612/MobileNet-YOLO has none.
     """
 
     param_name = "reorg_param"
@@ -275,8 +275,7 @@ class Reorg(LayerType):
     def setup(self) -> None:
         p, shape = self.param, self.bottoms[0]
         self.check(len(shape) == 4, f"takes a bottom with 4 axes (N, C, H, W), not {shape}")
-        self.check("stride" in p, "stride is missing")
-        self.stride, self.reverse = p.stride, bool(p.reverse)
+        self.stride, self.reverse = p.get("stride", 2), bool(p.reverse)
         self.check(self.stride > 0, "stride must be positive")
         n, c, h, w = shape
         s = self.stride

@@ -39,7 +39,6 @@ REFUSED = [
     ('type: "Tile" tile_param { tiles: 0 }', [X], "tiles must be positive"),
     ('type: "ShuffleChannel" shuffle_channel_param { group: 4 }', [X], "group 4 does not divide the 6 channels"),
     ('type: "ShuffleChannel" shuffle_channel_param { group: 0 }', [X], "group must be positive"),
-    ('type: "Reorg"', [X], "stride is missing"),
     ('type: "Reorg" reorg_param { stride: 2 }', [X], "does not divide the 6 channels"),
     ('type: "Reorg" reorg_param { stride: 2 }', [(1, 4, 3, 4)], "does not divide the 3x4 pixels"),
     ('type: "Reorg" reorg_param { stride: 0 }', [X], "stride must be positive"),
@@ -144,6 +143,7 @@ def spread(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
 
 
 ALONE = [
+    Alone("Reorg", "reorg_param.stride", 1, ONE, [(2, 8, 2, 4)], lambda net, values: [values["a"]]),
     Alone("Reorg", "reorg_param.reverse", True, ONE + "reorg_param { stride: 2 }", [(2, 8, 2, 4)], spread),
     Alone("Slice", "slice_param.slice_dim", 2, ONE + 'top: "z"', [X], lambda net, values: np.split(values["a"], 2, 2)),
 ]
