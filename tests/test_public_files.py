@@ -39,6 +39,12 @@ def test_a_data_layer_of_a_fork_is_an_input_whose_shape_is_given() -> None:
         assert 'type: "CPMData"' in net.to_prototxt()
 
 
+@pytest.mark.parametrize("type", ["ImageGtData", "LabelData"])
+def test_a_forks_data_layer_may_be_called_like_a_known_one(type: str) -> None:
+    net = protogen.loads(f'layer {{ name: "in" type: "{type}" top: "image" }} ' + CONV % "image", inputs={"image": (1, 3, 8, 8)})
+    assert net.shapes["c"] == (1, 4, 6, 6)
+
+
 def test_a_misspelt_source_stays_an_unknown_type() -> None:
     with pytest.raises(NetError, match="unknown layer type 'Inptu'; did you mean 'Input'"):
         protogen.loads('layer { name: "x" type: "Inptu" top: "x" } ' + CONV % "x").to_torch()
@@ -77,6 +83,19 @@ def test_a_forks_loss_beside_the_predictions_is_left_out_of_an_onnx_model() -> N
         net.to_torch()  # it would train without that loss
 
 
+def test_a_net_with_a_forks_loss_asks_only_for_the_shapes_it_lacks() -> None:
+    text = 'layer { name: "in" type: "PoseData" top: "data" top: "label" } ' + PREDICT
+    text += 'layer { name: "end" type: "HeatmapLoss" bottom: "fc" bottom: "label" top: "end" }'
+    with (
+        pytest.warns(ProtogenWarning, match=r"left out, .*\(HeatmapLoss\)"),
+        pytest.raises(NetError, match=r"^<text>: the shape of input 'data' is not in the file; set it with"),
+    ):
+        protogen.loads(text).to_onnx()
+    with pytest.warns(ProtogenWarning, match=r"left out, .*\(HeatmapLoss\)"):
+        model = protogen.loads(text, inputs={"data": (1, 3, 4, 4)}).fill().to_onnx()
+    assert names_of(model) == (["data"], ["prob"])
+
+
 def test_a_saved_onnx_model_leaves_out_what_to_onnx_leaves_out(tmp_path: Path) -> None:
     net = protogen.loads(IMAGE + CONV % "data" + 'layer { name: "boxes" type: "EvalDetection" bottom: "c" top: "b" }').fill()
     with pytest.raises(NetError, match="unknown layer type"):
@@ -91,8 +110,10 @@ def test_a_saved_onnx_model_leaves_out_what_to_onnx_leaves_out(tmp_path: Path) -
 @pytest.mark.parametrize("tail", ['type: "EvalDetection"', 'type: "Python" python_param { module: "eval" layer: "Boxes" }'])
 def test_an_unknown_tail_is_cut_off_without_postprocessing(tail: str) -> None:
     net = protogen.loads(IMAGE + CONV % "data" + f'layer {{ name: "boxes" {tail} bottom: "c" top: "boxes" }}').fill()
-    with pytest.raises(NetError, match="unknown layer type"):
+    with pytest.raises(NetError, match="unknown layer type") as error:
         net.to_onnx()
+    assert "to stop before them, use --outputs c or outputs=['c']" in str(error.value)
+    assert names_of(net.cut(outputs=["c"]).to_onnx()) == (["data"], ["c"])
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model = net.to_onnx(postprocess=False)
@@ -102,8 +123,9 @@ def test_an_unknown_tail_is_cut_off_without_postprocessing(tail: str) -> None:
 
 def test_an_unknown_layer_that_others_read_is_not_left_out() -> None:
     text = IMAGE + 'layer { name: "odd" type: "OddLoss" bottom: "data" top: "odd" } ' + CONV % "odd"
-    with pytest.raises(NetError, match="unknown layer type 'OddLoss'"):
+    with pytest.raises(NetError, match="unknown layer type 'OddLoss'") as error:
         protogen.loads(text).to_onnx(postprocess=False)
+    assert "--outputs" not in str(error.value)
 
 
 def test_weights_load_beside_an_unknown_tail(tmp_path: Path) -> None:

@@ -153,7 +153,8 @@ class Analysis:
             raise self.errors[0]
         unknown = self.unknown_layers
         if unknown:
-            raise NetError(*_unknown_types(unknown, self.unknown_types))
+            kept, dropped = self._known_and_dropped(postprocess=False)
+            raise NetError(*_unknown_types(unknown, self.unknown_types, _ends(kept) if dropped else []))
         missing = [top for top in self.inputs if self.shapes[top] is None]
         example = ", ".join(f"{name!r}: (1, 3, 224, 224)" for name in missing[:1])
         raise NetError(
@@ -167,8 +168,18 @@ class Analysis:
         Losses and accuracies of forks are not, by `is_measure`; nor, unless `postprocess`, is any layer at the end. A warning
         names what is left out. None if all layers are known, or if some unknown one is needed.
         """
-        if self.complete or self.errors or None in (self.shapes[top] for top in self.inputs):
+        if self.complete or self.errors:
             return None
+        kept, dropped = self._known_and_dropped(postprocess)
+        if not dropped:  # some unknown layer is needed, or only shapes of inputs are missing
+            return None
+        ends = _ends(kept)
+        if ends:
+            self._warn(f"left out, as nothing that is kept needs them: {', '.join(layer.label for layer in dropped)}")
+        return ends or None
+
+    def _known_and_dropped(self, postprocess: bool) -> tuple[list[Layer], list[Layer]]:
+        """The layers to keep and those to leave out, as in `known_ends`; none of the latter if some unknown one is needed."""
         lost: set[str] = set()
         kept: list[Layer] = []
         dropped: list[Layer] = []
@@ -179,14 +190,10 @@ class Analysis:
                 continue
             measures = is_measure(layer) if layer_class is None else layer_class.only_trains
             if (postprocess and not measures) or not set(layer.tops).isdisjoint(layer.bottoms):
-                return None
+                return self.layers, []
             lost.update(layer.tops)
             dropped.append(layer)
-        read = {bottom for layer in kept for bottom in layer.bottoms if bottom not in layer.tops}
-        ends = [top for layer in kept if layer.bottoms for top in layer.tops if top not in read]
-        if ends:
-            self._warn(f"left out, as nothing that is kept needs them: {', '.join(layer.label for layer in dropped)}")
-        return list(dict.fromkeys(ends)) or None
+        return kept, dropped
 
     def copy(self) -> Analysis:
         """A copy; `add` on either one does not affect the other."""
@@ -380,8 +387,14 @@ def _names(messages: Iterable[Message]) -> Iterator[str]:
         yield from (message.get("name", ""), *(spec.name for spec in message.get("param", ())))
 
 
-def _unknown_types(layers: Sequence[Layer], types: Sequence[str]) -> list[str]:
-    """Error messages for layers whose type no class defines."""
+def _ends(layers: Sequence[Layer]) -> list[str]:
+    """Blobs that these layers make and none of them reads, apart from those of sources."""
+    read = {bottom for layer in layers for bottom in layer.bottoms if bottom not in layer.tops}
+    return list(dict.fromkeys(top for layer in layers if layer.bottoms for top in layer.tops if top not in read))
+
+
+def _unknown_types(layers: Sequence[Layer], types: Sequence[str], ends: Sequence[str]) -> list[str]:
+    """Error messages for layers whose type no class defines, and how to stop before them at `ends`, if there are any."""
     lines = [
         f"{layer.label}: unknown layer type {layer.full_type!r}{unknown_type_hint(layer.full_type)}"
         for layer in layers[:MAX_LISTED]
@@ -389,6 +402,10 @@ def _unknown_types(layers: Sequence[Layer], types: Sequence[str]) -> list[str]:
     if len(layers) > MAX_LISTED:
         lines.append(f"{len(layers) - MAX_LISTED} more layers of types {', '.join(types)}")
     lines[-1] += ' (to define a type, see protogen.register and "A layer type of your own" in the README)'
+    if 0 < len(ends) <= MAX_LISTED:
+        lines.append(
+            f"nothing else needs these layers: to stop before them, use --outputs {','.join(ends)} or outputs={list(ends)}"
+        )
     return lines
 
 

@@ -102,14 +102,15 @@ def layer_type(name: str) -> type[LayerType] | None:
 def class_for(layer: Layer) -> type[LayerType] | None:
     """The class that computes a layer: the one that the class of its full type selects for it (`LayerType.select`).
 
-    A layer of an unknown type without bottoms is a data layer of some fork: `UnknownSource`.
+    A layer of an unknown type without bottoms is a data layer of some fork: `UnknownSource`. Forks' names for them are often
+    close to known ones (ImageGtData, ImageData), so that only a single slip is taken for a misspelling.
     """
     layer_class = layer_type(layer.full_type)
     if layer_class is None and layer.type == "Python":
         layer_class = layer_type("Python")  # for Python layers without a class of their own
     if layer_class is not None:
         return layer_class.select(layer)
-    is_source = bool(layer.tops) and not layer.bottoms and misspelling(layer.type, layer_types()) is None
+    is_source = bool(layer.tops) and not layer.bottoms and misspelling(layer.type, layer_types(), most=1) is None
     return UnknownSource if is_source else None
 
 

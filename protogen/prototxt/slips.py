@@ -21,8 +21,8 @@ def misspelt(name: str, type: MessageType) -> str | None:
     return None if name in fork_fields(type.name) else misspelling(name, type.fields)
 
 
-def misspelling(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that differs from `name` in a letter or two: in one, if it has up to five letters.
+def misspelling(name: str, known: Iterable[str], most: int = 2) -> str | None:
+    """Return the known name that differs from `name` in `most` letters or fewer: in one, if it has up to five letters.
 
     The ending `_param` does not count as letters of the name. Names that differ only in digits or a short ending (`kernel_d`,
     `CONVOLUTION3D`), or in both of their first letters (`Resample`, `Upsample`), are derived from a known name on purpose.
@@ -31,7 +31,7 @@ def misspelling(name: str, known: Iterable[str]) -> str | None:
     ('Convolution', None, None)
     """
     stem = name.removesuffix("_param")
-    limit = 1 if len(stem) < 6 else 2
+    limit = 1 if len(stem) < 6 else most
     ending = name[len(stem) :]
     near = [(distance(name.lower(), other.lower(), limit), other) for other in known if other.endswith(ending)]
     best = min((pair for pair in near if pair[0] <= limit), default=None)

@@ -35,6 +35,7 @@ def test_a_letter_or_two_off_is_a_slip(name: str, field: str) -> None:
         "fork_param",
         "relu6_param",
         "batch_reduction_param",
+        "pooling_nd_param",
     ],
 )
 def test_names_of_forks_are_none(name: str) -> None:
