@@ -1,4 +1,4 @@
-"""Layers that combine several blobs: Concat, Eltwise and Axpy."""
+"""Layers that combine several blobs: Concat, Eltwise, Axpy and MaskPooling."""
 
 from __future__ import annotations
 
@@ -142,3 +142,24 @@ class Axpy(LayerType):
         if missing:
             a = graph.unsqueeze(a, [len(self.bottoms[0]) + i for i in range(missing)])
         return graph.affine(x, a, y)
+
+
+@register("MaskPooling")
+class MaskPooling(LayerType):
+    """Features (N, C, H, W) times a mask (N, 1, H, W) (daijifeng001/caffe-mnc, mask_pooling_layer.cu)."""
+
+    n_bottoms = (2, 2)
+    keeps_place = True
+
+    def setup(self) -> None:
+        shape, mask = self.bottoms
+        self.check(len(shape) == 4, f"takes features with 4 axes (N, C, H, W), not {shape}")
+        fits = mask == (shape[0], 1, *shape[2:])
+        self.check(fits, f"the mask for features {shape} must be {(shape[0], 1, *shape[2:])}, not {mask}")
+        self.tops = [shape]
+
+    def forward(self, x: Tensor, mask: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
+        return x * mask
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        return graph.add("Mul", *bottoms)

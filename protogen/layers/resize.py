@@ -96,6 +96,19 @@ class Interp(LayerType):
         return _resize(graph, x, sizes=sizes, mode="linear", coordinate_transformation_mode="align_corners")
 
 
+@register("BilinearInterpolation")
+class BilinearInterpolation(Interp):
+    """Bilinear resizing of the first bottom to height and width of the second (ctensmeyer/caffe, bilinear_layer.cpp)."""
+
+    fields = Fields()
+    n_bottoms = (2, 2)
+
+    def setup(self) -> None:
+        super().setup()
+        size = self.tops[0][2:]
+        self.check(min(size) > 1, f"its second bottom must have more than one row and one column, not {size}: Caffe divides by 0")
+
+
 @register("Upsample")
 class Upsample(LayerType):
     """Nearest neighbour: each pixel of (N, C, H, W) `scale` times in both directions (MobileNet-YOLO's fork, upsample_layer.cpp).

@@ -136,6 +136,20 @@ class Permute(LayerType):
         return graph.transpose(bottoms[0], self.order)
 
 
+@register("Transpose")
+class Transpose(Permute):
+    """All axes in another order, `dim` (senlinuc/caffe_ocr and other forks for text, transpose_layer.cpp)."""
+
+    param_name = "transpose_param"
+    fields = Fields("dim")
+
+    def setup(self) -> None:
+        shape, self.order = self.bottoms[0], list(self.param.dim)
+        fits = sorted(self.order) == list(range(len(shape)))
+        self.check(fits, f"dim {self.order} must name each of the {len(shape)} axes of its bottom {shape} once")
+        self.tops = [tuple(shape[i] for i in self.order)]
+
+
 @register("Slice")
 class Slice(LayerType):
     """An axis (1: channels) split at each `slice_point`, or into equal parts (caffe/layers/slice_layer.cpp)."""

@@ -24,7 +24,7 @@ TYPES = {
     "WINDOW_DATA": "WindowData", "DECONVOLUTION": "Deconvolution",
     "BATCH_NORM": "BatchNorm", "BN": "BN", "CROP": "Crop", "ELTWISE_AFFINE": "EltwiseAffine", "INSANITY": "Insanity",
     "LOCAL": "Local", "NORMALIZE": "Normalize", "RELU6": "ReLU6", "ROIPOOLING": "ROIPooling",
-    "TRIPLET_LOSS": "TripletLoss",
+    "TRIPLET_LOSS": "TripletLoss", "UNPOOLING": "Unpooling",
 }  # fmt: skip
 
 # Fields with one value per learnable blob, and the field of today's `param { }` that holds it.

@@ -53,6 +53,18 @@ SMALL: dict[str, tuple[str, list[tuple[int, ...]]]] = {
     "SegmentationEvaluate": (
         'bottom: "a" bottom: "b" top: "y" segmentation_evaluate_param { num_classes: 3 }', [(2, 3, 4, 4), (2, 3, 4, 4)]
     ),
+    "BilinearInterpolation": ('bottom: "a" bottom: "b" top: "y"', [IMAGE, (2, 1, 9, 7)]),
+    "BinaryConvolution": ('bottom: "a" top: "y" convolution_param { num_output: 3 kernel_size: 3 }', [IMAGE]),
+    "BinaryInnerProduct": ('bottom: "a" top: "y" inner_product_param { num_output: 3 }', [IMAGE]),
+    "Correlation": (
+        'bottom: "a" bottom: "b" top: "y" correlation_param { kernel_size: 1 max_displacement: 1 }', [IMAGE, IMAGE]
+    ),
+    "FlowWarp": ('bottom: "a" bottom: "b" top: "y"', [IMAGE, (2, 2, 6, 6)]),
+    "MaskPooling": ('bottom: "a" bottom: "b" top: "y"', [IMAGE, (2, 1, 6, 6)]),
+    "Quant": ('bottom: "a" top: "y" quant_param { centers: 0.5 centers: 1 }', [IMAGE]),
+    "Transpose": ('bottom: "a" top: "y" transpose_param { dim: 2 dim: 0 dim: 1 dim: 3 }', [IMAGE]),
+    "Unpooling": ('bottom: "a" bottom: "b" top: "y" unpooling_param { kernel_size: 2 stride: 2 }', [IMAGE, IMAGE]),
+    "Warp": ('bottom: "a" bottom: "b" top: "y"', [IMAGE, (2, 2, 6, 6)]),
     "SegAccuracy": ('bottom: "a" bottom: "b" top: "y"', [(2, 3, 4, 4), (2, 1, 4, 4)]),
     "SmoothL1LossOHEM": ('bottom: "a" bottom: "b" top: "y"', [(2, 3, 4, 4), (2, 3, 4, 4)]),
     "SoftmaxWithLossOHEM": ('bottom: "a" bottom: "b" top: "y"', [(2, 3, 4, 4), (2, 1, 4, 4)]),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import protogen
+from protogen.errors import LayerError
 from tests.layers.alone import Alone
 from tests.layers.nets import check_every_form, net_of, values_for
 from tests.running import Arrays, assert_same, by_torch
@@ -52,6 +53,23 @@ def heads(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
 
 
 PAIR = 'bottom: "a" bottom: "b" top: "y"'
+
+
+def test_a_mask_multiplies_every_channel() -> None:
+    net = net_of('type: "MaskPooling" bottom: "a" bottom: "b" top: "y"', (2, 3, 4, 5), (2, 1, 4, 5))
+    values = values_for(net)
+    expected = values["a"].copy()
+    for n, c in np.ndindex(2, 3):
+        expected[n, c] *= values["b"][n, 0]
+    np.testing.assert_array_equal(by_torch(net, values)[0], expected)
+    check_every_form(net)
+
+
+def test_a_mask_of_another_size_is_refused() -> None:
+    with pytest.raises(LayerError, match=r"the mask for features \(2, 3, 4, 5\) must be \(2, 1, 4, 5\), not \(2, 3, 4, 5\)"):
+        net_of('type: "MaskPooling" bottom: "a" bottom: "b" top: "y"', (2, 3, 4, 5), (2, 3, 4, 5))
+
+
 ALONE = [
     Alone(
         "Concat", "concat_param.concat_dim", 2, PAIR, [(2, 3, 4)] * 2,

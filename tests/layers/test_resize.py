@@ -197,6 +197,31 @@ def repeated(field: str, others: str, times: tuple[int, int]) -> Alone:
     )  # fmt: skip
 
 
+def test_bilinear_interpolation_takes_its_size_from_the_second_bottom() -> None:
+    """The loops of bilinear_layer.cpp of ctensmeyer/caffe."""
+    net = net_of('type: "BilinearInterpolation" bottom: "a" bottom: "b" top: "y"', (2, 3, 4, 5), (2, 1, 7, 3))
+    values = values_for(net)
+    padded = np.pad(values["a"], [(0, 0), (0, 0), (0, 1), (0, 1)])  # the pixels past the end have weight 0
+    expected = np.zeros((2, 3, 7, 3))
+    for h, w in np.ndindex(7, 3):
+        y, x = h * (4 - 1) / (7 - 1), w * (5 - 1) / (3 - 1)
+        top, left = int(y), int(x)
+        for row, column, weight in (
+            (top, left, (top + 1 - y) * (left + 1 - x)),
+            (top, left + 1, (top + 1 - y) * (x - left)),
+            (top + 1, left, (y - top) * (left + 1 - x)),
+            (top + 1, left + 1, (y - top) * (x - left)),
+        ):
+            expected[:, :, h, w] += weight * padded[:, :, row, column]
+    np.testing.assert_allclose(by_torch(net, values)[0], expected, rtol=0, atol=1e-5)
+    check_every_form(net)
+
+
+def test_bilinear_interpolation_to_one_row_is_refused() -> None:
+    with pytest.raises(LayerError, match="must have more than one row and one column"):
+        net_of('type: "BilinearInterpolation" bottom: "a" bottom: "b" top: "y"', (2, 3, 4, 5), (2, 1, 1, 3))
+
+
 ALONE = [
     unpooled("scale_h", 3, "scale_h: 2 scale_w: 2", (9, 8)),
     unpooled("scale_w", 3, "scale_h: 2 scale_w: 2", (6, 12)),

@@ -39,6 +39,7 @@ REFUSED = [
     ('type: "Tile" tile_param { tiles: 0 }', [X], "tiles must be positive"),
     ('type: "ShuffleChannel" shuffle_channel_param { group: 4 }', [X], "group 4 does not divide the 6 channels"),
     ('type: "ShuffleChannel" shuffle_channel_param { group: 0 }', [X], "group must be positive"),
+    ('type: "Transpose" transpose_param { dim: 1 dim: 0 }', [X], "must name each of the 4 axes"),
     ('type: "Reorg" reorg_param { stride: 2 }', [X], "does not divide the 6 channels"),
     ('type: "Reorg" reorg_param { stride: 2 }', [(1, 4, 3, 4)], "does not divide the 3x4 pixels"),
     ('type: "Reorg" reorg_param { stride: 0 }', [X], "stride must be positive"),
@@ -74,6 +75,7 @@ FORMS = [
     ('type: "Reshape" reshape_param { axis: -1 num_axes: 0 shape { dim: 1 } }', [X]),
     ('type: "Reshape" reshape_param { shape { dim: -1 dim: 16 } }', [X]),
     ('type: "Permute" permute_param { order: 0 order: 2 order: 3 order: 1 }', [X]),
+    ('type: "Transpose" transpose_param { dim: 0 dim: 2 dim: 3 dim: 1 }', [X]),
     ('type: "Slice" top: "z" slice_param { slice_point: 2 }', [X]),
     ('type: "Slice" top: "z" top: "u" slice_param { axis: -1 slice_point: 1 slice_point: 3 }', [X]),
     ('type: "Slice"', [X]),
@@ -143,7 +145,11 @@ def spread(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
 
 
 ALONE = [
+    Alone(
+        "Transpose", "transpose_param.dim", [2, 0, 1], ONE, [(2, 3, 4)], lambda net, values: [values["a"].transpose(2, 0, 1)],
+        refused="must name each of the 3 axes",
+    ),
     Alone("Reorg", "reorg_param.stride", 1, ONE, [(2, 8, 2, 4)], lambda net, values: [values["a"]]),
     Alone("Reorg", "reorg_param.reverse", True, ONE + "reorg_param { stride: 2 }", [(2, 8, 2, 4)], spread),
     Alone("Slice", "slice_param.slice_dim", 2, ONE + 'top: "z"', [X], lambda net, values: np.split(values["a"], 2, 2)),
-]
+]  # fmt: skip

@@ -186,6 +186,11 @@ LAYERS = [  # and the shapes of their inputs
      "mask_group_num: 1 anchors_scale: 8 }", [(1, 14, 4, 4)]),
     ('type: "ShuffleChannel" bottom: "a" top: "y" shuffle_channel_param { group: 3 }', [(1, 6, 5, 4)]),
     ('type: "Reorg" bottom: "a" top: "y" reorg_param { stride: 2 }', [(1, 8, 6, 4)]),
+    ('type: "MaskPooling" bottom: "a" bottom: "b" top: "y"', [(1, 6, 5, 4), (1, 1, 5, 4)]),
+    ('type: "Transpose" bottom: "a" top: "y" transpose_param { dim: 0 dim: 2 dim: 3 dim: 1 }', [(1, 6, 5, 4)]),
+    ('type: "BilinearInterpolation" bottom: "a" bottom: "b" top: "y"', [(1, 6, 5, 4), (1, 1, 9, 7)]),
+    ('type: "Quant" bottom: "a" top: "y" quant_param { centers: 0.5 centers: 1 }', [(1, 6, 5, 4)]),
+    ('type: "BinaryConvolution" bottom: "a" top: "y" convolution_param { num_output: 3 kernel_size: 3 }', [(1, 6, 5, 4)]),
     ('type: "Flatten" bottom: "a" top: "y" flatten_param { axis: 1 end_axis: 2 }', [(1, 6, 5, 4)]),
     ('type: "Reshape" bottom: "a" top: "y" reshape_param { axis: 1 num_axes: 1 shape { dim: 2 dim: 3 } }', [(1, 6, 5, 4)]),
 ]  # fmt: skip
