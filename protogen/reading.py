@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from .errors import ProtogenError
 from .graph.same_names import check_cut_names
 from .net import Net
 from .prototxt.cut import cut_definition
+from .prototxt.lexer import is_binary
+from .prototxt.message import Message
 from .prototxt.phase import State
 from .prototxt.reader import read_definition, read_source
 from .prototxt.template import fill
-from .rules import ReadingRules
+from .rules import DEFAULT, ReadingRules
+
+_HEAD = 1 << 20
 
 
 def load(
@@ -30,11 +36,14 @@ def load(
 ) -> Net:
     """Read a net from a prototxt file ("-": standard input), with the weights of a second file if one is given.
 
+    A `.caffemodel` alone is enough: it holds the definition of the net that it was saved from, and its weights.
+
     Args:
-        path: the prototxt, in any dialect and encoding.
+        path: the prototxt, in any dialect and encoding; or a `.caffemodel`, recognised by its content.
         weights: a `.caffemodel`, a `.caffemodel.h5`, or a state dict (`.pth`, `.safetensors`) of the net's PyTorch form. Layers
             missing from it keep the weights of the prototxt itself (`blobs`), if any. Where forks use one type name for
-            different layers (Normalize, BN), the number of blobs in this file determines which is meant.
+            different layers (Normalize, BN), the number of blobs in this file determines which is meant. By default those in
+            `path`, if it is a `.caffemodel`.
         phase: "TEST" or "TRAIN"; with `level` and `stages`, selects layers by their include/exclude rules.
         inputs: input shapes by blob name, such as {"data": (1, 3, 224, 224)}. A blob that a layer computes becomes an input, and
             the layers that only lead to it are cut off.
@@ -52,22 +61,16 @@ def load(
         ParseError: the text is not a prototxt; the message has file:line:column.
         NetError, LayerError: the layers do not fit together.
         WeightsError: the weights are damaged or do not fit.
+        ProtogenError: the two files are swapped.
     """
-    text, source = read_source(path)
-    return loads(
-        text,
-        weights,
-        phase,
-        inputs,
-        level=level,
-        stages=stages,
-        strict=strict,
-        source=source,
-        outputs=outputs,
-        lenient=lenient,
-        define=define,
-        **rules,
-    )
+    reading_rules = ReadingRules.of(rules)
+    if swapped(path, weights):
+        raise ProtogenError(f"the files are swapped: the net comes first, load({str(weights)!r}, {str(path)!r})")
+    definition, source = read_net(path, strict, define)
+    return net_of(
+        definition, weights_of(path, weights), phase, inputs, level=level, stages=stages, strict=strict, source=source,
+        rules=reading_rules, outputs=outputs, lenient=lenient,
+    )  # fmt: skip
 
 
 def loads(
@@ -101,6 +104,79 @@ def loads(
     """
     reading_rules = ReadingRules.of(rules)
     definition = read_definition(fill(text, define) if define else text, source, strict)
+    return net_of(
+        definition, weights, phase, inputs, level=level, stages=stages, strict=strict, source=source, rules=reading_rules,
+        outputs=outputs, lenient=lenient,
+    )  # fmt: skip
+
+
+def is_caffemodel(path: str | Path | None) -> bool:
+    """Return whether a file is binary, which for a net means a `.caffemodel`; standard input is taken for text."""
+    if path is None or str(path) == "-" or not os.path.isfile(path):
+        return False
+    try:
+        with open(path, "rb") as file:
+            return is_binary(file.read(_HEAD))
+    except OSError:
+        return False
+
+
+def swapped(path: str | Path, weights: str | Path | None) -> bool:
+    """Return whether a prototxt and weights are given in each other's place: the first file is binary, the second is text."""
+    if weights is None or not is_caffemodel(path):
+        return False
+    return os.path.isfile(weights) and os.path.getsize(weights) > 0 and not is_caffemodel(weights)
+
+
+def weights_of(path: str | Path, weights: str | Path | None) -> str | Path | None:
+    """Return the file with the weights of a net: the net's own file if that is a `.caffemodel` and no other is given."""
+    return path if weights is None and is_caffemodel(path) else weights
+
+
+def read_net(path: str | Path, strict: bool | None = None, define: Mapping[str, str] | None = None) -> tuple[Message, str]:
+    """Return the NetParameter of a prototxt or a `.caffemodel`, in today's dialect, and the file's name for messages.
+
+    Args:
+        path, strict, define: as for `load`.
+
+    Raises:
+        ProtogenError: as for `load`.
+    """
+    if is_caffemodel(path):
+        from .weights import definition
+
+        return definition.read(path), str(path)
+    text, source = read_source(path)
+    return read_definition(fill(text, define) if define else text, source, strict), source
+
+
+def net_of(
+    definition: Message,
+    weights: str | Path | None = None,
+    phase: str = "TEST",
+    inputs: Mapping[str, Sequence[int]] | None = None,
+    *,
+    level: int = 0,
+    stages: Iterable[str] = (),
+    strict: bool | None = None,
+    source: str = "",
+    rules: ReadingRules = DEFAULT,
+    outputs: Sequence[str] | None = None,
+    lenient: bool = False,
+    optional: bool = False,
+) -> Net:
+    """Return the net of a definition.
+
+    Args:
+        definition: a NetParameter in today's dialect.
+        weights, phase, inputs, level, stages, strict, outputs, lenient: as for `load`.
+        source: name of its file in messages.
+        rules: how to read what the definition leaves open.
+        optional: load no weights, rather than raise, where shapes of the net are unknown.
+
+    Raises:
+        ProtogenError: as for `load`.
+    """
     state = State.of(definition, phase, level, stages)
     whole = definition
     definition, inputs = cut_definition(whole, state, inputs or {}, outputs)
@@ -112,11 +188,13 @@ def loads(
     counts = {} if content is None else content.blob_counts([layer.get("name", "") for layer in definition.layer])
     net = Net(
         definition, phase=phase, inputs=inputs, level=level, stages=stages, source=source, strict=strict,
-        blob_counts=counts, rules=reading_rules, outputs=outputs, lenient=lenient,
+        blob_counts=counts, rules=rules, outputs=outputs, lenient=lenient,
     )  # fmt: skip
-    if content is not None:
+    if content is not None and (net.analysis.complete or not optional):
         if definition is not whole:
             check_cut_names(net.analysis.learnable.keys(), whole, state)
+        if not any(op.blobs for op in net.analysis.known_ops):
+            net.require_shapes()
         net.weights.load(content)
     elif net.analysis.complete and any("blobs" in layer.message for layer in net.layers):
         _ = net.weights  # checks the blobs

@@ -45,23 +45,24 @@ class Field:
         default: the value when unset: the schema's default, `()` if repeated, None for a message.
         range: smallest and largest value of an integer field, None for other kinds.
         values: an enum's values, number by name.
+        type_name: name of the message or enum type, None for a scalar.
     """
 
-    __slots__ = ("_type", "_type_name", "default", "kind", "name", "number", "range", "repeated", "values")
+    __slots__ = ("_type", "default", "kind", "name", "number", "range", "repeated", "type_name", "values")
 
     def __init__(self, name: str, number: int, kind: str, repeated: bool, default: Any, type_name: str | None) -> None:
         self.name, self.number, self.kind, self.repeated = name, number, kind, repeated
         self.default = () if repeated else default
         self.range: tuple[int, int] | None = _RANGES.get(kind)
         self.values: dict[str, int] = _tables()["enums"][type_name] if kind == "enum" else {}
-        self._type_name = type_name
+        self.type_name = type_name
         self._type: MessageType | None = None
 
     @property
     def message_type(self) -> MessageType:
         """The type of a message field's value."""
         if self._type is None:
-            self._type = message_type(self._type_name or "")
+            self._type = message_type(self.type_name or "")
         return self._type
 
     def enum_name(self, number: int) -> str | None:

@@ -62,10 +62,10 @@ def convert(
     if fold is not None:
         options["fold"] = fold
     with progress():
-        net = reading.load(prototxt, weights)
+        net = reading.load(prototxt, weights, optional=target.is_definition and not fold)
         if "postprocess" in options:  # here already, as the weights of what is left are looked at below
             net = net.known_part(options["postprocess"])
-        if weights is None and not target.is_definition and net.weights.missing:
+        if not net.weights.source and not target.is_definition and net.weights.missing:
             say(f"Note: no weights given{_filled(net)}", err=True)
         if output == "-":
             write_binary(lambda path: net.save(path, target.ending, **options))

@@ -13,6 +13,7 @@ import click
 from ..errors import NetError, ProtogenError, ProtogenWarning
 from ..rules import DEFAULT, RULES, ReadingRules
 from ..targets.onnx.opsets import DEFAULT_OPSET, OPSETS
+from .output import say
 
 if TYPE_CHECKING:
     from ..net import Net
@@ -100,31 +101,43 @@ class ReadOptions:
     define: Sequence[str] = ()
     rules: ReadingRules = DEFAULT
 
-    def load(self, prototxt: str, weights: str | None = None, lenient: bool = False) -> Net:
+    def load(self, prototxt: str, weights: str | None = None, lenient: bool = False, optional: bool = False) -> Net:
         """Read the net of a prototxt and, if given, its weights.
 
         Args:
             prototxt, weights: the files.
             lenient: accept layers that cannot be set up, as `protogen.load` does.
+            optional: the weights in a `.caffemodel` that is read alone are not needed if shapes of the net are unknown.
 
         Raises:
             ProtogenError: as `protogen.load`.
         """
-        from ..prototxt.reader import read_source
-        from ..reading import loads
+        from ..reading import net_of, read_net, weights_of
 
+        prototxt, weights = in_order(prototxt, weights)
         shapes = {name: _shape(name, text) for name, text in pairs(self.inputs)}
-        options: dict[str, Any] = {"level": self.level, "stages": self.stages, "strict": self.strict, **asdict(self.rules)}
-        if self.define:
-            options["define"] = dict(pairs(self.define, "--define takes WORD=VALUE"))
+        options: dict[str, Any] = {"level": self.level, "stages": self.stages, "strict": self.strict, "rules": self.rules}
+        define = dict(pairs(self.define, "--define takes WORD=VALUE"))
         if self.outputs:
             options["outputs"] = [name for text in self.outputs for name in text.split(",")]
-        text, source = read_source(prototxt)
+        definition, source = read_net(prototxt, self.strict, define)
+        content = weights_of(prototxt, weights)
+        spare = optional and weights is None
 
         def read(phase: str) -> Net:
-            return loads(text, weights, phase, shapes, source=source, lenient=lenient, **options)
+            return net_of(definition, content, phase, shapes, source=source, lenient=lenient, optional=spare, **options)
 
         return read(self.phase.upper()) if self.phase is not None else _in_either_phase(read)
+
+
+def in_order(prototxt: str, weights: str | None) -> tuple[str, str | None]:
+    """Return a net's two files with the prototxt first; where they come the other way round, a note says so."""
+    from ..reading import swapped
+
+    if weights is None or not swapped(prototxt, weights):
+        return prototxt, weights
+    say(f"Note: {weights} is the net and {prototxt} its weights; read in this order", err=True)
+    return weights, prototxt
 
 
 def _in_either_phase(read: Callable[[str], Net]) -> Net:

@@ -122,6 +122,28 @@ def read_text(path: str | Path) -> str:
     return decode(data, str(path))
 
 
+def is_binary(data: bytes) -> bool:
+    """Return whether the first bytes of a file show that it is no text.
+
+    >>> is_binary(b"\\x0a\\x03net"), is_binary(b"name: 'net'")
+    (True, False)
+    """
+    if _wide_encoding(data) is not None:
+        return False
+    return b"\0" in data or data[:1] in b"\x89\x1f" or data[:2] == b"PK" or any(byte < 9 or 13 < byte < 32 for byte in data[:2])
+
+
+def _wide_encoding(data: bytes) -> str | None:
+    """Return the encoding of text that has a byte order mark or two bytes for each letter, None for other data."""
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if data.startswith(mark):
+            return encoding
+    for zeros, encoding in ((data[1:64:2], "utf-16-le"), (data[0:64:2], "utf-16-be")):
+        if len(zeros) > 1 and not any(zeros) and any(data[:64]):
+            return encoding
+    return None
+
+
 def decode(data: bytes, name: str) -> str:
     """Decode the bytes of a prototxt as `read_text` does.
 
@@ -132,13 +154,10 @@ def decode(data: bytes, name: str) -> str:
         raise ProtogenError(f"{name}: the file is empty; a prototxt with at least one layer is needed")
     if len(data) > MAX_TEXT_BYTES:
         raise ProtogenError(f"{name}: larger than {MAX_TEXT_BYTES >> 20} MiB, so not a prototxt")
-    for mark, encoding in _BYTE_ORDER_MARKS:
-        if data.startswith(mark):
-            return data.decode(encoding, "replace")
-    for zeros, encoding in ((data[1:64:2], "utf-16-le"), (data[0:64:2], "utf-16-be")):
-        if len(zeros) > 1 and not any(zeros) and any(data[:64]):
-            return data.decode(encoding, "replace")
-    if b"\0" in data or data[:1] in b"\x89\x1f" or data[:2] == b"PK":
+    encoding = _wide_encoding(data)
+    if encoding is not None:
+        return data.decode(encoding, "replace")
+    if is_binary(data):
         raise ProtogenError(
             f"{name}: this is a binary file, not a prototxt; give weights (.caffemodel) in addition to the net's prototxt"
         )
