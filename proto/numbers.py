@@ -80,12 +80,16 @@ class Table:
 
 def _lines(title: str, meanings: Meanings, known: dict[str, dict[str, int]]) -> str:
     rows = []
-    bvlc = {owner for owner, numbers in meanings.items() if any(0 in forks for names in numbers.values() for forks in names.values())}
+    bvlc = {
+        owner for owner, numbers in meanings.items() if any(0 in forks for names in numbers.values() for forks in names.values())
+    }
     for owner, numbers in sorted(meanings.items()):
         disputed = {
             number: {name: sorted(forks) for name, forks in sorted(names.items())}
             for number, names in sorted(numbers.items())
-            if len(names) > 1 or known[owner].get(next(iter(names))) != number or (owner in bvlc and 0 not in next(iter(names.values())))
+            if len(names) > 1
+            or known[owner].get(next(iter(names))) != number
+            or (owner in bvlc and 0 not in next(iter(names.values())))
         }
         if disputed:
             rows.append(f"{json.dumps(owner)}: {json.dumps(disputed)}")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .net import Net
     from .prototxt.layer import Layer
     from .reading import load, loads
+    from .report.fit import fit
+    from .report.weights import weights_summary
     from .rules import ReadingRules
     from .targets.onnx.options import Preprocess
     from .verification import verify
@@ -47,6 +49,8 @@ _HOMES = {
     **dict.fromkeys(("load", "loads"), "reading"),
     "ReadingRules": "rules",
     "verify": "verification",
+    "fit": "report.fit",
+    "weights_summary": "report.weights",
 }
 
 __all__ = [
@@ -66,12 +70,14 @@ __all__ = [
     "WeightsError",
     "block",
     "blocks",
+    "fit",
     "load",
     "loads",
     "models",
     "register",
     "training",
     "verify",
+    "weights_summary",
 ]
 
 

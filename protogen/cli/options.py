@@ -107,7 +107,7 @@ class ReadOptions:
         Args:
             prototxt, weights: the files.
             lenient: accept layers that cannot be set up, as `protogen.load` does.
-            optional: the weights in a `.caffemodel` that is read alone are not needed if shapes of the net are unknown.
+            optional: load no weights where shapes of the net are unknown.
 
         Raises:
             ProtogenError: as `protogen.load`.
@@ -122,10 +122,9 @@ class ReadOptions:
             options["outputs"] = [name for text in self.outputs for name in text.split(",")]
         definition, source = read_net(prototxt, self.strict, define)
         content = weights_of(prototxt, weights)
-        spare = optional and weights is None
 
         def read(phase: str) -> Net:
-            return net_of(definition, content, phase, shapes, source=source, lenient=lenient, optional=spare, **options)
+            return net_of(definition, content, phase, shapes, source=source, lenient=lenient, optional=optional, **options)
 
         return read(self.phase.upper()) if self.phase is not None else _in_either_phase(read)
 

@@ -1,30 +1,66 @@
-"""`protogen summary`: show shapes, parameters and cost."""
+"""`protogen summary`: show shapes, parameters, cost, and statistics of weights."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
-from .options import ReadOptions, reads_net
+from ..errors import ProtogenError, WeightsError
+from .options import ReadOptions, in_order, reads_net
 from .output import print_table, say, say_json
+
+if TYPE_CHECKING:
+    from ..net import Net
 
 
 @click.command()
 @click.argument("prototxt")
+@click.argument("weights", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reads_net()
-def summary(prototxt: str, as_json: bool, reading: ReadOptions) -> None:
+def summary(prototxt: str, weights: str | None, as_json: bool, reading: ReadOptions) -> None:
     """Show the layers of PROTOTXT ("-": standard input) with output shapes, parameters and MACs.
+
+    With WEIGHTS, or a .caffemodel in place of PROTOTXT, a second table has the learnable blobs: shape, smallest and largest
+    value, mean, share of zeros, NaN and infinite values. Other weights files alone (.caffemodel.h5, .pth, .safetensors) give
+    that table only.
 
     \b
     protogen summary deploy.prototxt
+    protogen summary model.caffemodel
     protogen summary train_val.prototxt --phase train --input data=32,3,224,224
     """
-    net = reading.load(prototxt, lenient=True)
-    for error in net.analysis.errors:
+    from ..reading import weights_of
+    from ..report.weights import weights_summary
+
+    prototxt, weights = in_order(prototxt, weights)
+    file = weights_of(prototxt, weights)
+    statistics = weights_summary(file) if file is not None else None
+    net = _net(prototxt, weights, reading, required=file is None or weights is not None)
+    result = net.summary() if net is not None else None
+    for error in net.analysis.errors if net is not None else ():
         say(*(f"Warning: {line}" for line in error.lines), err=True)
-    result = net.summary()
     if as_json:
-        say_json(result.as_dict())
+        data: dict[str, Any] = result.as_dict() if result is not None else {}
+        say_json({**data, "weights": statistics.as_dict()["rows"]} if statistics is not None else data)
         return
-    print_table(result.table())
-    say(result.totals)
+    if result is not None:
+        print_table(result.table())
+        say(result.totals)
+    if statistics is not None:
+        print_table(statistics.table())
+        say(statistics.totals)
+        say(*(f"Warning: {line}" for line in statistics.warnings), err=True)
+
+
+def _net(prototxt: str, weights: str | None, reading: ReadOptions, required: bool) -> Net | None:
+    """The net; None, with a warning, if there is only a weights file whose net cannot be read."""
+    try:
+        return reading.load(prototxt, weights, lenient=True, optional=True)
+    except ProtogenError as error:
+        if required and not isinstance(error, WeightsError):
+            raise
+        first = "Warning: " if required else "Note: no table of layers: "
+        say(f"{first}{error.lines[0]}", *error.lines[1:], err=True)
+    return reading.load(prototxt, lenient=True) if required else None  # weights that do not fit are shown all the same

@@ -314,8 +314,8 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
     def _renamed(self, foreign: Sequence[LayerBlobs], without_weights: Sequence[str]) -> str:
         """A hint that a layer of the file may be one of the net's under another name, "" if no shapes match."""
         for entry in foreign:
-            shapes = [None if blob is None else _core(blob.shape) for blob in entry.blobs]
-            fitting = [layer for layer in without_weights if shapes == [_core(shape) for shape in self.shapes[layer]]]
+            shapes = [None if blob is None else core_shape(blob.shape) for blob in entry.blobs]
+            fitting = [layer for layer in without_weights if shapes == [core_shape(shape) for shape in self.shapes[layer]]]
             if fitting:
                 layer = nearest(entry.name, fitting, cutoff=0)
                 return f"; {entry.name!r} has the shapes of the net's {layer!r}: was that layer renamed?"
@@ -366,7 +366,7 @@ def _drawn(layer: str, index: int, spec: BlobSpec, seed: int) -> np.ndarray:
 
 def _reshaped(array: np.ndarray, shape: Shape, what: str) -> np.ndarray:
     """The array in the net's shape; leading ones do not matter, as old files store (64,) as (1, 1, 1, 64)."""
-    if _core(array.shape) != _core(shape) or array.size != math.prod(shape):
+    if core_shape(array.shape) != core_shape(shape) or array.size != math.prod(shape):
         raise WeightsError(f"{what}: the net's shape is {shape}, the weights' {array.shape}")
     return array.reshape(shape)
 
@@ -386,7 +386,8 @@ def _same(one: LayerBlobs, other: LayerBlobs) -> bool:
     return not one.blobs or (len(one.blobs) == len(other.blobs) and all(np.array_equal(a, b) for a, b in pairs))
 
 
-def _core(shape: Sequence[int]) -> tuple[int, ...]:
+def core_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape without leading ones, in which files of different ages differ."""
     dims = tuple(shape)
     while dims and dims[0] == 1:
         dims = dims[1:]

@@ -128,7 +128,7 @@ def is_binary(data: bytes) -> bool:
     >>> is_binary(b"\\x0a\\x03net"), is_binary(b"name: 'net'")
     (True, False)
     """
-    if _wide_encoding(data) is not None:
+    if not data or _wide_encoding(data) is not None:
         return False
     return b"\0" in data or data[:1] in b"\x89\x1f" or data[:2] == b"PK" or any(byte < 9 or 13 < byte < 32 for byte in data[:2])
 

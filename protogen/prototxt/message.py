@@ -111,6 +111,10 @@ class Message:
         """Set a field without checking the value, which must be valid and in the field's own type."""
         self._values[name] = value
 
+    def extend(self, name: str, values: Iterable[Any]) -> None:
+        """Add values to a repeated (or unknown) field without checking them, as `store` does."""
+        self._values.setdefault(name, []).extend(values)
+
     def _unknown_field(self, name: str) -> ProtogenError:
         schema = self.descriptor.fields if self.descriptor is not None else {}
         kind = self.descriptor.name if self.descriptor is not None else "this message"

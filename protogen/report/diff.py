@@ -58,10 +58,10 @@ class WeightDiff:
     max_abs: float | None
 
     def __str__(self) -> str:
-        name = f"{_quoted(self.layer)} blob {self.blob}"
+        name = f"{quoted(self.layer)} blob {self.blob}"
         if self.before != self.after:
-            return f"{name}: {_shape(self.before)} -> {_shape(self.after)}"
-        return f"{name} {_shape(self.before)}: differs by up to {self.max_abs:.6g}"
+            return f"{name}: {shape_text(self.before)} -> {shape_text(self.after)}"
+        return f"{name} {shape_text(self.before)}: differs by up to {self.max_abs:.6g}"
 
 
 @dataclass
@@ -113,11 +113,11 @@ class NetDiff:
         for change in self.net:
             yield f"~ net {change}"
         for name, kind in self.gone:
-            yield f"- layer {_quoted(name)} ({printable(kind)})"
+            yield f"- layer {quoted(name)} ({printable(kind)})"
         for name, kind in self.added:
-            yield f"+ layer {_quoted(name)} ({printable(kind)})"
+            yield f"+ layer {quoted(name)} ({printable(kind)})"
         for layer in self.changed:
-            yield f"~ layer {_quoted(layer.name)} ({printable(layer.type)})"
+            yield f"~ layer {quoted(layer.name)} ({printable(layer.type)})"
             for change in (*layer.parameters, *layer.wiring):
                 yield f"    {change}"
         for blob in self.weights:
@@ -161,7 +161,7 @@ def diff(a: Net, b: Net) -> NetDiff:
             other = after[key]
             bottoms = _differing("bottom", bottoms_before[id(layer)], bottoms_after[id(other)])
             wiring = [*bottoms, *_differing("top", layer.tops, other.tops)]
-            fields = _fields(messages_before[id(layer)], messages_after[id(other)], "", _APART)
+            fields = field_changes(messages_before[id(layer)], messages_after[id(other)], "", _APART)
             parameters = [*_differing("type", layer.type, other.type), *fields]
             if not (a._weights and b._weights):
                 parameters += _blobs(layer.message, other.message)
@@ -215,7 +215,14 @@ def _differing(what: str, before: Any, after: Any) -> list[Change]:
     return [] if before == after else [Change(what, before, after)]
 
 
-def _fields(a: Message, b: Message, path: str, skip: Sequence[str] = ()) -> Iterator[Change]:
+def field_changes(a: Message, b: Message, path: str, skip: Sequence[str] = ()) -> Iterator[Change]:
+    """Yield the fields in which two messages differ; an unset field has its default.
+
+    Args:
+        a, b: the messages.
+        path: what stands before the fields' names in the changes.
+        skip: fields to leave out.
+    """
     names = dict.fromkeys(name for message in (a, b) for name, _ in message.fields() if name not in skip)
     for name in names:
         in_schema = a.descriptor is not None and a.descriptor is b.descriptor and name in a.descriptor.fields
@@ -225,7 +232,7 @@ def _fields(a: Message, b: Message, path: str, skip: Sequence[str] = ()) -> Iter
 
 def _values(a: Any, b: Any, path: str) -> Iterator[Change]:
     if isinstance(a, Message) and isinstance(b, Message):
-        yield from _fields(a, b, path + ".")
+        yield from field_changes(a, b, path + ".")
         return
     lists = all(isinstance(value, (list, tuple)) for value in (a, b))
     if lists and any(isinstance(item, Message) for item in (*a, *b)):
@@ -283,7 +290,7 @@ def _number(things: Sized, what: str) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, str):
-        return _quoted(value)
+        return quoted(value)
     if isinstance(value, float):
         from ..prototxt.format import number
 
@@ -291,15 +298,17 @@ def _shown(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_shown, value))}]"
     if isinstance(value, dict):
-        return ", ".join(f"{printable(key)} {_shape(shape)}" for key, shape in value.items()) or "none"
+        return ", ".join(f"{printable(key)} {shape_text(shape)}" for key, shape in value.items()) or "none"
     return printable(str(value))
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Text from a file in quotation marks, printable."""
     return f"'{printable(text)}'"
 
 
-def _shape(shape: tuple[int, ...] | None) -> str:
+def shape_text(shape: tuple[int, ...] | None) -> str:
+    """A shape, or "none"."""
     return "none" if shape is None else str(tuple(shape))
 
 

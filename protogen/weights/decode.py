@@ -1,8 +1,9 @@
 """Decode protobuf's wire format into `Message`s by what numbers mean in Caffe and its forks; blobs are skipped.
 
-Forks gave one number to different fields. A layer is decoded once for each reading that its disputed numbers allow (`readings`):
-a fork cannot have written a field that it lacks, a value of another wire type, or a `foo_param` of another type of layer. What the
-readings do not settle is kept under its number (`field_13`), like a field that the schema lacks, so that converting refuses it.
+Forks gave one number to different fields. A layer is decoded once for each reading that its disputed numbers allow
+(`readings`): a fork cannot have written a field that it lacks, a value of another wire type, or a `foo_param` of another type
+of layer. What the readings do not settle is kept under its number (`field_13`), like a field that the schema lacks, so that
+converting refuses it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .wire import BYTES, FIXED32, FIXED64, VARINT, Wire, WireField, signed
 _DEEPEST = 4  # nesting of unknown fields that is shown
 _LONGEST = 1 << 12  # bytes of an unknown field that are shown
 _FLOATS = {FIXED32: "<f", FIXED64: "<d"}
+_OTHER_HALF = {"_h": "_w", "_w": "_h"}
 _BITS = {"int32": 32, "uint32": 32, "int64": 64, "uint64": 64}
 
 
@@ -121,7 +123,7 @@ class Decoder:
             self._layer_type = self._wire.text(kinds[-1]) if kinds else ""
         message = Message(type)
         self._fill(message, type, start, end, self._skip)
-        return Reading(message, self._forks, self._unlikely, self._unsettled)
+        return Reading(message, self._forks, self._unlikely + _halves(message), self._unsettled)
 
     def _fill(self, message: Message, type: MessageType, start: int, end: int, skip: tuple[str, ...] = ()) -> None:
         for item in self._wire.fields(start, end):
@@ -141,7 +143,6 @@ class Decoder:
                 self._add_enum(message, type, spec, item)
             else:
                 _add(message, spec, list(_scalars(self._wire, spec, item)))
-        self._unlikely += _halves(message)
 
     def _choose(self, type: MessageType, item: WireField, options: Any) -> Meaning | None:
         """Return what a field means to all of the forks, None if that is not known."""
@@ -190,7 +191,7 @@ class Decoder:
             inner = message.get(spec.name)  # protobuf merges the parts of a message
         self._fill(inner, spec.message_type, item.start, item.end)
         if spec.repeated:
-            message.store(spec.name, [*message.get(spec.name, []), inner])
+            message.extend(spec.name, [inner])
         else:
             message.store(spec.name, inner)
 
@@ -207,12 +208,12 @@ class Decoder:
                 self._unlikely += 1
                 self._unsettled.append(Unsettled(f"{type.name}.{spec.name}", value, ()))
             if meaning is None or meaning.name not in spec.values:
-                message.store(f"field_{item.number}", [*_list(message.get(f"field_{item.number}", [])), signed(value, 32)])
+                message.extend(f"field_{item.number}", [signed(value, 32)])
             else:
                 _add(message, spec, [meaning.name])
 
     def _keep(self, message: Message, name: str, item: WireField) -> None:
-        message.store(name, [*_list(message.get(name, [])), *_raw(self._wire, item, _DEEPEST)])
+        message.extend(name, _raw(self._wire, item, _DEEPEST))
 
 
 def _is_blob(type: MessageType, meaning: Meaning) -> bool:
@@ -229,7 +230,7 @@ def _wire_kinds(spec: Field) -> tuple[int, ...]:
 
 def _add(message: Message, spec: Field, values: list[Any]) -> None:
     if spec.repeated:
-        message.store(spec.name, [*message.get(spec.name, []), *values])
+        message.extend(spec.name, values)
     elif values:
         message.store(spec.name, values[-1])
 
@@ -286,17 +287,16 @@ def _raw(wire: Wire, item: WireField, depth: int) -> list[Any]:
 def _raw_message(wire: Wire, item: WireField, depth: int) -> Message:
     message = Message(None)
     for inner in wire.fields(item.start, item.end):
-        name = f"field_{inner.number}"
-        message.store(name, [*_list(message.get(name, [])), *_raw(wire, inner, depth)])
+        message.extend(f"field_{inner.number}", _raw(wire, inner, depth))
     return message
-
-
-def _list(values: Any) -> list[Any]:
-    return values if isinstance(values, list) else [values]
 
 
 def _halves(message: Message) -> int:
     """Count fields such as `kernel_h` without the `kernel_w` that Caffe demands beside it, or the reverse."""
-    names = [name for name, _ in message.fields()]
-    other = {"_h": "_w", "_w": "_h"}
-    return sum(1 for name in names if name[-2:] in other and name[:-2] + other[name[-2:]] not in message)
+    count, pending = 0, [message]
+    while pending:
+        fields = dict(pending.pop().fields())
+        count += sum(1 for name in fields if name[-2:] in _OTHER_HALF and name[:-2] + _OTHER_HALF[name[-2:]] not in fields)
+        values = (item for value in fields.values() for item in (value if isinstance(value, list) else [value]))
+        pending += [value for value in values if isinstance(value, Message)]
+    return count

@@ -1,7 +1,8 @@
 """The definition in a `.caffemodel`: a NetParameter without its blobs, in today's dialect.
 
-Caffe saves the net that it runs (`Net::ToProto`): its layers already filtered by phase, each with that phase in it, and Split layers where a
-blob is read twice. `read` undoes the last two, as they would be wrong in a prototxt or clutter it.
+Caffe saves the net that it runs (`Net::ToProto`): the layers of one phase, each with that phase in it, and with Split layers
+where a blob is read twice. `read` undoes both: in a prototxt, the former would be wrong in the other phase, and the latter are
+for Caffe itself to add.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from ..prototxt.upgrade import upgrade
 from ..schema import message_type
 from .decode import Decoder, Reading, Unsettled, readings
 from .files import HDF5_SIGNATURE, Path, map_file, reject_foreign
-from .numbers import Forks, all_forks, described
+from .numbers import Forks, all_forks, described, field_meanings
+from .state_dict import is_state_dict
 from .wire import BYTES, Wire
 
 _LAYERS = {100: ("layer", "LayerParameter"), 2: ("layers", "V1LayerParameter")}
@@ -47,6 +49,10 @@ def read(path: Path) -> Message:
     source = os.fspath(path)
     if content[: len(HDF5_SIGNATURE)] == HDF5_SIGNATURE:
         raise WeightsError(f"{source}: an HDF5 file holds weights but no definition of the net: give its prototxt, too")
+    if is_state_dict(path):
+        raise WeightsError(
+            f"{source}: a state dict of PyTorch holds weights but no definition of the net: give its prototxt, too"
+        )
     reject_foreign(content, path)
     return parse(content, source)
 
@@ -60,8 +66,8 @@ def parse(content: mmap.mmap | bytes, source: str = "<bytes>") -> Message:
     >>> parse(bytes.fromhex("a20614 0a0161 120454616e48 1a0178 220179 fa07020801")).layer[0].type
     'TanH'
     """
-    wire = Wire(content, source)
-    net = _settled_net(wire, source)
+    _check_start(content, source)
+    net = _settled_net(Wire(content, source), source)
     layers = [*net.layer, *net.layers]
     if not layers:
         raise WeightsError(f"{source}: contains no layers: not a .caffemodel, or a truncated one")
@@ -70,13 +76,36 @@ def parse(content: mmap.mmap | bytes, source: str = "<bytes>") -> Message:
     phase = _undo_filter(net)
     net = upgrade(_without_splits(net), source)
     if phase == "TRAIN":
-        text = "the net as it was trained (phase TRAIN), with its data layers and losses; 'protogen deploy' makes a deploy file of it"
-        warnings.warn(f"{source}: holds {text}", ProtogenWarning, stacklevel=3)
+        _warn_of_training(net, source)
     return net
 
 
+def _check_start(content: mmap.mmap | bytes, source: str) -> None:
+    """Refuse a file whose first field a NetParameter does not have."""
+    try:
+        number = next(Wire(content, source).fields()).number
+    except (WeightsError, StopIteration):
+        number = 0
+    if not field_meanings("NetParameter", number):
+        raise WeightsError(f"{source}: this is a binary file, but neither a prototxt nor a .caffemodel")
+
+
+def _warn_of_training(net: Message, source: str) -> None:
+    """Say that the file has the net that was trained, and which of its layers go on to use each batch's statistics in TEST."""
+    text = "the net as it was trained (phase TRAIN), with its data layers and losses; 'protogen deploy' makes a deploy file of it"
+    lines = [f"{source}: holds {text}"]
+    batch = [layer.name for layer in net.layer if layer.batch_norm_param.get("use_global_stats") is False]
+    if batch:
+        lines.append(
+            f"  use_global_stats: false in {some(batch, 2)}: as in Caffe, these use each batch's statistics in TEST, too"
+        )
+    warnings.warn(ProtogenWarning(*lines), stacklevel=4)
+
+
 def _settled_net(wire: Wire, source: str) -> Message:
-    parts = [_Part(0, len(wire.buffer), "NetParameter", readings(wire, 0, len(wire.buffer), message_type("NetParameter"), _names()))]
+    parts = [
+        _Part(0, len(wire.buffer), "NetParameter", readings(wire, 0, len(wire.buffer), message_type("NetParameter"), _names()))
+    ]
     for item in wire.fields():
         if item.number in _LAYERS:
             wire.expect(item, BYTES)
@@ -138,9 +167,10 @@ def _warn(unsettled: dict[Unsettled, list[str]], source: str) -> None:
     """Warn once of all fields that are kept under their numbers."""
     lines = []
     for problem, layers in unsettled.items():
-        what = f"{problem.what} {f'may be {described(problem.meanings)}' if problem.meanings else 'is in no Caffe that protogen knows'}"
+        meaning = f"may be {described(problem.meanings)}" if problem.meanings else "is in no Caffe that protogen knows"
         names = [name for name in layers if name]
-        lines.append(f"  {f'layer {some(names)}: ' if names else ''}{what}")
+        where = f"layer {some(names)}: " if names else ""
+        lines.append(f"  {where}{problem.what} {meaning}")
     if lines:
         first = f"{source}: nothing tells what these fields mean; converting a layer to which they matter is refused:"
         more = [f"  and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
@@ -149,7 +179,7 @@ def _warn(unsettled: dict[Unsettled, list[str]], source: str) -> None:
 
 
 def _undo_filter(net: Message) -> str:
-    """Remove the phase that Caffe notes in each layer, and the rules by which it has chosen the layers; return the phase or ""."""
+    """Remove the phase that Caffe notes in each layer, and the rules that it chose the layers by; return the phase or ""."""
     layers = [*net.layer, *net.layers]
     phases = {layer.get("phase", "") for layer in layers}
     phase = phases.pop() if len(phases) == 1 else ""

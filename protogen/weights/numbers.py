@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ..schema import Field, MessageType, message_type, resource
@@ -42,7 +42,7 @@ def all_forks() -> Forks:
     return frozenset(range(len(_table()["forks"])))
 
 
-@cache
+@lru_cache(maxsize=1 << 14)
 def field_meanings(message: str, number: int) -> Sequence[Meaning]:
     """Return what a field number of a message means: nothing, one thing, or several.
 
@@ -55,7 +55,7 @@ def field_meanings(message: str, number: int) -> Sequence[Meaning]:
     return [Meaning(name, all_forks()) for name, field in message_type(message).fields.items() if field.number == number < _OWN]
 
 
-@cache
+@lru_cache(maxsize=1 << 14)
 def enum_meanings(field: Field, number: int) -> Sequence[Meaning]:
     """Return what a number means as a value of an enum field."""
     disputed = _disputed("enums", field.type_name or "", number)
@@ -86,8 +86,8 @@ def belongs(param: str, layer_type: str) -> bool:
 def described(meanings: Iterable[Meaning]) -> str:
     """Say what a number means in which forks, for a message.
 
-    >>> described(field_meanings("CropParameter", 1))[:50]
-    'axis in BVLC/caffe and 32 more, offset_height in e'
+    >>> described(field_meanings("CropParameter", 1))
+    'axis in BVLC/caffe and 31 more, offset_height in eldar/deepcut-cnn'
     """
     forks = _table()["forks"]
     parts = []
@@ -96,4 +96,3 @@ def described(meanings: Iterable[Meaning]) -> str:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         parts.append(f"{meaning.name} in {names[0]}{more}")
     return ", ".join(parts)
-

@@ -140,7 +140,8 @@ def test_errors(run: Run, command: str, text: str, message: str) -> None:
     [
         (("summary", f"{EVIL.replace(chr(0), '')}missing"), 1),
         (("summary", EVIL), 1),
-        (("summary", f"{FILE}.prototxt", EVIL), 2),
+        (("summary", f"{FILE}.prototxt", EVIL), 1),
+        (("summary", f"{FILE}.prototxt", f"{FILE}.caffemodel", EVIL), 2),
         (("summary", f"{FILE}.prototxt", f"--{EVIL}"), 2),
         (("summary", f"{FILE}.prototxt", "--input", f"{EVIL}=1,3"), 1),
         (("summary", f"{FILE}.prototxt", "--input", f"{EVIL}data={EVIL}"), 2),
