@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 import protogen
-from protogen.weights import read_weights
+from protogen.weights import definition, read_weights
 from tests.oracle import LEGACY, cases, families
+from tests.weights.forks import encoded, table
 
 SECONDS = float(os.environ.get("PROTOGEN_FUZZ_SECONDS", "30"))
 SEED = int(os.environ.get("PROTOGEN_FUZZ_SEED", "1"))
@@ -125,5 +126,17 @@ def test_damaged_weights(tmp_path: Path) -> None:
         path.unlink(missing_ok=True)  # arrays may still look into the file before
         path.write_bytes(data)
         return [len(blob.tobytes()) for layer in read_weights(path) for blob in layer.blobs if blob is not None]
+
+    assert run(damaged(samples, numbers), read) > 100
+
+
+def test_damaged_definitions(tmp_path: Path) -> None:
+    samples = [path.read_bytes() for path in LEGACY.glob("*.new.caffemodel")]
+    for number, text in enumerate(path.read_text() for path in LEGACY.glob("v?.prototxt")):
+        samples.append(encoded(text, table()["forks"][number]))
+    numbers = [b"\xff" * 9 + b"\x01", b"\x80" * 12, b"\x0a", b"\xa2\x06", b"\xba\x08\x02", b"\x08\x80\x80\x80\x80\x80\x80\x40"]
+
+    def read(data: bytes) -> object:
+        return definition.parse(data, "damaged.caffemodel")
 
     assert run(damaged(samples, numbers), read) > 100

@@ -38,6 +38,20 @@ def test_mtcnn(name: str, form: str, fold: bool) -> None:
         assert np.max(np.abs(actual[blob] - value)) <= 1e-5 * np.max(np.abs(value)), blob
 
 
+@pytest.mark.filterwarnings("ignore:.*(as it was trained|nothing tells what these fields mean)")
+def test_the_caffemodel_alone_gives_them_too() -> None:
+    """det1.caffemodel holds the net that was trained: its inner blobs are those of the published det1.prototxt."""
+    with np.load(ORACLE / "real" / "det1.npz") as data:
+        image, expected = data["in/data"], {name: data[f"out/{name}"] for name in ("prob1", "conv4-2")}
+    shapes = {"data12face": image.shape, "label12face": (1, 6)}
+    net = protogen.load(FOLDER / "det1.caffemodel", inputs=shapes, outputs=["conv4-1", "conv4-2"])
+    assert net.inputs == ["data12face"]
+    actual = BACKENDS["onnxruntime"](net.graph(), {"data12face": image}, Setting())
+    scores = np.exp(actual["conv4-1"])
+    np.testing.assert_allclose(scores / scores.sum(axis=1, keepdims=True), expected["prob1"], atol=1e-5)
+    np.testing.assert_allclose(actual["conv4-2"], expected["conv4-2"], atol=1e-5)
+
+
 def test_the_command_line_gives_them_too(tmp_path: Path) -> None:
     """`convert` with weights, then a plain ONNX Runtime session, as a user would."""
     made = tmp_path / "det1.onnx"

@@ -129,12 +129,12 @@ class NetDiff:
         >>> NetDiff(added=[("pool", "Pooling")], weights=[WeightDiff("fc", 0, (2,), (3,), None)]).summary()
         '1 layer added, 0 gone, 0 changed; weights differ in 1 blob of 1 layer'
         """
-        parts = [f"{_number(self.added, 'layer')} added, {len(self.gone)} gone, {len(self.changed)} changed"]
+        parts = [f"{number_text(self.added, 'layer')} added, {len(self.gone)} gone, {len(self.changed)} changed"]
         if self.net:
             parts.append(f"the net's {', '.join(change.what for change in self.net)} changed")
         if self.weights:
             layers = {blob.layer for blob in self.weights}
-            parts.append(f"weights differ in {_number(self.weights, 'blob')} of {_number(layers, 'layer')}")
+            parts.append(f"weights differ in {number_text(self.weights, 'blob')} of {number_text(layers, 'layer')}")
         return "; ".join(parts)
 
     def __str__(self) -> str:
@@ -284,7 +284,8 @@ def _largest_difference(a: np.ndarray, b: np.ndarray) -> float | None:
     return largest
 
 
-def _number(things: Sized, what: str) -> str:
+def number_text(things: Sized, what: str) -> str:
+    """How many things, with their name in the singular or plural."""
     return f"{len(things)} {what}{'s' if len(things) != 1 else ''}"
 
 

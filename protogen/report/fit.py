@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ProtogenError, ProtogenWarning, nearest, printable
 from ..graph.store import core_shape
 from ..weights.content import Content, read_content
-from .diff import Change, field_changes, quoted, shape_text
+from .diff import Change, field_changes, number_text, quoted, shape_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,7 +116,7 @@ class Fit:
         """
         others = {name for name, _ in self.types} | {name for name, _ in self.parameters}
         return (
-            f"{len(self.without_weights)} layers without weights, {len(self.unused)} only in the file, "
+            f"{number_text(self.without_weights, 'layer')} without weights, {len(self.unused)} only in the file, "
             f"{len(self.misfits)} do not fit, {len(others)} of another type or with other parameters"
         )
 

@@ -26,6 +26,7 @@ from .wire import BYTES, Wire
 
 _LAYERS = {100: ("layer", "LayerParameter"), 2: ("layers", "V1LayerParameter")}
 _MOST_LINES = 10
+_AS_UNSET = {"dilation": [1]}  # a list that says what its absence says
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,54 @@ class _Part:
     end: int
     type: str
     ways: list[Reading]
+
+
+class _Notes:
+    """What to warn of: fields whose meaning is unknown, or known only from the rest of the file."""
+
+    def __init__(self) -> None:
+        self._unknown: dict[Unsettled, list[str]] = {}
+        self._inferred: dict[tuple[Unsettled, str], list[str]] = {}
+
+    def unknown(self, layer: str, problems: Iterable[Unsettled]) -> None:
+        """Note fields of a layer that are kept under their numbers."""
+        for problem in dict.fromkeys(problems):
+            self._unknown.setdefault(problem, []).append(layer)
+
+    def by_the_rest(self, layer: str, disputes: Iterable[Unsettled], writers: Forks) -> None:
+        """Note fields of a layer that mean what they mean to the forks that can have written the whole file."""
+        for dispute in dict.fromkeys(disputes):
+            names = " or ".join(meaning.name for meaning in dispute.meanings if meaning.forks & writers)
+            if names:
+                self._inferred.setdefault((dispute, names), []).append(layer)
+
+    def warn(self, source: str) -> None:
+        """Warn once of the fields of each kind."""
+        read = [
+            f"{_where(layers)}{dispute.what} is read as {names}: {described(dispute.meanings)}"
+            for (dispute, names), layers in self._inferred.items()
+        ]
+        self._say(read, f"{source}: what these fields mean depends on the fork, and is taken from the rest of the file:")
+        kept = [
+            f"{_where(layers)}{problem.what} "
+            + (f"may be {described(problem.meanings)}" if problem.meanings else "is in no Caffe that protogen knows")
+            for problem, layers in self._unknown.items()
+        ]
+        last = "to name them, write the definition (-o FILE.prototxt), and convert that file with these weights"
+        first = f"{source}: nothing tells what these fields mean; converting a layer to which they matter is refused:"
+        self._say(kept, first, f"  {last}")
+
+    @staticmethod
+    def _say(lines: list[str], first: str, *last: str) -> None:
+        if lines:
+            more = [f"  and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
+            text = [first, *(f"  {line}" for line in lines[:_MOST_LINES]), *more, *last]
+            warnings.warn(ProtogenWarning(*text), stacklevel=6)
+
+
+def _where(layers: list[str]) -> str:
+    names = [name for name in layers if name]
+    return f"layer {some(names)}: " if names else ""
 
 
 def read(path: Path) -> Message:
@@ -103,24 +152,31 @@ def _warn_of_training(net: Message, source: str) -> None:
 
 
 def _settled_net(wire: Wire, source: str) -> Message:
-    parts = [
-        _Part(0, len(wire.buffer), "NetParameter", readings(wire, 0, len(wire.buffer), message_type("NetParameter"), _names()))
-    ]
+    """The net with each part as the forks read it that can have written all of them."""
+    parts = [_Part(0, len(wire.buffer), "NetParameter", _ways(wire, 0, len(wire.buffer), "NetParameter"))]
     for item in wire.fields():
         if item.number in _LAYERS:
             wire.expect(item, BYTES)
             kind = _LAYERS[item.number][1]
-            parts.append(_Part(item.start, item.end, kind, readings(wire, item.start, item.end, message_type(kind))))
+            parts.append(_Part(item.start, item.end, kind, _ways(wire, item.start, item.end, kind)))
     writers = _writers(parts)
-    unsettled: dict[Unsettled, list[str]] = {}
-    messages = [_settled(wire, part, writers, unsettled) for part in parts]
-    _warn(unsettled, source)
+    notes = _Notes()
+    messages = [_settled(wire, part, writers, notes) for part in parts]
+    notes.warn(source)
     net = messages[0]
     for field, kind in _LAYERS.values():
         layers = [message for message, part in zip(messages[1:], parts[1:]) if part.type == kind]
         if layers:
             net.store(field, layers)
     return net
+
+
+def _ways(wire: Wire, start: int, end: int, kind: str) -> list[Reading]:
+    return readings(wire, start, end, message_type(kind), _skipped(kind))
+
+
+def _skipped(kind: str) -> tuple[str, ...]:
+    return _names() if kind == "NetParameter" else ()
 
 
 def _names() -> tuple[str, ...]:
@@ -136,21 +192,31 @@ def _writers(parts: Iterable[_Part]) -> Forks:
     return writers or all_forks()
 
 
-def _settled(wire: Wire, part: _Part, writers: Forks, unsettled: dict[Unsettled, list[str]]) -> Message:
+def _settled(wire: Wire, part: _Part, writers: Forks, notes: _Notes) -> Message:
     ways = [way for way in part.ways if way.forks & writers] or part.ways
-    different: list[Reading] = []
-    for way in ways:
-        if not any(_effect(way.message) == _effect(other.message) for other in different):
-            different.append(way)
-    if len(different) == 1:
-        way = different[0]
+    chosen = _distinct(ways)
+    if len(chosen) == 1 and len(_distinct(part.ways)) == 1:
+        way = chosen[0]
     else:
-        forks = frozenset().union(*(way.forks for way in ways)) if ways else all_forks()
-        decoder = Decoder(wire, forks & writers or forks, settle=False, skip=_names() if part.type == "NetParameter" else ())
-        way = decoder.read(message_type(part.type), part.start, part.end)
-    for problem in dict.fromkeys(way.unsettled):
-        unsettled.setdefault(problem, []).append(way.message.get("name", ""))
+        forks = frozenset().union(*(way.forks for way in part.ways)) or all_forks()
+        if len(chosen) != 1:
+            forks = forks & writers or forks
+        way = Decoder(wire, forks, False, _skipped(part.type)).read(message_type(part.type), part.start, part.end)
+    layer = way.message.get("name", "")
+    if len(chosen) == 1 and way is not chosen[0]:  # only what else the file holds tells
+        notes.by_the_rest(layer, way.unsettled, chosen[0].forks & writers or chosen[0].forks)
+        way = chosen[0]
+    notes.unknown(layer, way.unsettled)
     return way.message
+
+
+def _distinct(ways: Iterable[Reading]) -> list[Reading]:
+    """The readings that differ in what they say."""
+    distinct: list[Reading] = []
+    for way in ways:
+        if not any(_effect(way.message) == _effect(other.message) for other in distinct):
+            distinct.append(way)
+    return distinct
 
 
 def _effect(message: Message) -> list[object]:
@@ -159,23 +225,8 @@ def _effect(message: Message) -> list[object]:
     return [
         (name, [_effect(item) if isinstance(item, Message) else item for item in (value if isinstance(value, list) else [value])])
         for name, value in message.fields()
-        if name not in fields or value != fields[name].default
+        if name not in fields or value not in (fields[name].default, _AS_UNSET.get(name))
     ]
-
-
-def _warn(unsettled: dict[Unsettled, list[str]], source: str) -> None:
-    """Warn once of all fields that are kept under their numbers."""
-    lines = []
-    for problem, layers in unsettled.items():
-        meaning = f"may be {described(problem.meanings)}" if problem.meanings else "is in no Caffe that protogen knows"
-        names = [name for name in layers if name]
-        where = f"layer {some(names)}: " if names else ""
-        lines.append(f"  {where}{problem.what} {meaning}")
-    if lines:
-        first = f"{source}: nothing tells what these fields mean; converting a layer to which they matter is refused:"
-        more = [f"  and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
-        last = "  to name them, write the definition (-o FILE.prototxt), and convert that file with these weights"
-        warnings.warn(ProtogenWarning(first, *lines[:_MOST_LINES], *more, last), stacklevel=5)
 
 
 def _undo_filter(net: Message) -> str:
@@ -183,7 +234,8 @@ def _undo_filter(net: Message) -> str:
     layers = [*net.layer, *net.layers]
     phases = {layer.get("phase", "") for layer in layers}
     phase = phases.pop() if len(phases) == 1 else ""
-    if not phase and any("include" in layer or "exclude" in layer for layer in layers):
+    if not phase and any(("include" in layer or "exclude" in layer) and not layer.bottom for layer in layers):
+        # Old files note no phase; data layers of one phase alone leave nothing to run in the other.
         fitting = [name for name in PHASES if all(active(layer, State(name)) for layer in layers)]
         phase = fitting[0] if len(fitting) == 1 else ""
     if phase:

@@ -87,7 +87,7 @@ def described(meanings: Iterable[Meaning]) -> str:
     """Say what a number means in which forks, for a message.
 
     >>> described(field_meanings("CropParameter", 1))
-    'axis in BVLC/caffe and 31 more, offset_height in eldar/deepcut-cnn'
+    'axis in BVLC/caffe and 34 more, offset_height in eldar/deepcut-cnn'
     """
     forks = _table()["forks"]
     parts = []

@@ -12,6 +12,8 @@ import protogen
 from tests.cli.nets import BROKEN, SMALL, TRAINED
 from tests.commands import Run, exit_code
 from tests.running import assert_same, by_torch, run_model
+from tests.weights.forks import encoded
+from tests.weights.saved import TEXT, net_file
 
 
 def test_convert_to_every_format(run: Run, small: Path, tmp_path: Path) -> None:
@@ -153,3 +155,29 @@ def test_external_data(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code("convert", files / "net.prototxt", "-o", files / "a.pth", "--external-data") == 2
     assert exit_code("convert", files / "net.prototxt", "-o", "-", "--to", "onnx", "--external-data") == 2
     assert "--external-data is only for .onnx files" in capsys.readouterr().err
+
+
+def test_a_caffemodel_alone_or_in_the_wrong_place(run: Run, tmp_path: Path) -> None:
+    model, text = net_file(tmp_path, TEXT), tmp_path / "deploy.prototxt"
+    assert run("convert", model, "-o", text) == (0, "", "")
+    assert protogen.load(text).to_prototxt() == protogen.loads(TEXT).to_prototxt()
+    assert run("convert", model, "-o", tmp_path / "alone.onnx") == (0, "", "")
+    assert run("convert", text, model, "-o", tmp_path / "pair.onnx") == (0, "", "")
+    swapped = run("convert", model, text, "-o", tmp_path / "swapped.onnx")
+    assert swapped == (0, "", f"Note: {text} is the net and {model} its weights; read in this order\n")
+    image = {"data": np.random.default_rng(0).random((1, 3, 8, 8), np.float32)}
+    alone, pair, other = (run_model(tmp_path / f"{name}.onnx", image)["pool"] for name in ("alone", "pair", "swapped"))
+    np.testing.assert_array_equal(alone, pair)
+    np.testing.assert_array_equal(other, pair)
+
+
+def test_the_definition_needs_no_shapes_of_data_layers(run: Run, tmp_path: Path) -> None:
+    text = (
+        'layer { name: "d" type: "Data" top: "data" data_param { batch_size: 4 } }' + TEXT[TEXT.index('layer { name: "conv"') :]
+    )
+    path = tmp_path / "model.caffemodel"
+    path.write_bytes(encoded(text))
+    assert run("convert", path, "-o", "-", "--to", "prototxt").out == protogen.loads(text).to_prototxt()
+    result = run("convert", path, "-o", tmp_path / "x.onnx")
+    assert result.code == 1 and "--input data=" in result.err
+    assert not (tmp_path / "x.onnx").exists()

@@ -10,6 +10,7 @@ import pytest
 import protogen
 from tests.cli.nets import TRAINED
 from tests.commands import exit_code
+from tests.weights.saved import TEXT, net_file
 
 
 def test_diff_ends_as_diff_does(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,3 +43,26 @@ def test_diff_of_a_net_and_its_folded_form(files: Path, capsys: pytest.CaptureFi
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["- layer 'bn' (BatchNorm)", "- layer 'scale' (Scale)"]
     assert lines[-1] == "0 layers added, 2 gone, 1 changed; weights differ in 2 blobs of 1 layer"
+
+
+def test_a_net_and_weights_side_by_side(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    net, weights = files / "net.prototxt", files / "net.caffemodel"
+    assert exit_code("diff", net, weights) == 0
+    assert exit_code("diff", weights, net) == 0
+    assert capsys.readouterr().err == f"Note: {net} is the net and {weights} its weights; read in this order\n"
+    net.write_text(TRAINED.replace("num_output: 4", "num_output: 6"))
+    assert exit_code("diff", net, weights) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "~ layer 'conv' (Convolution): blob 0: (6, 3, 3, 3) -> (4, 3, 3, 3); blob 1: (6,) -> (4,)"
+    assert lines[-1].startswith("0 layers without weights, 0 only in the file, 4 do not fit")
+    assert exit_code("diff", net, weights, "--json") == 1
+    assert [row["layer"] for row in json.loads(capsys.readouterr().out)["misfits"]] == ["conv", "bn", "scale", "fc"]
+
+
+def test_two_caffemodels_are_nets_with_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = net_file(tmp_path, TEXT), net_file(tmp_path, TEXT.replace("0.25", "0.5"), "other.caffemodel", fill=2)
+    assert exit_code("diff", one, one) == 0
+    assert exit_code("diff", one, other) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "    relu_param.negative_slope: 0.25 -> 0.5"
+    assert lines[-1].endswith("weights differ in 1 blob of 1 layer")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+
 import protogen
 from tests.cli.nets import SMALL
 from tests.commands import Run
+from tests.weights.saved import TEXT, net_file
 
 
 def test_summary_table(run: Run, small: Path) -> None:
@@ -50,3 +53,42 @@ def test_names_cannot_drive_the_terminal(run: Run, small: Path) -> None:
     out = run("summary", small).out
     assert "\x1b" not in out
     assert "re\\x1b[31mlu [bold]x[/bold]" in out
+
+
+def test_a_caffemodel_alone_gives_layers_and_statistics(run: Run, tmp_path: Path) -> None:
+    result = run("summary", net_file(tmp_path, TEXT))
+    assert result.code == 0
+    rows = [line.split() for line in result.out.splitlines()]
+    assert ["conv", "Convolution", "1x4x3x3", "112", "972"] in rows
+    assert ["conv", "Convolution", "1", "4", "0", "0", "0", "100.0%"] in rows
+    assert rows[-1] == ["2", "blobs", "of", "1", "layers,", "112", "values"]
+    found = json.loads(run("summary", tmp_path / "model.caffemodel", "--json").out)
+    assert [row["shape"] for row in found["weights"]] == [[4, 3, 3, 3], [4]]
+    assert found["name"] == "alone"
+
+
+def test_weights_of_no_known_net_still_give_statistics(run: Run, files: Path) -> None:
+    result = run("summary", files / "net.caffemodel")
+    assert result.code == 0
+    assert "Note: no table of layers: " in result.err and "no parameters of any layer" in result.err
+    assert result.out.splitlines()[-1] == "9 blobs of 4 layers, 854 values"
+    assert run("summary", files / "nowhere.caffemodel").code == 1
+
+
+def test_statistics_beside_a_net_in_either_order(run: Run, files: Path) -> None:
+    both = [files / "net.prototxt", files / "net.caffemodel"]
+    right, swapped = run("summary", *both), run("summary", *reversed(both))
+    assert right.out == swapped.out and right.out.count("scale") == 3
+    assert swapped.err.startswith("Note: ") and not right.err
+
+
+def test_weights_that_are_no_numbers_or_do_not_fit(run: Run, files: Path) -> None:
+    net = protogen.load(files / "net.prototxt", files / "net.caffemodel")
+    net.weights["fc"] = [net.weights["fc"][0] * np.nan, net.weights["fc"][1]]
+    net.save_caffemodel(files / "broken.caffemodel")
+    (files / "net.prototxt").write_text((files / "net.prototxt").read_text().replace("num_output: 4", "num_output: 6"))
+    result = run("summary", files / "net.prototxt", files / "broken.caffemodel")
+    assert result.code == 0
+    assert "Warning: layer 'fc', blob 0: 720 NaN and 0 infinite of 720 values" in result.err
+    assert "the net's shape is (6, 3, 3, 3), the weights' (4, 3, 3, 3)" in result.err
+    assert "1x6x6x6" in result.out
