@@ -11,7 +11,7 @@ Give the schemas of all forks at once, BVLC's first:
 
     python proto/numbers.py BVLC/caffe=PATH/caffe.proto weiliu89/caffe=PATH/caffe.proto ...
 
-Only names and numbers are taken from them. Needs the package `grpcio-tools`.
+Converters' schemas (X2Paddle's, MNN's, ncnn's) count as forks', as they say what files there are. Only names and numbers are taken. Needs the package `grpcio-tools`.
 """
 
 from __future__ import annotations

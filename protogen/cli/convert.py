@@ -41,7 +41,8 @@ def convert(
     """Convert PROTOTXT with the weights of WEIGHTS to ONNX, PyTorch or Caffe.
 
     WEIGHTS is a .caffemodel or .caffemodel.h5, or a PyTorch state dict (.pth, .safetensors) of the converted net, so that
-    weights trained in PyTorch can be converted back to Caffe. Without WEIGHTS, those in PROTOTXT itself (blobs) are used or,
+    weights trained in PyTorch can be converted back to Caffe. A .caffemodel that Caffe saved needs no PROTOTXT: it holds its
+    definition, which -o deploy.prototxt writes. Without WEIGHTS, those in PROTOTXT itself (blobs) are used or,
     for layers that have none there, the values of their fillers: random ones, or zeros for layers without fillers.
 
     \b
@@ -51,6 +52,7 @@ def convert(
     protogen convert deploy.prototxt model.caffemodel -o rgb.onnx --mean 104,117,123 --scale 0.017 --swap-rb --nhwc
     protogen convert deploy.prototxt model.caffemodel -o model.pth
     protogen convert deploy.prototxt trained.pth -o trained.caffemodel
+    protogen convert model.caffemodel -o deploy.prototxt
     """
     try:
         target = format_of(output, f".{ending}" if ending else None)
