@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from protogen.layers.registry import layer_types
 from protogen.schema import message_type
 from protogen.weights.numbers import all_forks, belongs, enum_meanings, field_meanings
+from tests.commands import ROOT
 from tests.corpus import REFERENCE, needs_reference
 from tests.weights.forks import table
 
@@ -65,3 +67,31 @@ def test_parameters_of_layer_types_belong_to_them() -> None:
         if name is not None and disputed and not belongs(name, kind):
             strange.append((kind, name))
     assert not strange
+
+
+FORK = """syntax = "proto2"; package caffe;
+message NetParameter { optional string name = 1; repeated LayerParameter layer = 100; }
+message LayerParameter { optional string name = 1; optional MineParameter mine_param = 106; optional float wide = 9000; }
+message MineParameter { optional int32 a = 1; }
+"""
+
+
+def test_a_fork_is_added_by_its_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its new number is its own, and one that it uses otherwise is disputed from then on."""
+    pytest.importorskip("grpc_tools")
+    spec = importlib.util.spec_from_file_location("numbers_tool", ROOT / "proto" / "numbers.py")
+    assert spec is not None and spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    monkeypatch.syspath_prepend(str(ROOT / "proto"))
+    spec.loader.exec_module(tool)
+    (tmp_path / "fork.proto").write_text(FORK)
+    before = json.loads(tool.NUMBERS.read_bytes())
+    made = tool.Table(anew=False)
+    made.add("some/fork", tmp_path / "fork.proto")
+    after = json.loads(made.content())
+    new = len(before["forks"])
+    assert after["forks"] == [*before["forks"], "some/fork"]
+    layer = after["fields"]["LayerParameter"]
+    assert layer.pop("106") == {"convolution_param": list(range(new)), "mine_param": [new]}
+    assert layer.pop("9000") == {"wide": [new]}
+    assert after["fields"] == before["fields"] and after["enums"] == before["enums"]
