@@ -10,6 +10,7 @@ from .base import BlobSpec, LayerType, Shape, constant_filler
 from .fields import Fields
 from .registry import register
 from .source import Source
+from .transform import Transform
 
 if TYPE_CHECKING:
     import torch
@@ -34,10 +35,11 @@ class Input(Source):
 
 @register("Data", "ImageData", "AnnotatedData", "WindowData", "ImageSegData", "ImageLabelmapData", "LaneData")
 class ImageSource(Source):
-    """Images read from a database or a list: (batch, C, crop, crop); the second top of most types is labels (batch,).
+    """Images read from a database or a list: (batch, C, H, W); the second top of most types is labels (batch,).
 
-    The shape is known if `transform_param` (or the layer's legacy parameters) crops; images have three channels unless
-    `mean_value`, `force_gray` or `is_color` implies one. Otherwise Caffe takes the shape from the data: set it by `inputs=`.
+    The shape is known if `transform_param` (or the layer's legacy parameters) crops, or if images are resized, by `new_height`
+    and `new_width` or SSD's `resize_param`; images have three channels unless `mean_value`, `force_gray` or `is_color` implies
+    one. Otherwise Caffe takes the shape from the data: set it by `inputs=`.
     """
 
     n_tops = (1, 3)
@@ -46,13 +48,18 @@ class ImageSource(Source):
     def setup(self) -> None:
         message = self.layer.message
         param = getattr(message, self._PARAMS.get(self.layer.type, "image_data_param"))
-        transform = message.transform_param
-        size = transform.crop_size or param.crop_size
+        settings, transform = message.transform_param, self.transform
+        crop = settings.crop_size or param.crop_size
+        size = (crop, crop) if crop else transform and transform.size
         self.tops = self.unknown()
         if not (size and param.batch_size):
             return
-        grey = transform.force_gray or len(transform.mean_value) == 1 or ("is_color" in param and not param.is_color)
-        self.tops[0] = (param.batch_size, 1 if grey else 3, size, size)
+        grey = settings.force_gray or len(settings.mean_value) == 1 or ("is_color" in param and not param.is_color)
+        self.tops[0] = (param.batch_size, 1 if grey else 3, *size)
+
+    @property
+    def transform(self) -> Transform | None:
+        return Transform.of(self.layer.message)
 
     def feed(self, given: Mapping[str, Shape]) -> None:
         """As for any source; the shape of the labels follows from that of the images unless it is in `given`, too."""
@@ -90,6 +97,10 @@ class MemoryData(Source):
     def feed(self, given: Mapping[str, Shape]) -> None:
         """As for any source; the number of labels follows from that of the images."""
         super().feed({self.layer.tops[1]: given.get(self.layer.tops[0], self.tops[0])[:1], **given})
+
+    @property
+    def transform(self) -> Transform | None:
+        return Transform.of(self.layer.message)
 
 
 @register("HDF5Data", "DetectNetTransformation", "PythonData")

@@ -104,6 +104,7 @@ class ClassLoss(Loss):
     """The base of losses on a softmax over an axis: predictions (outer, C, inner), one label for each (outer, inner)."""
 
     n_tops = (1, 2)
+    prediction = "Softmax"
     fields = (
         Fields()
         .also("loss_param", "ignore_label normalize normalization pre_fixed_normalizer")
@@ -271,6 +272,7 @@ class SigmoidCrossEntropyLoss(Loss):
     """
 
     normalization_default = "BATCH_SIZE"
+    prediction = "Sigmoid"
     fields = Fields().also(
         "loss_param",
         "ignore_label normalize normalization",
@@ -395,9 +397,8 @@ class SmoothL1(Loss):
         if len(weights) == 2:
             errors = errors * weights[1].detach().reshape(shape)
         inner = math.prod(shape[2:])
-        loss = errors.sum() / (
-            self.normalizer(shape[0], inner, errors.new_ones(errors[:, :1].shape)) if self.by_param else shape[0]
-        )
+        items = errors.new_ones(errors[:, :1].shape)
+        loss = errors.sum() / (self.normalizer(shape[0], inner, items) if self.by_param else shape[0])
         if len(self.layer.tops) < 2:
             return loss
         per_item = errors.detach().reshape(shape[0], -1, inner).sum(1)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from ..prototxt.inputs import input_layer
 from ..prototxt.message import Message
 from .base import LayerType
+from .transform import Transform
 
 
 class Source(LayerType):
@@ -20,8 +22,12 @@ class Source(LayerType):
 
     def with_tops(self, indices: Sequence[int]) -> Message:
         """An Input layer with these tops: a layer that reads data always has all of its tops."""
-        shapes = [{"dim": list(self.tops[i])} for i in indices]
-        return Message.of("LayerParameter", name=self.layer.name, type="Input", input_param={"shape": shapes})
+        return input_layer(self.layer.name, {self.layer.tops[i]: self.tops[i] for i in indices})
+
+    @property
+    def transform(self) -> Transform | None:
+        """What the layer does to its images, its first top, before the net sees them; None if it does nothing to them."""
+        return None
 
     def unknown(self) -> list[Any]:
         """One unknown shape per top, to be set by `inputs=`."""
@@ -33,3 +39,7 @@ class UnknownSource(Source):
 
     def setup(self) -> None:
         self.tops = self.unknown()
+
+    @property
+    def transform(self) -> Transform | None:
+        return Transform.of(self.layer.message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ..errors import NetError, did_you_mean
+from .inputs import input_layer
 from .message import Message
 from .phase import State, active
 
@@ -113,6 +114,5 @@ def _input_layers(shapes: Mapping[str, Sequence[int]], taken: set[str]) -> list[
         while name in taken:
             name += "_"
         taken.add(name)
-        param = {"shape": {"dim": list(shape)}}
-        layers.append(Message.of("LayerParameter", name=name, type="Input", top=[blob], input_param=param))
+        layers.append(input_layer(name, {blob: shape}))
     return layers

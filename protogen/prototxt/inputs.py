@@ -17,6 +17,17 @@ _SHAPE_PARAMS = {"Input": "input_param", "DummyData": "dummy_data_param"}  # typ
 _SIDES = ("num", "channels", "height", "width")  # DummyData's old fields
 
 
+def input_layer(name: str, shapes: Mapping[str, Sequence[int]]) -> Message:
+    """Return an Input layer with these tops and their shapes.
+
+    >>> layer = input_layer("data", {"data": (1, 3, 8, 8)})
+    >>> layer.type, layer.top, list(layer.input_param.shape[0].dim)
+    ('Input', ['data'], [1, 3, 8, 8])
+    """
+    param = {"shape": [{"dim": list(shape)} for shape in shapes.values()]}
+    return Message.of("LayerParameter", name=name, type="Input", top=list(shapes), input_param=param)
+
+
 def with_input_shapes(definition: Message, layers: Sequence[Layer], shapes: Mapping[str, Sequence[int]]) -> Message:
     """Return the definition with `shapes` in its Input and DummyData layers, or itself if it has none.
 

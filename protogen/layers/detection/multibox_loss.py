@@ -43,6 +43,7 @@ class MultiBoxLoss(Loss):
     """
 
     param_name = "multibox_loss_param"
+    decoder = "Softmax over the classes (Sigmoid if conf_loss_type is LOGISTIC) and DetectionOutput"
     fields = Fields(
         "loc_loss_type conf_loss_type loc_weight num_classes share_location match_type overlap_threshold "
         "use_prior_for_matching background_label_id use_difficult_gt do_neg_mining neg_pos_ratio neg_overlap "

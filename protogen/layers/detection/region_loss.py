@@ -43,6 +43,7 @@ class RegionLoss(GridLoss):
     """
 
     param_name = "region_loss_param"
+    decoder = "YoloDetectionOutput"
     fields = Fields(
         "num_class bias_match num rescore object_scale class_scale noobject_scale coord_scale thresh biases",
         side="eric612/MobileNet-YOLO src/caffe/layers/region_loss_layer.cpp:133: unread",

@@ -24,6 +24,7 @@ class YoloSeg(Loss):
     """
 
     param_name = "yolo_seg_param"
+    prediction = "Sigmoid"
     fields = Fields(
         "object_scale",
         num_class="eric612/MobileNet-YOLO src/caffe/layers/yolo_seg.cpp:40: unread",

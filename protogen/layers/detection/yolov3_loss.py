@@ -51,6 +51,7 @@ class Yolov3(GridLoss):
     """
 
     param_name = "yolov3_param"
+    decoder = "Yolov3DetectionOutput"
     fields = Fields(
         "num_class num object_scale class_scale coord_scale thresh anchors_scale biases mask use_logic_gradient use_focal_loss "
         "iou_loss iou_normalizer iou_thresh max_delta accumulate label_smooth_eps",
