@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         NetError,
         ParseError,
         ProtogenError,
+        ProtogenNote,
         ProtogenWarning,
         WeightsError,
     )
@@ -40,7 +41,11 @@ _HOMES = {
     **dict.fromkeys(("NetBuilder", "block"), "builder"),
     "Preprocess": "targets.onnx.options",
     **dict.fromkeys(
-        ("ConversionError", "LayerError", "NetError", "ParseError", "ProtogenError", "ProtogenWarning", "WeightsError"), "errors"
+        (
+            *("ConversionError", "LayerError", "NetError", "ParseError"),
+            *("ProtogenError", "ProtogenNote", "ProtogenWarning", "WeightsError"),
+        ),
+        "errors",
     ),
     **dict.fromkeys(("BlobSpec", "LayerType"), "layers.base"),
     "register": "layers.registry",
@@ -65,6 +70,7 @@ __all__ = [
     "ParseError",
     "Preprocess",
     "ProtogenError",
+    "ProtogenNote",
     "ProtogenWarning",
     "ReadingRules",
     "WeightsError",

@@ -82,6 +82,10 @@ class ProtogenWarning(_Printable, UserWarning):
     """Something questionable in input that protogen accepts anyway."""
 
 
+class ProtogenNote(ProtogenWarning):
+    """Something worth knowing about input that is as it should be, such as what a converted net leaves to others."""
+
+
 def install_hint(extra: str) -> str:
     """Return the command that installs one of the extras in pyproject.toml.
 

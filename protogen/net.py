@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import NetError, ProtogenError, did_you_mean
+from .errors import NetError, did_you_mean
 from .files import write_text
 from .graph.analysis import Analysis, analyse
 from .layers.base import LayerType, Shape
-from .prototxt.layer import Layer
+from .prototxt.layer import Layer, layers_by_state
 from .prototxt.message import Message
-from .prototxt.phase import State, active
+from .prototxt.phase import State
 from .rules import DEFAULT, ReadingRules
 
 if TYPE_CHECKING:
@@ -75,24 +74,14 @@ class Net:
         self._groups, self._blob_counts = dict(groups or {}), dict(blob_counts or {})
         self._input_shapes = {name: tuple(int(dim) for dim in shape) for name, shape in (inputs or {}).items()}
         self._weights: WeightStore | None = None
+        self.has_trimmed_end = False
+        layers = layers_by_state(definition, self.state, self._groups, source, self._blob_counts)
         warned = like.analysis.warned if like else None
-        self.analysis: Analysis = analysis or analyse(*self._layers_by_state(), phase, self._input_shapes, rules, warned, lenient)
+        self.analysis: Analysis = analysis or analyse(*layers, phase, self._input_shapes, rules, warned, lenient)
         self.layers: list[Layer] = self.analysis.layers
         self.definition = self.analysis.rewritten(definition)
         self._blob_counts.update({layer.name: layer.blob_count for layer in self.layers if layer.blob_count is not None})
         self.analysis.check_inputs()
-
-    def _layers_by_state(self) -> tuple[list[Layer], dict[str, Message]]:
-        """Split the layers into those active in the net's state, and the inactive ones, by their tops."""
-        layers: list[Layer] = []
-        inactive: dict[str, Message] = {}
-        for message in self.definition.layer:
-            if active(message, self.state):
-                name = message.get("name", "")
-                layers.append(Layer(message, self._groups.get(name, ""), self.source, self._blob_counts.get(name)))
-            else:
-                inactive.update(dict.fromkeys(message.get("top", []), message))
-        return layers, inactive
 
     @property
     def name(self) -> str:
@@ -206,12 +195,7 @@ class Net:
             NetError, LayerError: as for a new net; the shapes may not suit a layer.
             WeightsError: the weights do not fit the new shapes (an InnerProduct after a larger image, say).
         """
-        twin = self._twin(self.definition, {**self._input_shapes, **(inputs or {})}, phase=phase or self.phase)
-        if weights and self._weights is not None:
-            from .graph.store import WeightStore
-
-            twin._weights = WeightStore(twin.analysis.known_ops, twin.shared_blobs, like=self._weights)
-        return twin
+        return self.redefined(self.definition, {**self._input_shapes, **(inputs or {})}, weights, phase=phase or self.phase)
 
     def cut(self, inputs: Mapping[str, Sequence[int]] | None = None, outputs: Sequence[str] | None = None) -> Net:
         """Return the part of the net between some blobs and others, with its weights.
@@ -229,24 +213,45 @@ class Net:
 
         shapes = {**self._input_shapes, **(inputs or {})}
         definition, inputs = cut_definition(self.definition, self.state, shapes, outputs)
-        twin = self._twin(definition, inputs, outputs=outputs)
-        if self._weights is not None:
-            twin.weights.update({layer: blobs for layer, blobs in self._weights.items() if layer in twin.weights.shapes})
-        return twin
+        return self.redefined(definition, inputs, outputs=outputs)
 
     def known_part(self, postprocess: bool = True) -> Net:
         """Return the net without unknown layers at its end that only train it (unless `postprocess`: any), or itself."""
         ends = self.analysis.known_ends(postprocess)
-        return self if ends is None else self.cut(outputs=ends)
+        part = self if ends is None else self.cut(outputs=ends)
+        part.has_trimmed_end |= ends is not None
+        return part
 
-    def _twin(self, definition: Message, inputs: Mapping[str, Sequence[int]], **changes: Any) -> Net:
-        """Return a net of another definition that is read as this one was, except for `changes`."""
+    def to_deploy(self, batch: int | None = None) -> Net:
+        """Return the net to deploy of a train/val net: see `protogen.deploy.to_deploy`.
+
+        Raises:
+            ProtogenError: unknown shapes, nothing but inputs would be left, or a layer does not work with this batch.
+        """
+        from .deploy import to_deploy
+
+        return to_deploy(self, batch)
+
+    def redefined(self, definition: Message, inputs: Mapping[str, Sequence[int]], weights: bool = True, **changes: Any) -> Net:
+        """Return a net of another definition that is read as this one was, with the weights of the layers that both have.
+
+        Args:
+            definition: the NetParameter.
+            inputs: input shapes by blob name.
+            weights: take the weights along.
+            changes: other arguments of `Net`.
+        """
         settings: dict[str, Any] = {
             "phase": self.phase, "level": self.state.level, "stages": self.state.stages, "source": self.source, "like": self,
             "strict": self.strict, "groups": self._groups, "blob_counts": self._blob_counts, "rules": self.rules,
             "outputs": self._outputs, "lenient": self.analysis.lenient,
         }  # fmt: skip
-        return Net(definition, inputs=inputs, **{**settings, **changes})
+        twin = Net(definition, inputs=inputs, **{**settings, **changes})
+        if weights and self._weights is not None:
+            from .graph.store import WeightStore
+
+            twin._weights = WeightStore(twin.analysis.known_ops, twin.shared_blobs, like=self._weights)
+        return twin
 
     def require_shapes(self) -> None:
         """Check that the shape of every blob is known.
@@ -276,11 +281,11 @@ class Net:
 
     # ---- conversion
 
-    def graph(self, seed: int = 0) -> Graph:
+    def graph(self, seed: int | None = 0) -> Graph:
         """Return the net as the graph that passes and targets work on.
 
         Args:
-            seed: for Caffe's fillers, which fill blobs the net has no weights for.
+            seed: for Caffe's fillers, which fill blobs the net has no weights for; None leaves them at 0, without taking memory.
 
         Raises:
             NetError: unknown shapes.
@@ -291,7 +296,7 @@ class Net:
 
         graph = Graph.of(
             self.ops, self.outputs, self.weights.weights(seed), name=self.name, phase=self.phase, strict=self.strict,
-            origins=(self.source, self.weights.source),
+            origins=(self.source, self.weights.source), has_trimmed_end=self.has_trimmed_end,
         )  # fmt: skip
         return graph if self._outputs is None else needed_part(graph)
 
@@ -308,21 +313,23 @@ class Net:
 
         return self.with_graph(folded(self.graph(seed)))
 
-    def with_graph(self, graph: Graph) -> Net:
+    def with_graph(self, graph: Graph, drawn: bool = True) -> Net:
         """Return a net with the layers and weights of a graph that passes derived from this net's graph.
 
-        Its outputs are the blobs that no layer reads: an output of the graph that a layer also reads is not among them.
+        Its outputs are the blobs that no layer reads: an output of the graph that a layer also reads is not among them. Unless
+        `drawn`, layers whose weights fillers drew have none.
         """
         from .targets.caffe.definition import blob_names, definition_of
 
         names = blob_names(graph)
         layers = [node.op.layer for node in graph.nodes]
-        twin = self._twin(
+        twin = self.redefined(
             definition_of(graph, names), {names[value]: value.shape for value in graph.inputs}, phase=graph.phase, stages=(),
             blob_counts={layer.name: layer.blob_count for layer in layers if layer.blob_count is not None},
-            outputs=None if self._outputs is None else [names[value] for value in graph.outputs],
+            weights=False, outputs=None if self._outputs is None else [names[value] for value in graph.outputs],
         )  # fmt: skip
-        twin.weights.update({node.op.layer.name: node.arrays for node in graph.nodes if node.weights})
+        nodes = [node for node in graph.nodes if node.weights and (drawn or not any(weight.drawn for weight in node.weights))]
+        twin.weights.update({node.op.layer.name: node.arrays for node in nodes})
         return twin
 
     def to_prototxt(self, templates: str | Path | None = None) -> str:
@@ -344,20 +351,14 @@ class Net:
         from .prototxt.inputs import with_input_shapes, without_blobs
         from .prototxt.writer import write
 
-        definition = with_placed_fields(self.definition, self._phases, self.rules, self.source)
+        other = "TEST" if self.phase == "TRAIN" else "TRAIN"
+        definition = with_placed_fields(self.definition, self.analysis, lambda: self.at(other, weights=False).analysis)
         definition = without_blobs(definition, self._weights.outdated if self._weights is not None else set())
         return write(with_input_shapes(definition, self.layers, self._input_shapes), templates)
 
     def save_prototxt(self, path: str | Path, templates: str | Path | None = None) -> None:
         """Write `to_prototxt(templates)` to a file, atomically."""
         write_text(path, self.to_prototxt(templates))
-
-    def _phases(self) -> Iterator[Analysis]:
-        """Yield the analysis of the net's phase and, if some layers are inactive in it, that of the other phase if valid."""
-        yield self.analysis
-        if len(self.layers) < len(self.definition.layer):
-            with suppress(ProtogenError):  # the definition is for one phase only
-                yield self.at("TEST" if self.phase == "TRAIN" else "TRAIN", weights=False).analysis
 
     def to_torch(self, fold: bool = False, seed: int = 0, freeze: bool = False) -> torch.nn.Module:
         """Return the net as a `torch.nn.Module`, in eval mode for TEST and train mode for TRAIN.

@@ -14,6 +14,7 @@ from .graph.cut import measures, without_measures, without_postprocess
 from .graph.fold import folded as fold
 from .graph.names import with_text_names
 from .progress import track
+from .targets.onnx.from_data import with_data_preprocessing
 from .targets.onnx.opsets import DEFAULT_OPSET
 from .targets.onnx.options import OnnxOptions
 
@@ -141,8 +142,9 @@ def verify(
         seed: for inputs and fillers.
         opset: of the ONNX model.
         folded: also compare the outputs of the folded forms.
-        options: further options of `Net.to_onnx`: `dynamic_batch`, `dynamic_size`, `preprocess`, `rename`, `fp16`,
-            `postprocess`, `external_data`. A model with a dynamic batch or size also runs at a larger one than the net's.
+        options: further options of `Net.to_onnx`: `dynamic_batch`, `dynamic_size`, `preprocess`, `preprocess_from_data`,
+            `rename`, `fp16`, `postprocess`, `external_data`. A model with a dynamic batch or size also runs at a larger one than
+            the net's.
 
     Raises:
         ProtogenError: an unknown backend or input, a missing package, an unavailable device, a net without layers to run, or
@@ -157,7 +159,9 @@ def verify(
     net = net.known_part(onnx.postprocess)
     _check_request(net, backends, dtype)
     half = "float16" if onnx.fp16 else dtype
-    graph = with_text_names(_as_modelled(with_random_weights(net.graph(seed), seed), onnx.postprocess))
+    whole = with_text_names(with_random_weights(net.graph(seed), seed))
+    onnx = with_data_preprocessing(onnx, whole)
+    graph = _as_modelled(whole, onnx.postprocess)
     report = Report(TOLERANCES[half] if tolerance is None else tolerance, _shown(graph))
     report.left_out = _data_dependent(graph) if half != "float32" else []
     setting = Setting(device=device, onnx=onnx)

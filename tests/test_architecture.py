@@ -23,7 +23,7 @@ FLOORS = (
     ("targets",),
     ("backends", "verification"),
     ("report",),
-    ("net", "reading"),
+    ("net", "reading", "deploy"),
     ("builder", "blocks", "training", "models"),
     ("cli",),
 )

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..errors import ProtogenError, ProtogenWarning
+from ..errors import ProtogenError, ProtogenNote, ProtogenWarning
 from ..files import reason
 from .output import drop_output, reopen_closed_streams, say
 
@@ -30,6 +30,7 @@ COMMANDS = {
     "summary": "summary",
     "convert": "convert",
     "verify": "verify",
+    "deploy": "deploy",
     "fold": "fold",
     "upgrade": "upgrade",
     "diff": "diff",
@@ -86,7 +87,8 @@ def _fail(lines: Sequence[str], code: int) -> None:
 
 def _show_warning(message: Warning | str, category: type[Warning], *unused: Any) -> None:
     if isinstance(message, ProtogenWarning):
-        say(f"Warning: {message.lines[0]}", *message.lines[1:], err=True)
+        kind = "Note" if isinstance(message, ProtogenNote) else "Warning"
+        say(f"{kind}: {message.lines[0]}", *message.lines[1:], err=True)
 
 
 def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

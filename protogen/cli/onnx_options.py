@@ -52,6 +52,8 @@ ONNX_OPTIONS = (
     click.option("--scale", type=PerChannel(), help="Multiply the image by this inside the model, after --mean."),
     click.option("--swap-rb", is_flag=True, help="Make the model take RGB images for a net trained on BGR."),
     click.option("--nhwc", is_flag=True, help="Make the model take its image as (N, H, W, C)."),
+    click.option("--preprocess-from-data", is_flag=True, help="Build in the mean and scale that the net's own data layer states, "
+                 "for images as Caffe reads them: blue, green, red (or with --swap-rb red, green, blue), from 0 to 255."),
     click.option("--fp16", is_flag=True, help="Store weights as float16, in half the space; the model computes in float32."),
     click.option("--external-data", is_flag=True, help="Write the weights of an .onnx to FILE.data (always done above 2 GB)."),
 )  # fmt: skip
@@ -86,7 +88,7 @@ def onnx_settings(
         Values by field name.
 
     Raises:
-        UsageError: an invalid --rename.
+        UsageError: an invalid --rename, or --preprocess-from-data with a mean or scale of its own.
         ConversionError: invalid preprocessing.
     """
     from ..targets.onnx.options import Preprocess
@@ -98,6 +100,8 @@ def onnx_settings(
             raise usage_error(f"--rename takes OLD=NEW, once per name, not {text!r}")
         rename[old] = new
     preprocess = None
+    if same.get("preprocess_from_data") and (mean or scale):
+        raise usage_error("--preprocess-from-data takes mean and scale from the data layer; leave out --mean and --scale")
     if mean or scale or swap_rb or nhwc:
         preprocess = Preprocess(mean or 0.0, scale or 1.0, swap_rb, nhwc)
     return {"rename": rename, "preprocess": preprocess, "postprocess": not no_postprocess, **same}

@@ -101,6 +101,11 @@ class ReadOptions:
     define: Sequence[str] = ()
     rules: ReadingRules = DEFAULT
 
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the blobs of --outputs."""
+        return [name for text in self.outputs for name in text.split(",")]
+
     def load(self, prototxt: str, weights: str | None = None, lenient: bool = False, optional: bool = False) -> Net:
         """Read the net of a prototxt and, if given, its weights.
 
@@ -119,7 +124,7 @@ class ReadOptions:
         options: dict[str, Any] = {"level": self.level, "stages": self.stages, "strict": self.strict, "rules": self.rules}
         define = dict(pairs(self.define, "--define takes WORD=VALUE"))
         if self.outputs:
-            options["outputs"] = [name for text in self.outputs for name in text.split(",")]
+            options["outputs"] = self.output_names
         definition, source = read_net(prototxt, self.strict, define)
         content = weights_of(prototxt, weights)
 

@@ -47,7 +47,7 @@ def summary(prototxt: str, weights: str | None, as_json: bool, reading: ReadOpti
         return
     if result is not None:
         print_table(result.table())
-        say(result.totals)
+        say(result.totals, *result.data)
     if statistics is not None:
         print_table(statistics.table())
         say(statistics.totals)

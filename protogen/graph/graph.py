@@ -92,6 +92,7 @@ class Graph:
         phase: "TEST" or "TRAIN".
         strict: as for the net: if False, fields that no layer type computes are ignored with a warning.
         origins: names of the files of the definition and of the weights, "" where there is none.
+        has_trimmed_end: layers of unknown types at the end are left out already.
     """
 
     nodes: Sequence[Node]
@@ -100,6 +101,7 @@ class Graph:
     phase: str = "TEST"
     strict: bool | None = None
     origins: Sequence[str] = ()
+    has_trimmed_end: bool = False
 
     @classmethod
     def of(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ..errors import ProtogenWarning
+from ..errors import ProtogenError, ProtogenWarning
 from ..layers.registry import layer_type
 from ..prototxt.inputs import with_layers
 from ..prototxt.layer import Layer
@@ -18,9 +19,7 @@ if TYPE_CHECKING:
     from .analysis import Analysis
 
 
-def with_placed_fields(
-    definition: Message, phases: Callable[[], Iterable[Analysis]], rules: ReadingRules, source: str = ""
-) -> Message:
+def with_placed_fields(definition: Message, analysis: Analysis, other: Callable[[], Analysis]) -> Message:
     """A copy of a definition that says what `LayerType.place` and the rules determined, such as the offsets of Crop layers.
 
     Layers for which nothing is known (those of another stage, or without shapes), or whose fields differ between the phases,
@@ -28,12 +27,12 @@ def with_placed_fields(
 
     Args:
         definition: the NetParameter.
-        phases: makes the analysis of each phase; called if there is such a layer.
-        rules: those that the definition was read by.
-        source: the file's name, for the warning.
+        analysis: of one phase, by the rules that the definition was read by.
+        other: makes the analysis of the other phase; called if there is such a layer, and if not all layers are in `analysis`.
     """
-    placed = [message for message in definition.layer if _is_placed(message, rules)]
-    ops = _ops(phases()) if placed else {}
+    placed = [message for message in definition.layer if _is_placed(message, analysis.rules)]
+    ops = _ops(_phases(definition, analysis, other)) if placed else {}
+    source = next((layer.source for layer in analysis.layers), "")
     blobs = {blob for message in definition.layer for blob in (*message.get("bottom", ()), *message.get("top", ()))}
     changed, unwritten = {}, []
     for message in placed:
@@ -51,6 +50,14 @@ def with_placed_fields(
 def _is_placed(message: Message, rules: ReadingRules) -> bool:
     layer_class = layer_type(message.get("type", ""))
     return layer_class is not None and layer_class.is_placed(message, rules)
+
+
+def _phases(definition: Message, analysis: Analysis, other: Callable[[], Analysis]) -> Iterator[Analysis]:
+    """Yield the analysis of the net's phase and, if some layers are inactive in it, that of the other phase if valid."""
+    yield analysis
+    if len(analysis.layers) < len(definition.layer):
+        with suppress(ProtogenError):  # the definition is for one phase only
+            yield other()
 
 
 def _ops(phases: Iterable[Analysis]) -> dict[int, list[LayerType]]:

@@ -200,16 +200,17 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
             arrays[self.owner(layer, i)] = np.asarray(array, dtype=np.float32)
         return arrays
 
-    def weights(self, seed: int = 0) -> dict[Key, Weight]:
+    def weights(self, seed: int | None = 0) -> dict[Key, Weight]:
         """All blobs for the graph, by layer and index; layers that share a blob get the same object.
 
         Args:
-            seed: see `filled`.
+            seed: see `filled`; None gives blobs that are not set zeros that take no memory, for what looks at no values.
 
         Raises:
             WeightsError: see `filled`.
         """
-        self._refuse_absurd_sizes()
+        if seed is not None:
+            self._refuse_absurd_sizes()
         owned: dict[Key, Weight] = {}
         result: dict[Key, Weight] = {}
         for layer, specs in self._specs.items():
@@ -356,7 +357,9 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
             raise WeightsError(f"layers without weights: {some(missing)}; load or set them, or let net.fill() draw them")
 
 
-def _drawn(layer: str, index: int, spec: BlobSpec, seed: int) -> np.ndarray:
+def _drawn(layer: str, index: int, spec: BlobSpec, seed: int | None) -> np.ndarray:
+    if seed is None:
+        return np.broadcast_to(np.float32(0), spec.shape)
     own_seed = (seed, zlib.crc32(layer.encode("utf-8", "surrogatepass")), index)
     try:
         return fill(spec.filler, spec.shape, own_seed)

@@ -85,7 +85,7 @@ class LayerType:
     # For a type with `only_trains`: in inference its first top equals its first bottom, and its other tops are not needed. In an
     # ONNX model, the readers of its first top read its first bottom.
     passes_first: ClassVar[bool] = False
-    # For a loss: the type of the layer that a net to deploy has in its place, such as "Softmax"; "": the first bottom is the result.
+    # For a loss: the type of the layer that a net to deploy has in its place ("Softmax"); "" if its bottoms are the predictions.
     prediction: ClassVar[str] = ""
     decoder: ClassVar[str] = ""  # for a loss of detections: the layers that turn its predictions into boxes, for messages only
     onnx_note: ClassVar[str] = ""  # why there is no ONNX form, for messages only

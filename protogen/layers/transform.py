@@ -14,18 +14,15 @@ from ..prototxt.format import number
 from ..prototxt.message import Message
 
 # The fields that `Transform` holds; happynear's `center_crop` is how every Caffe crops in TEST.
-_COMPUTED = ("scale", "mean_value", "mean_file", "crop_size", "crop_h", "crop_w", "resize_param", "mirror", "center_crop")
+_COMPUTED = "scale mean_value mean_file crop_size crop_h crop_w resize_param mirror center_crop"
 # Fields that say how an image is decoded, resized or varied at random, which is all done before its values are computed.
-_EARLIER = frozenset(
-    (
-        *("force_color", "force_gray", "noise_param", "emit_constraint", "distort_param", "expand_param", "display", "num_labels"),
-        *("vertical_stretch_lower", "vertical_stretch_upper", "horizontal_stretch_lower", "horizontal_stretch_upper"),
-        *("interpolation_algo_down", "interpolation_algo_up", "allow_upscale", "use_gpu_transform", "random_seed"),
-        *("img_rand_resize_lower", "img_rand_resize_upper", "rand_resize_ratio_lower", "rand_resize_ratio_upper"),
-        *("random_resize_param", "random_aspect_ratio_param", "erase_ratio", "scale_min", "scale_max", "aspect_min", "aspect_max"),
-        *("max_smooth", "max_color_shift", "min_side_min", "min_side_max", "min_side", "apply_probability", "debug_params"),
-    )
-)
+_EARLIER = """
+    force_color force_gray noise_param emit_constraint distort_param expand_param display num_labels use_gpu_transform random_seed
+    vertical_stretch_lower vertical_stretch_upper horizontal_stretch_lower horizontal_stretch_upper allow_upscale
+    interpolation_algo_down interpolation_algo_up img_rand_resize_lower img_rand_resize_upper rand_resize_ratio_lower
+    rand_resize_ratio_upper random_resize_param random_aspect_ratio_param erase_ratio scale_min scale_max aspect_min aspect_max
+    max_smooth max_color_shift min_side_min min_side_max min_side apply_probability debug_params
+"""
 
 
 @dataclass(frozen=True)
@@ -123,8 +120,9 @@ def _resized(message: Message) -> tuple[int, int] | None:
 
 def _others(param: Message) -> Iterable[str]:
     """The set fields of `transform_param` that are neither computed nor only about decoding and random changes."""
+    handled = {*_COMPUTED.split(), *_EARLIER.split()}
     for name, value in param.fields():
         field = param.descriptor.fields.get(name) if param.descriptor is not None else None
-        if name in _COMPUTED or name in _EARLIER or (field is not None and value == field.default):
+        if name in handled or (field is not None and value == field.default):
             continue
         yield f"transform_param.{name}"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..errors import printable
 from .message import Message
+from .phase import State, active
 
 POOLING_METHODS = ("MAX", "AVE", "STOCHASTIC")  # BVLC's; those that forks add have other output shapes
 
@@ -52,3 +55,25 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"Layer({self.name!r}, {self.type!r}, {self.bottoms} -> {self.tops})"
+
+
+def layers_by_state(
+    definition: Message, state: State, groups: Mapping[str, str], source: str, blob_counts: Mapping[str, int]
+) -> tuple[list[Layer], dict[str, Message]]:
+    """Split the layers of a NetParameter into those active in a state, and the messages of the inactive ones, by their tops.
+
+    Args:
+        definition: the NetParameter.
+        state: that the layers' rules are matched against.
+        groups, blob_counts: `Layer.group` and `Layer.blob_count` by layer name.
+        source: the file's name.
+    """
+    layers: list[Layer] = []
+    inactive: dict[str, Message] = {}
+    for message in definition.layer:
+        if active(message, state):
+            name = message.get("name", "")
+            layers.append(Layer(message, groups.get(name, ""), source, blob_counts.get(name)))
+        else:
+            inactive.update(dict.fromkeys(message.get("top", []), message))
+    return layers, inactive

@@ -51,6 +51,18 @@ def active(layer: Message, state: State) -> bool:
     return not any(_meets(state, rule) for rule in exclude)
 
 
+def without_rules(definition: Message, state: State) -> Message:
+    """Return a NetParameter with only the layers that are active in a state, and without their rules.
+
+    >>> layers = [{"name": "a", "include": {"phase": "TEST"}}, {"name": "b", "exclude": {"phase": "TEST"}}]
+    >>> without_rules(Message.of("NetParameter", layer=layers), State("TEST")).layer
+    [LayerParameter(name='a')]
+    """
+    part = definition.without("layer", "state")
+    part.store("layer", [layer.without("include", "exclude", "phase") for layer in definition.layer if active(layer, state)])
+    return part
+
+
 def _meets(state: State, rule: Message) -> bool:
     if "phase" in rule and rule.phase != state.phase:
         return False

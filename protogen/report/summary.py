@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from ..layers.source import Source
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -33,7 +35,14 @@ class SummaryRow:
 
 @dataclass(frozen=True)
 class Summary:
-    """Summary of a net; `str` returns a table, `as_dict` plain data for machines."""
+    """Summary of a net; `str` returns a table, `as_dict` plain data for machines.
+
+    Attributes:
+        name, phase, inputs, outputs: those of the net.
+        rows: one for each layer.
+        complete: every shape is known.
+        data: what each data layer does to its images, a sentence each.
+    """
 
     name: str
     phase: str
@@ -41,6 +50,7 @@ class Summary:
     outputs: list[str]
     rows: list[SummaryRow]
     complete: bool
+    data: list[str] = field(default_factory=list)
 
     @property
     def params(self) -> int:
@@ -95,7 +105,7 @@ class Summary:
         text = StringIO()
         Console(file=text, width=4096).print(self.table())
         lines = [line.rstrip() for line in text.getvalue().splitlines()]
-        return "\n".join([*lines, self.totals])
+        return "\n".join([*lines, self.totals, *self.data])
 
 
 def summarise(net: Net) -> Summary:
@@ -113,7 +123,8 @@ def summarise(net: Net) -> Summary:
         blobs = op.blobs if op is not None else []
         params = sum(blob.count for i, blob in enumerate(blobs) if blob.trainable and (layer.name, i) not in shared)
         rows.append(SummaryRow(layer.name, layer.type, layer.group, shapes, params, op.macs if op is not None else 0))
-    return Summary(net.name, net.phase, net.inputs, net.outputs, rows, net.analysis.complete)
+    data = [str(op.transform) for op in net.analysis.known_ops if isinstance(op, Source) and op.transform]
+    return Summary(net.name, net.phase, net.inputs, net.outputs, rows, net.analysis.complete, data)
 
 
 def _number(value: int) -> str:

@@ -61,6 +61,12 @@ def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
 def files() -> None:
     """Good nets with weights, under hostile names."""
     Path(f"{FILE}.prototxt").write_text(net(EVIL))
+    data = f"""layer {{ name: {quote(EVIL)} type: "Data" top: {quote(EVIL + "data")} top: {quote(EVIL + "label")}
+        transform_param {{ crop_size: 6 mean_file: {quote(EVIL)} }} data_param {{ batch_size: 2 }} }}"""
+    loss = f"""layer {{ name: {quote(EVIL + "loss")} type: "SoftmaxWithLoss" bottom: {quote(EVIL + "fc")}
+        bottom: {quote(EVIL + "label")} top: {quote(EVIL + "loss")} }}"""
+    head, rest = net(EVIL, loss).split(f"layer {{ name: {quote(EVIL + 'conv')}")
+    Path(f"{FILE}train.prototxt").write_text(f"{head.split('layer')[0]} {data} layer {{ name: {quote(EVIL + 'conv')}{rest}")
     Path("other.prototxt").write_text(net(EVIL + "2", odd("ReLU", bottom=EVIL + "2fc")))
     np.save("x.npy", np.ones((1, 2, 6, 6), np.float32))
     protogen.loads(net(EVIL)).fill().save_caffemodel(f"{FILE}.caffemodel")
@@ -76,6 +82,8 @@ GOOD = [
     (0, "verify", f"{FILE}.prototxt", f"{FILE}.caffemodel", "--all", "--input", f"{EVIL}data=x.npy"),
     (1, "verify", f"{FILE}.prototxt", "--tolerance", "0"),
     (0, "fold", f"{FILE}.prototxt", f"{FILE}.caffemodel", "-o", f"{FILE}folded"),
+    (0, "deploy", f"{FILE}.prototxt"),
+    (0, "deploy", f"{FILE}train.prototxt", "-o", f"{FILE}deploy.prototxt"),
     (0, "upgrade", f"{FILE}.prototxt"),
     (1, "diff", f"{FILE}.prototxt", "other.prototxt"),
     (1, "diff", f"{FILE}.prototxt", "other.prototxt", "--json"),

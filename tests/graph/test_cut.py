@@ -37,6 +37,7 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "
 LEFT_OUT = ["side/loss", "accuracy", "loss"]
 
 
+@pytest.mark.filterwarnings("ignore:data layer 'data'")
 def test_a_train_val_net_becomes_a_model_of_its_predictions() -> None:
     net = protogen.loads(TRAIN_VAL).fill(3)
     with pytest.warns(ProtogenWarning, match=r"left out of the ONNX model.*'side/loss', 'accuracy', 'loss'$"):

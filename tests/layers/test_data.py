@@ -151,6 +151,11 @@ def test_sinks_read_and_make_nothing() -> None:
     [
         ('type: "Data" data_param { batch_size: 4 } transform_param { crop_size: 8 }', [(4, 3, 8, 8), (4,)]),
         ('type: "ImageData" image_data_param { batch_size: 4 crop_size: 8 is_color: false }', [(4, 1, 8, 8), (4,)]),
+        ('type: "ImageData" image_data_param { batch_size: 4 new_height: 5 new_width: 8 }', [(4, 3, 5, 8), (4,)]),
+        (
+            'type: "AnnotatedData" data_param { batch_size: 4 } transform_param { resize_param { height: 5 width: 8 } }',
+            [(4, 3, 5, 8), (1, 1, 1, 8)],
+        ),
         ('type: "MemoryData" memory_data_param { batch_size: 4 channels: 1 height: 2 width: 3 }', [(4, 1, 2, 3), (4,)]),
     ],
 )

@@ -31,6 +31,14 @@ def test_totals_in_the_table_and_for_machines() -> None:
     assert summary.as_dict()["params"] == summary.params
 
 
+def test_what_data_layers_do_is_said_below() -> None:
+    summary = protogen.loads("""layer { name: "d" type: "Data" top: "x" data_param { batch_size: 2 }
+        transform_param { crop_size: 4 scale: 0.5 } }""").summary()
+    assert summary.data == ["data layer 'd' crops the images to 4x4, then multiplies by 0.5"]
+    assert str(summary).rstrip().endswith(summary.data[0])
+    assert summary.as_dict()["data"] == summary.data
+
+
 def test_layers_of_a_block_stand_under_its_name() -> None:
     b = begun()
     with b.scope("stage"):

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from ...errors import ConversionError, ProtogenError, ProtogenWarning, did_you_mean
+from ...errors import ConversionError, ProtogenError, ProtogenNote, ProtogenWarning, did_you_mean
 from ...graph.cut import ends_in_detections, inference_part, measures
 from ...graph.fold import folded
 from ...graph.names import with_text_names
+from ...graph.transforms import lost
 from ...layers.fields import require_computed
 from ...layers.forms.onnx_graph import OnnxGraph
 from ...layers.own_types import blaming, class_name, is_built_in
 from .file import OnnxModel, half_of
+from .from_data import with_data_preprocessing
 from .metadata import describe
 from .opsets import ir_version
 from .options import OnnxOptions
@@ -74,12 +76,16 @@ def save(graph: Graph, path: Path, options: OnnxOptions) -> None:
 
 
 def warn_of_omissions(graph: Graph, options: OnnxOptions) -> None:
-    """Warn of layers omitted because they are used only in training, and of `postprocess=False` without effect."""
+    """Warn of layers omitted because they only train or read data, and of `postprocess=False` without effect."""
     names, _ = measures(graph)
     if names:
         listed = ", ".join(map(repr, names))
         warnings.warn(f"left out of the ONNX model, because used only in training: {listed}", ProtogenWarning, stacklevel=4)
-    if not options.postprocess and not ends_in_detections(graph):
+    if options.preprocess is None and not options.preprocess_from_data:
+        for transform in lost(graph):
+            text = f"{transform}: not part of the model; --preprocess-from-data (preprocess_from_data=True) builds it in"
+            warnings.warn(text, ProtogenNote, stacklevel=4)
+    if not options.postprocess and not (graph.has_trimmed_end or ends_in_detections(graph)):
         warnings.warn("no postprocessing to cut off: the net does not end in detection layers", ProtogenWarning, stacklevel=4)
 
 
@@ -94,8 +100,9 @@ def emit(graph: Graph, options: OnnxOptions | None = None, check: bool = True) -
     Raises:
         ConversionError: layers without an ONNX form (all are named), or options that do not suit the net.
     """
-    options = options or OnnxOptions()
-    graph = with_text_names(inference_part(graph, options.postprocess))
+    graph = with_text_names(graph)
+    options = with_data_preprocessing(options or OnnxOptions(), graph)
+    graph = inference_part(graph, options.postprocess)
     require_computed((node.op for node in graph.nodes), graph.strict)
     emitter = Emitter(folded(graph) if options.fold and graph.phase == "TEST" else graph, options)
     emitter.emit()
@@ -349,10 +356,9 @@ def _preprocessed(graph: OnnxGraph, x: str, preprocess: Preprocess, channels: in
         x = graph.transpose(x, [0, 3, 1, 2])
     if preprocess.swap_rb:
         x = graph.add("Gather", x, graph.ints(*range(channels)[::-1]), axis=1)
-    mean, scale = (graph.constant([[[n]] for n in numbers]) for numbers in (preprocess.means, preprocess.scales))
-    if any(preprocess.means):
-        x = graph.add("Sub", x, mean)
-    return graph.add("Mul", x, scale) if any(number != 1 for number in preprocess.scales) else x
+    if preprocess.offset.any():
+        x = graph.add("Sub", x, graph.constant(preprocess.offset))
+    return graph.add("Mul", x, graph.constant(preprocess.factor)) if any(number != 1 for number in preprocess.scales) else x
 
 
 def _rename(nodes: Iterable[onnx.NodeProto], new_names: Mapping[str, str]) -> None:

@@ -27,57 +27,85 @@ class Preprocess:
     trained with (usually 0 to 255).
 
     Attributes:
-        mean: subtracted from the image; one number, or one per channel.
+        mean: subtracted from the image; one number, one per channel, or an image (C, H, W) as a NumPy array.
         scale: factor for the difference; one number, or one per channel.
         swap_rb: the image has red first (RGB) and the net blue first, or vice versa.
         nhwc: the image is (N, H, W, C), as in image libraries, rather than (N, C, H, W).
+        input: name of the image's blob; by default that of the only input with 4 axes.
 
     Raises:
         ConversionError: a value is not finite, or a scale is 0.
 
     >>> Preprocess(mean=(104, 117, 123), scale=0.017, swap_rb=True, nhwc=True)
-    Preprocess(mean=(104.0, 117.0, 123.0), scale=(0.017,), swap_rb=True, nhwc=True)
+    Preprocess(mean=(104.0, 117.0, 123.0), scale=(0.017,), swap_rb=True, nhwc=True, input='')
     """
 
-    mean: float | Sequence[float] = 0.0
+    mean: float | Sequence[float] | np.ndarray = 0.0
     scale: float | Sequence[float] = 1.0
     swap_rb: bool = False
     nhwc: bool = False
+    input: str = ""
 
     def __post_init__(self) -> None:
         for name in ("mean", "scale"):
             value = getattr(self, name)
-            numbers = _numbers(value)
+            numbers = value.reshape(-1).tolist() if name == "mean" and self.mean_image is not None else _numbers(value)
             if not numbers or not all(map(isfinite, numbers)):
                 raise ConversionError(f"preprocessing: {name} must be one finite number, or one per channel, not {value!r}")
-            object.__setattr__(self, name, numbers)
+            if name == "scale" or self.mean_image is None:
+                object.__setattr__(self, name, numbers)
         if 0 in self.scales:
             raise ConversionError("preprocessing: a scale of 0 erases the image")
 
     @property
+    def mean_image(self) -> np.ndarray | None:
+        """`mean` if it is an image, (C, H, W)."""
+        mean: Any = self.mean
+        return mean if getattr(mean, "ndim", None) == 3 else None
+
+    @property
     def means(self) -> tuple[float, ...]:
-        """`mean` as numbers: one, or one per channel."""
-        return _numbers(self.mean)
+        """`mean` as numbers: one, or one per channel; none if it is an image."""
+        return () if self.mean_image is not None else _numbers(self.mean)
 
     @property
     def scales(self) -> tuple[float, ...]:
         """`scale` as numbers: one, or one per channel."""
         return _numbers(self.scale)
 
+    @property
+    def offset(self) -> np.ndarray:
+        """`mean` as an array that fits an image (N, C, H, W), float32."""
+        import numpy as np
+
+        return np.asarray([[[number]] for number in self.means] if self.mean_image is None else self.mean_image, np.float32)
+
+    @property
+    def factor(self) -> np.ndarray:
+        """`scale` as an array that fits an image (N, C, H, W), float32."""
+        import numpy as np
+
+        return np.asarray([[[number]] for number in self.scales], np.float32)
+
     def image_of(self, inputs: Sequence[Value]) -> Value:
-        """Return the image among a graph's inputs, the only one with 4 axes.
+        """Return the image among a graph's inputs: the one called `input`, or the only one with 4 axes.
 
         Raises:
             ConversionError: there is not exactly one, or mean or scale do not match its channels.
         """
-        images = [value for value in inputs if len(value.shape) == 4]
+        images = [value for value in inputs if len(value.shape) == 4 and self.input in ("", value.name)]
         if len(images) != 1:
             shapes = ", ".join(f"{value.name!r} {value.shape}" for value in inputs) or "none"
-            raise ConversionError(f"preprocessing needs one image input (N, C, H, W); the inputs are: {shapes}")
+            called = f" called {self.input!r}" if self.input else ""
+            raise ConversionError(f"preprocessing needs one image input (N, C, H, W){called}; the inputs are: {shapes}")
         image = images[0]
         channels = image.shape[1]
+        if self.mean_image is not None and self.mean_image.shape != image.shape[1:]:
+            raise ConversionError(
+                f"preprocessing: the mean image is {self.mean_image.shape}, but {image.name!r} {image.shape[1:]}"
+            )
         for name, numbers in (("mean", self.means), ("scale", self.scales)):
-            if len(numbers) not in (1, channels):
+            if numbers and len(numbers) not in (1, channels):
                 raise ConversionError(f"preprocessing: {name} has {len(numbers)} numbers, but {image.name!r} {channels} channels")
         if self.swap_rb and channels != 3:
             raise ConversionError(f"preprocessing: cannot swap red and blue: {image.name!r} has {channels} channels, not 3")
@@ -100,15 +128,13 @@ class Preprocess:
         image = np.asarray(image, np.float32)
         image = image.transpose(0, 3, 1, 2) if self.nhwc else image
         image = image[:, ::-1] if self.swap_rb else image
-        mean, scale = (np.array(numbers, np.float32).reshape(-1, 1, 1) for numbers in (self.means, self.scales))
-        return np.ascontiguousarray((image - mean) * scale)
+        return np.ascontiguousarray((image - self.offset) * self.factor)
 
     def undo(self, blob: np.ndarray) -> np.ndarray:
         """Return the image that preprocessing maps to `blob` (N, C, H, W), up to rounding: the inverse of `apply`."""
         import numpy as np
 
-        mean, scale = (np.array(numbers, np.float32).reshape(-1, 1, 1) for numbers in (self.means, self.scales))
-        image = blob / scale + mean
+        image = blob / self.factor + self.offset
         image = image[:, ::-1] if self.swap_rb else image
         return np.ascontiguousarray(image.transpose(0, 2, 3, 1) if self.nhwc else image, dtype=np.float32)
 
@@ -119,6 +145,8 @@ class Preprocess:
             steps.append("to NCHW")
         if self.swap_rb:
             steps.append("first and last channel swapped (RGB to the net's BGR)")
+        if self.mean_image is not None:
+            steps.append(f"minus a mean image of {'x'.join(map(str, self.mean_image.shape))}")
         if any(self.means):
             steps.append(f"minus ({', '.join(f'{number:g}' for number in self.means)})")
         if any(number != 1 for number in self.scales):
@@ -126,8 +154,8 @@ class Preprocess:
         return "; ".join(steps)
 
 
-def _numbers(value: float | Sequence[float]) -> tuple[float, ...]:
-    return tuple(map(float, value)) if isinstance(value, Sequence) else (float(value),)
+def _numbers(value: Any) -> tuple[float, ...]:
+    return tuple(map(float, value)) if isinstance(value, Sequence) or getattr(value, "ndim", None) == 1 else (float(value),)
 
 
 @dataclass(frozen=True)
@@ -143,6 +171,8 @@ class OnnxOptions:
         postprocess: if False, cut off the layers at the end that turn predictions into detections; the blobs they read (boxes,
             confidences, prior boxes) become outputs.
         preprocess: preprocessing of the image inside the model.
+        preprocess_from_data: take mean and scale from the net's own data layer; `preprocess` may then only swap channels or take
+            another layout.
         rename: new names of inputs and outputs by blob name.
         fp16: store weights as float16, which halves the file. The model still computes in float32 (with one Cast per weight,
             which runtimes execute once, when they load it), so it runs on every engine.
@@ -164,6 +194,7 @@ class OnnxOptions:
     rename: Mapping[str, str] = field(default_factory=dict)
     fp16: bool = False
     all_blobs: bool = False
+    preprocess_from_data: bool = False
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> OnnxOptions:
@@ -176,3 +207,8 @@ class OnnxOptions:
 
     def __post_init__(self) -> None:
         require_supported(self.opset)
+        own = self.preprocess
+        if self.preprocess_from_data and own is not None and (own.offset.any() or (own.factor != 1).any()):
+            raise ConversionError("preprocess_from_data takes mean and scale from the data layer; give none with preprocess")
+        if self.dynamic_size and own is not None and own.mean_image is not None:
+            raise ConversionError("preprocessing: a mean image fits one size only; with a dynamic size, give means per channel")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 
-from ...errors import ConversionError, ProtogenError
+from ...errors import ConversionError, ProtogenError, ProtogenNote
 from ...files import replacing
 from ...graph.fold import folded
+from ...graph.transforms import lost
 from .convert import to_torch
 from .options import ExportOptions, StateDictOptions
 
@@ -31,6 +33,8 @@ def save_exported(graph: Graph, path: Path, options: ExportOptions) -> None:
     Raises:
         ConversionError: layers without a PyTorch form, or a net that does not support another batch size.
     """
+    for transform in lost(graph):
+        warnings.warn(f"{transform}: not part of the program", ProtogenNote, stacklevel=4)
     open_batch = _open_batch(graph) if options.dynamic_batch else None
     module = to_torch(folded(graph) if options.fold and graph.phase == "TEST" else graph)
     example = tuple(torch.zeros(_example_shape(value.shape, options.dynamic_batch)) for value in graph.inputs)
