@@ -54,8 +54,13 @@ def to_deploy(net: Net, batch: int | None = None) -> Net:
         NetError, LayerError: unknown shapes, or a layer that does not work with this batch.
 
     >>> import protogen
-    >>> protogen.models.lenet(phase="TRAIN").to_deploy().outputs
-    ['prob']
+    >>> net = protogen.loads('''
+    ...     layer { name: "data" type: "MemoryData" top: "data" top: "label"
+    ...             memory_data_param { batch_size: 64 channels: 3 height: 8 width: 8 } }
+    ...     layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 10 } }
+    ...     layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }''')
+    >>> to_deploy(net).shapes
+    {'data': (1, 3, 8, 8), 'fc': (1, 10), 'prob': (1, 10)}
     """
     return deployment(net, batch).net
 

@@ -382,7 +382,8 @@ class Net:
             path: the file to write, atomically.
             outputs: blobs that become the model's outputs, with only the layers that they depend on; see `cut`.
             options: `opset=17`, `dynamic_batch=False`, `dynamic_size=False`, `fold=True`, `postprocess=True`, `preprocess=None`,
-                `rename={}`, `fp16=False`, `external_data=False`, `seed=0`: see `protogen.targets.onnx.options.OnnxOptions`.
+                `preprocess_from_data=False`, `rename={}`, `fp16=False`, `external_data=False`, `seed=0`: see
+                `protogen.targets.onnx.options.OnnxOptions`.
 
         Returns:
             The model. If its weights were written to a separate file, or to `path` and exceed 256 MB, its large initializers

@@ -110,6 +110,7 @@ HEAVY = {"torch", "onnx", "onnxruntime", "h5py", "safetensors"}
         ["summary", "{net}"],
         ["summary", "--json", "{net}"],
         ["convert", "{net}", "-o", "{out}.prototxt"],
+        ["deploy", "{net}", "-o", "{out}.prototxt"],
         ["--version"],
     ],
 )
