@@ -62,6 +62,10 @@ class NetError(ProtogenError):
     """A net whose layers do not fit together: unknown bottoms, duplicate names, missing input shapes."""
 
 
+class NotANetError(NetError):
+    """Text of another kind than a net: a solver, a label map, a template whose words are not filled in, ..."""
+
+
 class LayerError(NetError):
     """A layer with parameters or bottoms that Caffe would reject; the message starts with the layer's name."""
 

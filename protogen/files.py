@@ -11,6 +11,8 @@ from .errors import ProtogenError
 
 Path = str | os.PathLike[str]
 
+_END = ".tmp"  # of temporary names
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[str]:
@@ -56,15 +58,19 @@ def _temporary(folder: str, name: str) -> str:
     Its name has the machine and the process, so that files of running processes are left alone.
     """
     # Long names are cut so that the temporary name stays within the file system's limit of 255 bytes.
-    start, end = f".{name[:40]}.", ".tmp"
-    if not hasattr(os, "uname"):  # on Windows, there is no harmless signal to ask whether a process runs
-        return os.path.join(folder, f"{start}{os.urandom(6).hex()}{end}")
-    start += f"{zlib.crc32(os.uname().nodename.encode()):08x}-"
-    for other in os.listdir(folder):
-        if other.startswith(start) and other.endswith(end) and not _runs(other[len(start) :].split("-")[0]):
-            with suppress(OSError):
-                os.unlink(os.path.join(folder, other))
-    return os.path.join(folder, f"{start}{os.getpid()}-{os.urandom(6).hex()}{end}")
+    start = f".{name[:40]}.{_machine()}-"
+    if hasattr(os, "uname"):  # on Windows, there is no harmless signal to ask whether a process runs
+        for other in os.listdir(folder):
+            if other.startswith(start) and other.endswith(_END) and not _runs(other[len(start) :].split("-")[0]):
+                with suppress(OSError):
+                    os.unlink(os.path.join(folder, other))
+    return os.path.join(folder, f"{start}{os.getpid()}-{os.urandom(6).hex()}{_END}")
+
+
+def _machine() -> str:
+    """Return what tells temporary files of this machine from those of others that share a disk with it."""
+    node = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+    return f"{zlib.crc32(node.encode()):08x}"
 
 
 def _runs(process: str) -> bool:
@@ -75,6 +81,21 @@ def _runs(process: str) -> bool:
     except (OSError, ValueError, OverflowError):  # another user's, or not a file of ours
         return True
     return True
+
+
+def remove_leftovers(folder: Path, pid: int) -> None:
+    """Remove the temporary files that `replacing` left in a folder because its process was killed.
+
+    Args:
+        folder: the folder of the files that it wrote.
+        pid: the number of the process, which has ended.
+    """
+    mark = f".{_machine()}-{pid}-"
+    with suppress(OSError):
+        for name in os.listdir(folder):
+            if name.startswith(".") and mark in name and name.endswith(_END):
+                with suppress(OSError):
+                    os.unlink(os.path.join(folder, name))
 
 
 def write_text(path: Path, text: str) -> None:

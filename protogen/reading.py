@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from .errors import ProtogenError
+from .errors import NetError, NotANetError, ProtogenError, ProtogenWarning
 from .graph.same_names import check_cut_names
 from .net import Net
 from .prototxt.cut import cut_definition
@@ -23,7 +25,7 @@ _HEAD = 1 << 20
 def load(
     path: str | Path,
     weights: str | Path | None = None,
-    phase: str = "TEST",
+    phase: str | None = "TEST",
     inputs: Mapping[str, Sequence[int]] | None = None,
     *,
     level: int = 0,
@@ -44,7 +46,8 @@ def load(
             missing from it keep the weights of the prototxt itself (`blobs`), if any. Where forks use one type name for
             different layers (Normalize, BN), the number of blobs in this file determines which is meant. By default those in
             `path`, if it is a `.caffemodel`.
-        phase: "TEST" or "TRAIN"; with `level` and `stages`, selects layers by their include/exclude rules.
+        phase: "TEST" or "TRAIN"; with `level` and `stages`, selects layers by their include/exclude rules. None: TEST or, for a
+            file that is a net in phase TRAIN only, TRAIN, with a warning.
         inputs: input shapes by blob name, such as {"data": (1, 3, 224, 224)}. A blob that a layer computes becomes an input, and
             the layers that only lead to it are cut off.
         level, stages: the rest of Caffe's NetState; see `Net`.
@@ -68,7 +71,7 @@ def load(
         raise ProtogenError(f"the files are swapped: the net comes first, load({str(weights)!r}, {str(path)!r})")
     definition, source = read_net(path, strict, define)
     return net_of(
-        definition, weights_of(path, weights), phase, inputs, level=level, stages=stages, strict=strict, source=source,
+        definition, weights_of(path, weights), phase, inputs=inputs, level=level, stages=stages, strict=strict, source=source,
         rules=reading_rules, outputs=outputs, lenient=lenient,
     )  # fmt: skip
 
@@ -76,7 +79,7 @@ def load(
 def loads(
     text: str,
     weights: str | Path | None = None,
-    phase: str = "TEST",
+    phase: str | None = "TEST",
     inputs: Mapping[str, Sequence[int]] | None = None,
     *,
     level: int = 0,
@@ -105,7 +108,7 @@ def loads(
     reading_rules = ReadingRules.of(rules)
     definition = read_definition(fill(text, define) if define else text, source, strict)
     return net_of(
-        definition, weights, phase, inputs, level=level, stages=stages, strict=strict, source=source, rules=reading_rules,
+        definition, weights, phase, inputs=inputs, level=level, stages=stages, strict=strict, source=source, rules=reading_rules,
         outputs=outputs, lenient=lenient,
     )  # fmt: skip
 
@@ -153,30 +156,33 @@ def read_net(path: str | Path, strict: bool | None = None, define: Mapping[str, 
 def net_of(
     definition: Message,
     weights: str | Path | None = None,
-    phase: str = "TEST",
-    inputs: Mapping[str, Sequence[int]] | None = None,
-    *,
-    level: int = 0,
-    stages: Iterable[str] = (),
-    strict: bool | None = None,
-    source: str = "",
-    rules: ReadingRules = DEFAULT,
-    outputs: Sequence[str] | None = None,
-    lenient: bool = False,
-    optional: bool = False,
+    phase: str | None = "TEST",
+    **options: Any,
 ) -> Net:
     """Return the net of a definition.
 
     Args:
         definition: a NetParameter in today's dialect.
-        weights, phase, inputs, level, stages, strict, outputs, lenient: as for `load`.
-        source: name of its file in messages.
-        rules: how to read what the definition leaves open.
-        optional: load no weights, rather than raise, where shapes of the net are unknown.
+        weights, phase: as for `load`.
+        options: `inputs`, `level`, `stages`, `strict`, `outputs`, `lenient`, as for `load`; `source`, the name of its file in
+            messages; `rules`, how to read what the definition leaves open; `optional`, to load no weights, rather than raise,
+            where shapes of the net are unknown.
 
     Raises:
         ProtogenError: as for `load`.
     """
+
+    def read(phase: str) -> Net:
+        return _net_of(definition, weights, phase, **options)
+
+    return read(phase) if phase is not None else _in_either_phase(read)
+
+
+def _net_of(
+    definition: Message, weights: str | Path | None, phase: str, *, inputs: Mapping[str, Sequence[int]] | None = None,
+    level: int = 0, stages: Iterable[str] = (), strict: bool | None = None, source: str = "", rules: ReadingRules = DEFAULT,
+    outputs: Sequence[str] | None = None, lenient: bool = False, optional: bool = False,
+) -> Net:  # fmt: skip
     state = State.of(definition, phase, level, stages)
     whole = definition
     definition, inputs = cut_definition(whole, state, inputs or {}, outputs)
@@ -198,4 +204,26 @@ def net_of(
         net.weights.load(content)
     elif net.analysis.complete and any("blobs" in layer.message for layer in net.layers):
         _ = net.weights  # checks the blobs
+    return net
+
+
+def _in_either_phase(read: Callable[[str], Net]) -> Net:
+    """Return the net in phase TEST or, if only that works, in TRAIN, with a warning."""
+    try:
+        net = read("TEST")
+    except NotANetError:
+        raise
+    except NetError as error:
+        try:
+            net = read("TRAIN")
+        except ProtogenError:
+            raise error from None
+    else:
+        if any(layer.bottoms for layer in net.layers):
+            return net
+        other = net.at("TRAIN", weights=False)
+        if not any(layer.bottoms for layer in other.layers):
+            return net
+        net = read("TRAIN")
+    warnings.warn("this file is a net in phase TRAIN only, and read as such (--phase train)", ProtogenWarning, stacklevel=3)
     return net

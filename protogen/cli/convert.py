@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from ..errors import ConversionError, some
+from ..errors import ConversionError
 from ..targets.formats import FORMATS, Format, format_of
 from .onnx_options import OPTION_OF, onnx_options, onnx_settings
 from .options import DYNAMIC_BATCH, OPSET, SEED, ReadOptions, reads_net, usage_error
 from .output import progress, say, write_binary
-
-if TYPE_CHECKING:
-    from ..net import Net
 
 ENDINGS = [ending[1:] for ending in FORMATS]
 _KINDS = ", ".join(f"{ending} ({format.what})" for ending, format in FORMATS.items())
@@ -68,19 +65,11 @@ def convert(
         if "postprocess" in options:  # here already, as the weights of what is left are looked at below
             net = net.known_part(options["postprocess"])
         if not net.weights.source and not target.is_definition and net.weights.missing:
-            say(f"Note: no weights given{_filled(net)}", err=True)
+            say(f"Note: {net.weights.fill_note}", err=True)
         if output == "-":
             write_binary(lambda path: net.save(path, target.ending, **options))
         else:
             net.save(output, target.ending, **options)
-
-
-def _filled(net: Net) -> str:
-    missing, zeros = net.weights.missing, net.weights.zero_filled
-    where = f" for {some(missing)}" if len(missing) < len(net.weights.shapes) else ""  # the prototxt contains the others
-    if not zeros:
-        return f"{where}; random ones from the layers' fillers are used"
-    return f"{where}; those of the layers' fillers are used: all zeros in {some(zeros)}"
 
 
 def _refuse_unused_options(target: Format, output: str) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import NetError, ProtogenError, ProtogenWarning
 from ..rules import DEFAULT, RULES, ReadingRules
 from ..targets.onnx.opsets import DEFAULT_OPSET, OPSETS
 from .output import say
@@ -106,6 +104,17 @@ class ReadOptions:
         """Names of the blobs of --outputs."""
         return [name for text in self.outputs for name in text.split(",")]
 
+    def settings(self) -> dict[str, Any]:
+        """Return the keyword arguments of `protogen.load` that these options stand for."""
+        settings: dict[str, Any] = {"phase": self.phase and self.phase.upper(), "level": self.level, "stages": self.stages}
+        settings |= {"strict": self.strict, **asdict(self.rules)}
+        settings["inputs"] = {name: _shape(name, text) for name, text in pairs(self.inputs)}
+        if self.define:
+            settings["define"] = dict(pairs(self.define, "--define takes WORD=VALUE"))
+        if self.outputs:
+            settings["outputs"] = self.output_names
+        return settings
+
     def load(self, prototxt: str, weights: str | None = None, lenient: bool = False, optional: bool = False) -> Net:
         """Read the net of a prototxt and, if given, its weights.
 
@@ -119,19 +128,12 @@ class ReadOptions:
         """
         from ..reading import net_of, read_net, weights_of
 
+        settings = self.settings()
         prototxt, weights = in_order(prototxt, weights)
-        shapes = {name: _shape(name, text) for name, text in pairs(self.inputs)}
-        options: dict[str, Any] = {"level": self.level, "stages": self.stages, "strict": self.strict, "rules": self.rules}
-        define = dict(pairs(self.define, "--define takes WORD=VALUE"))
-        if self.outputs:
-            options["outputs"] = self.output_names
-        definition, source = read_net(prototxt, self.strict, define)
+        definition, source = read_net(prototxt, self.strict, settings.pop("define", None))
+        settings["rules"] = ReadingRules(**{name: settings.pop(name) for name in RULES})
         content = weights_of(prototxt, weights)
-
-        def read(phase: str) -> Net:
-            return net_of(definition, content, phase, shapes, source=source, lenient=lenient, optional=optional, **options)
-
-        return read(self.phase.upper()) if self.phase is not None else _in_either_phase(read)
+        return net_of(definition, content, source=source, lenient=lenient, optional=optional, **settings)
 
 
 def in_order(prototxt: str, weights: str | None) -> tuple[str, str | None]:
@@ -142,26 +144,6 @@ def in_order(prototxt: str, weights: str | None) -> tuple[str, str | None]:
         return prototxt, weights
     say(f"Note: {weights} is the net and {prototxt} its weights; read in this order", err=True)
     return weights, prototxt
-
-
-def _in_either_phase(read: Callable[[str], Net]) -> Net:
-    """Return the net in phase TEST or, if only that works, in TRAIN, with a warning."""
-    try:
-        net = read("TEST")
-    except NetError as error:
-        try:
-            net = read("TRAIN")
-        except ProtogenError:
-            raise error from None
-    else:
-        if any(layer.bottoms for layer in net.layers):
-            return net
-        other = net.at("TRAIN", weights=False)
-        if not any(layer.bottoms for layer in other.layers):
-            return net
-        net = read("TRAIN")
-    warnings.warn("this file is a net in phase TRAIN only, and read as such (--phase train)", ProtogenWarning, stacklevel=3)
-    return net
 
 
 def reads_net(phase: bool = True, inputs: Decorator = INPUT) -> Decorator:

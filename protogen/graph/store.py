@@ -139,6 +139,15 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
         """Layers of `missing` whose fillers give only zeros (Caffe's default filler), statistics aside."""
         return [layer for layer in self.missing if self._is_zero_filled(layer)]
 
+    @property
+    def fill_note(self) -> str:
+        """What the layers of `missing` get instead of weights, in words, for a conversion without a weights file."""
+        missing, zeros = self.missing, self.zero_filled
+        where = f" for {some(missing)}" if len(missing) < len(self.shapes) else ""  # the prototxt contains the others
+        if not zeros:
+            return f"no weights given{where}; random ones from the layers' fillers are used"
+        return f"no weights given{where}; those of the layers' fillers are used: all zeros in {some(zeros)}"
+
     def _is_zero_filled(self, layer: str) -> bool:
         trained = [self.owner(layer, i) for i, spec in enumerate(self._specs[layer]) if spec.trainable]
         fillers = [self._specs[name][i].filler for name, i in trained]

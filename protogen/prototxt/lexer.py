@@ -117,6 +117,10 @@ def read_text(path: str | Path) -> str:
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_TEXT_BYTES + 1)
+    except IsADirectoryError:
+        raise ProtogenError(
+            f"{path}: is a folder; give the prototxt of one net (only 'protogen convert' takes a folder, with -o FOLDER)"
+        ) from None
     except (OSError, ValueError) as error:
         raise ProtogenError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from error
     return decode(data, str(path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from ..errors import NetError, ParseError, ProtogenError
+from ..errors import NetError, NotANetError, ParseError, ProtogenError
 from .lexer import SourceText, decode, read_text
 from .message import Message
 from .parser import parse
@@ -59,30 +59,35 @@ def read_definition(text: str, source: str = "<text>", strict: bool | None = Non
 
     Raises:
         ParseError: as `parse`.
-        NetError: no layers, or another kind of file (a solver, a label map).
+        NotANetError: another kind of file (a solver, a label map), or a template.
+        NetError: no layers.
     """
+    no_layers = NetError(f"{source}: there are no layers; a prototxt with at least one layer is needed")
     if not text.strip():
         raise NetError(f"{source}: the text is empty; a prototxt with at least one layer is needed")
+    error: ProtogenError = no_layers
     try:
-        definition = parse(text, "NetParameter", source, strict)
-    except ParseError as error:
-        names = _top_level_names(text)
-        if not _holds_net(names):
-            raise _explained(error, text, names, source) from None
-        definition = _net_of_solver(text, source, strict)
-    definition = upgrade(definition, source)
+        definition = upgrade(parse(text, "NetParameter", source, strict), source)
+        if definition.layer:
+            return definition
+    except ParseError as parse_error:
+        error = parse_error
+    names = _top_level_names(text)
+    if not _holds_net(names):
+        raise _explained(error, text, names, source) from None
+    definition = upgrade(_net_of_solver(text, source, strict), source)
     if not definition.layer:
-        raise NetError(f"{source}: there are no layers; a prototxt with at least one layer is needed")
+        raise no_layers
     return definition
 
 
-def _explained(error: ParseError, text: str, names: set[str], source: str) -> ProtogenError:
+def _explained(error: ProtogenError, text: str, names: set[str], source: str) -> ProtogenError:
     """Return the error to raise for a text that is no net: what it is instead, if that is known."""
-    hint = template_hint("".join(text.split("\n")[error.line - 1 : error.line]))
-    if hint:
-        return NetError(*error.lines, f"{source}: {hint}")
+    line = text.split("\n")[error.line - 1 : error.line] if isinstance(error, ParseError) else []
+    if hint := template_hint("".join(line)):
+        return NotANetError(*error.lines, f"{source}: {hint}")
     kind = _kind_with(names)
-    return NetError(f"{source}: {_NOT_A_NET[kind]}") if kind in _NOT_A_NET else error
+    return NotANetError(f"{source}: {_NOT_A_NET[kind]}") if kind in _NOT_A_NET else error
 
 
 def _holds_net(names: set[str]) -> bool:
@@ -95,14 +100,14 @@ def _net_of_solver(text: str, source: str, strict: bool | None) -> Message:
 
     Raises:
         ParseError: as `parse`.
-        NetError: a field's value, not a field, has that name.
+        NotANetError: a field's value, not a field, has that name.
     """
     solver = parse(text, "SolverParameter", source, strict)
     nets = [solver.get(_INNER_NETS[0]), *solver.get(_INNER_NETS[1], []), solver.get(_INNER_NETS[2])]
     for net in nets:
         if net is not None:
             return net
-    raise NetError(f"{source}: {_NOT_A_NET['solver']}")
+    raise NotANetError(f"{source}: {_NOT_A_NET['solver']}")
 
 
 def read_solver(text: str, source: str = "<text>", strict: bool | None = None) -> Message:

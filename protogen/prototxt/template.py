@@ -42,12 +42,21 @@ def fill(text: str, values: Mapping[str, str]) -> str:
     """
     marked = placeholders(text)
     for word in values:
-        if word not in marked and not re.search(_bare(word), text):
+        if not has_word(text, word):
             known = f" (its words: {', '.join(marked)})" if marked else ""
             raise NetError(f"the text has no word {word!r} to fill in{did_you_mean(word, marked)}{known}")
     text = _MARKS.sub(lambda match: match.group() if match["nameless"] else values.get(_word(match), match.group()), text)
     bare = "|".join(_bare(word) for word in values if word not in marked)
     return re.sub(bare, lambda match: values[match.group()], text) if bare else text
+
+
+def has_word(text: str, word: str) -> bool:
+    """Return whether `fill` has a place for the word: marked as a template's, or bare.
+
+    >>> has_word("dim: $HEIGHT$", "HEIGHT"), has_word("dim: HEIGHT", "HEIGHT"), has_word("dim: 3", "HEIGHT")
+    (True, True, False)
+    """
+    return word in placeholders(text) or re.search(_bare(word), text) is not None
 
 
 def _bare(word: str) -> str:
