@@ -12,6 +12,7 @@ __version__ = "0.2.0"
 
 if TYPE_CHECKING:
     from . import blocks, models, training
+    from .batch import convert_tree
     from .builder import NetBuilder, block
     from .errors import (
         ConversionError,
@@ -38,6 +39,7 @@ _HOMES = {
     "blocks": "blocks",
     "models": "models",
     "training": "training",
+    "convert_tree": "batch",
     **dict.fromkeys(("NetBuilder", "block"), "builder"),
     "Preprocess": "targets.onnx.options",
     **dict.fromkeys(
@@ -76,6 +78,7 @@ __all__ = [
     "WeightsError",
     "block",
     "blocks",
+    "convert_tree",
     "fit",
     "load",
     "loads",

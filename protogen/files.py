@@ -83,6 +83,18 @@ def _runs(process: str) -> bool:
     return True
 
 
+def create_folder(path: Path) -> None:
+    """Create a folder, and those that it lies in, unless it exists.
+
+    Raises:
+        ProtogenError: a file of this name is in the way, or there is no permission.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise ProtogenError(f"{os.fspath(path)}: cannot create this folder: {reason(error)}") from error
+
+
 def remove_leftovers(folder: Path, pid: int) -> None:
     """Remove the temporary files that `replacing` left in a folder because its process was killed.
 

@@ -12,8 +12,13 @@ _T = TypeVar("_T")
 _report: ContextVar[Report | None] = ContextVar("protogen_progress", default=None)
 
 
-def track(label: str, items: Iterable[_T]) -> Iterator[_T]:
+def track(label: str, items: Iterable[_T], total: int | None = None) -> Iterator[_T]:
     """Iterate over `items`, reporting each step to the current listener, if any.
+
+    Args:
+        label: says what is done.
+        items: the steps.
+        total: their number; by default `len(items)`, if that is known.
 
     >>> seen = []
     >>> with listening(lambda label, done, total: seen.append((label, done, total))):
@@ -26,7 +31,8 @@ def track(label: str, items: Iterable[_T]) -> Iterator[_T]:
     if report is None:
         yield from items
         return
-    total = len(items) if isinstance(items, Sized) else 0
+    if total is None:
+        total = len(items) if isinstance(items, Sized) else 0
     done = 0
     report(label, done, total)
     for item in items:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
@@ -22,25 +23,35 @@ _KINDS = ", ".join(f"{ending} ({format.what})" for ending, format in FORMATS.ite
 @click.argument("weights", required=False)
 @click.option(
     "-o", "--output", required=True, metavar="FILE",
-    help=f"The file to write, whose ending selects the format: {_KINDS}; or - for standard output, with --to.",
+    help=f"The file to write, whose ending selects the format: {_KINDS}; or - for standard output, with --to. "
+    "If PROTOTXT is a folder, the folder to write.",
 )  # fmt: skip
-@click.option("--to", "ending", type=click.Choice(ENDINGS), help="The format, overriding the ending of FILE.")
+@click.option(
+    "--to", "ending", type=click.Choice(ENDINGS), help="The format, overriding the ending of FILE; of a folder, onnx by default."
+)
 @OPSET
 @DYNAMIC_BATCH
 @onnx_options
 @click.option("--fold/--no-fold", default=None, help="Fold BatchNorm and Scale into convolutions (default for .onnx and .pt2).")
 @reads_net()
 @SEED
+@click.option(
+    "-j", "--jobs", type=click.IntRange(1), metavar="N", help="For a folder: number of processes, by default one per core."
+)
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="For a folder: limit for each file.")
 def convert(
-    prototxt: str, weights: str | None, output: str, ending: str | None, opset: int, dynamic_batch: bool,
-    fold: bool | None, seed: int, reading: ReadOptions, **onnx_only: Any,
+    prototxt: str, weights: str | None, output: str, ending: str | None, opset: int, dynamic_batch: bool, fold: bool | None,
+    seed: int, jobs: int | None, timeout: float | None, reading: ReadOptions, **onnx_only: Any,
 ) -> None:  # fmt: skip
-    """Convert PROTOTXT with the weights of WEIGHTS to ONNX, PyTorch or Caffe.
+    """Convert PROTOTXT with the weights of WEIGHTS to ONNX, PyTorch or Caffe; or every net of a folder.
 
     WEIGHTS is a .caffemodel or .caffemodel.h5, or a PyTorch state dict (.pth, .safetensors) of the converted net, so that
     weights trained in PyTorch can be converted back to Caffe. A .caffemodel that Caffe saved needs no PROTOTXT: it holds its
     definition, which -o deploy.prototxt writes. Without WEIGHTS, those in PROTOTXT itself (blobs) are used or,
     for layers that have none there, the values of their fillers: random ones, or zeros for layers without fillers.
+
+    If PROTOTXT is a folder, so is -o: every net in it and its folders is converted with the .caffemodel beside it, into the same
+    place in the other folder. Files that fail do not stop the others; report.json there lists what became of each.
 
     \b
     protogen convert deploy.prototxt model.caffemodel -o model.onnx
@@ -50,9 +61,15 @@ def convert(
     protogen convert deploy.prototxt model.caffemodel -o model.pth
     protogen convert deploy.prototxt trained.pth -o trained.caffemodel
     protogen convert model.caffemodel -o deploy.prototxt
+    protogen convert models/ -o converted/ --to onnx --jobs 4
     """
+    is_folder = os.path.isdir(prototxt)
+    if is_folder and weights is not None:
+        raise usage_error(f"{prototxt} is a folder, whose nets take the weights beside them: WEIGHTS is for one net")
+    if not is_folder and (jobs is not None or timeout is not None):
+        raise usage_error("--jobs and --timeout are only for folders")
     try:
-        target = format_of(output, f".{ending}" if ending else None)
+        target = format_of(output, f".{ending}" if ending else ".onnx" if is_folder else None)
     except ConversionError as error:
         raise usage_error(f"{error}, or use --to") from error
     _refuse_unused_options(target, output)
@@ -60,6 +77,11 @@ def convert(
     options = {name: value for name, value in values.items() if name in target.option_names}
     if fold is not None:
         options["fold"] = fold
+    if is_folder:
+        from .convert_folder import convert_folder
+
+        convert_folder(prototxt, output, target.ending, jobs=jobs, timeout=timeout, reading=reading, options=options)
+        return
     with progress():
         net = reading.load(prototxt, weights, optional=target.is_definition and not fold)
         if "postprocess" in options:  # here already, as the weights of what is left are looked at below

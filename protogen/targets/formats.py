@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ..graph.graph import Graph
 
 
+Ends = tuple[dict[str, list[Any]], dict[str, list[Any]]]
+"""Shapes of inputs, and of outputs, by name; an axis may be a name instead of a number: that of an open dimension."""
+
+
 @dataclass(frozen=True)
 class Format:
     """One file format.
@@ -27,6 +31,7 @@ class Format:
         options: the dataclass of its options.
         write: writes a graph to a file with these options; imports the target's packages only when called.
         is_definition: whether an unfolded net is written from its own definition, with the layers of both phases.
+        ends: reads the inputs and outputs of a written file, where they may differ from the graph's.
     """
 
     ending: str
@@ -34,6 +39,7 @@ class Format:
     options: type[Any]
     write: Callable[[Graph, Path, Any], None]
     is_definition: bool = False
+    ends: Callable[[Path], Ends] | None = None
 
     @property
     def option_names(self) -> list[str]:
@@ -53,6 +59,12 @@ def _save_onnx(graph: Graph, path: Path, options: OnnxOptions) -> None:
     from .onnx.emit import save
 
     save(graph, path, options)
+
+
+def _ends_of_onnx(path: Path) -> Ends:
+    from .onnx.ends import ends_of
+
+    return ends_of(path)
 
 
 def _save_exported(graph: Graph, path: Path, options: ExportOptions) -> None:
@@ -88,7 +100,7 @@ def _save_hdf5(graph: Graph, path: Path, options: CaffeOptions) -> None:
 FORMATS: Mapping[str, Format] = {
     format.ending: format
     for format in (
-        Format(".onnx", "an ONNX model", OnnxOptions, _save_onnx),
+        Format(".onnx", "an ONNX model", OnnxOptions, _save_onnx, ends=_ends_of_onnx),
         Format(".pt2", "a torch.export program", ExportOptions, _save_exported),
         Format(".pth", "a PyTorch state dict", StateDictOptions, _save_state_dict),
         Format(".prototxt", "Caffe's definition", CaffeOptions, _save_prototxt, is_definition=True),

@@ -66,9 +66,11 @@ def test_no_text(data: bytes, message: str) -> None:
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.prototxt", tmp_path, "a\0b"):
+    for path in (tmp_path / "none.prototxt", "a\0b"):
         with pytest.raises(ProtogenError, match="cannot read"):
             read_text(path)
+    with pytest.raises(ProtogenError, match="is a folder; give the prototxt of one net"):
+        read_text(tmp_path)
 
 
 def test_tokens() -> None:
