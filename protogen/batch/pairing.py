@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 WEIGHTS = (".caffemodel", ".caffemodel.h5")
 _INERT = {"batch_norm_param", "dropout_param"}  # parameters that differ between the train and deploy files of one net
 
-Settings = Mapping[str, Any]
+
+@dataclass(frozen=True)
+class _Fit:
+    """Whether a net and a weights file fit.
+
+    Attributes:
+        layers: what the net's layers compute, by name, up to the last one with weights; empty if the file does not fit.
+        reason: why it does not fit, "" if it does.
+    """
+
+    layers: Mapping[str, Any] = field(default_factory=dict)
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,7 @@ class Reader:
     """
 
     settings: Mapping[str, Any]
-    _forms: dict[tuple[str, str], Settings | str] = field(default_factory=dict)
+    _fits: dict[tuple[str, str], _Fit] = field(default_factory=dict)
 
     def read(self, path: str) -> Paired:
         """Read a net and choose its weights.
@@ -60,47 +71,47 @@ class Reader:
             return Paired(net, ignored=ignored)
         taken = {stem(file) for file in siblings(path, (CERTAIN, *POSSIBLE))}
         free = [file for file in files if stem(file) not in taken]
-        reasons = {file: form for file in free if isinstance(form := self._form(path, file), str)}
-        fitting = [file for file in free if file not in reasons]
-        doubt = self._doubt(path, fitting, reasons)
+        fitting = [file for file in free if not self._fit(path, file).reason]
+        doubt = self._doubt(path, free, fitting)
         if len(fitting) == 1 and not doubt:
             return Paired(self._load(path, fitting[0])[0], fitting[0], "layers", ignored=ignored)
         note = net.weights.fill_note
         return Paired(net, note=f"{doubt}; {note}" if doubt else note, unsure=bool(doubt), ignored=ignored)
 
-    def _doubt(self, path: str, fitting: Sequence[str], reasons: Mapping[str, str]) -> str:
+    def _doubt(self, path: str, free: Sequence[str], fitting: Sequence[str]) -> str:
         """Say why weights in the folder are not used for a net, "" if there are none or exactly one must be meant."""
+        names = [os.path.basename(file) for file in fitting]
         if len(fitting) > 1:
-            return f"{some([os.path.basename(file) for file in fitting], 3)} all fit: convert this file alone with the right one"
+            return f"{some(names, 3)} all fit: convert this file alone with the right one"
         if fitting:
             other = self._other_net(path, fitting[0])
-            return f"{os.path.basename(fitting[0])!r} also fits {other!r}, another net: convert this file alone" if other else ""
-        return next(iter(reasons.values()), "")
+            return f"{names[0]!r} also fits {other!r}, which is another net: convert this file alone" if other else ""
+        return self._fit(path, free[0]).reason if free else ""
 
     def _other_net(self, path: str, weights: str) -> str:
         """Return the name of a different net in the folder that the weights fit as well, "" if there is none.
 
         The train and deploy files of one net differ in their ends, but not in the layers up to the last one with weights.
         """
-        own = self._form(path, weights)
+        own = self._fit(path, weights).layers
         for other in siblings(path, (CERTAIN, *POSSIBLE)):
-            form = self._form(other, weights) if other != path and is_candidate(other) else ""
-            fit = not isinstance(form, str) and not isinstance(own, str)
-            if fit and any(own[layer] != form[layer] for layer in own.keys() & form.keys()):
+            if other == path or not is_candidate(other):
+                continue
+            fit = self._fit(other, weights)
+            if not fit.reason and any(own[layer] != fit.layers[layer] for layer in own.keys() & fit.layers.keys()):
                 return os.path.basename(other)
         return ""
 
-    def _form(self, path: str, weights: str) -> Settings | str:
-        """Return what a net's layers compute if a weights file has all of its layers, in the net's order; else why not."""
+    def _fit(self, path: str, weights: str) -> _Fit:
         key = (path, weights)
-        if key not in self._forms:
+        if key not in self._fits:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 try:
-                    self._forms[key] = _form(self._load(path, weights)[0], weights)
-                except (ProtogenError, OSError) as error:
-                    self._forms[key] = getattr(error, "lines", (str(error),))[0]
-        return self._forms[key]
+                    self._fits[key] = _fit(self._load(path, weights)[0], weights)
+                except ProtogenError as error:
+                    self._fits[key] = _Fit(reason=error.lines[0])
+        return self._fits[key]
 
     def _load(self, path: str, weights: str | None = None) -> tuple[Net, list[str]]:
         """Read a net with those settings that concern it; return what the others were."""
@@ -131,26 +142,25 @@ def _blobs(text: str, source: str, strict: bool | None) -> set[str]:
         return {top for layer in read_definition(text, source, strict).layer for top in layer.top}
 
 
-def _form(net: Net, weights: str) -> Settings | str:
-    """Return the parameters of a net's layers by name, up to the last one with weights, or why the weights do not fit it."""
+def _fit(net: Net, weights: str) -> _Fit:
+    """Compare a net that has the weights of a file with that file: are they all there, and in the net's order?"""
     from ..weights.content import read_content
 
     file = os.path.basename(weights)
     if net.weights.missing:
-        return f"{file!r} has no weights for {some(net.weights.missing, 3)}"
-    if not net.param_shapes:
-        return "no layer has weights"
+        return _Fit(reason=f"{file!r} has no weights for {some(net.weights.missing, 3)}")
     order = {entry.name: place for place, entry in enumerate(read_content(weights).layers)}
     places = [order[layer.name] for layer in net.layers if layer.name in order]
     if places != sorted(places):
-        return f"{file!r} has the layers in another order"
+        return _Fit(reason=f"{file!r} has the layers in another order")
     last = max(place for place, layer in enumerate(net.layers) if layer.name in net.param_shapes)
     computed = {top for layer in net.layers if layer.bottoms for top in layer.tops}
-    return {
+    layers = {
         layer.name: ([bottom for bottom in layer.bottoms if bottom in computed], _parameters(layer.message))
         for layer in net.layers[: last + 1]
         if layer.bottoms
     }
+    return _Fit(layers)
 
 
 def _parameters(message: Message) -> dict[str, Message]:

@@ -12,7 +12,8 @@ from .output import print_table, progress, say
 
 
 def convert_folder(
-    source: str, target: str, ending: str, *, jobs: int | None, timeout: float | None, reading: ReadOptions, options: Mapping[str, Any],
+    source: str, target: str, ending: str, *, jobs: int | None, timeout: float | None, reading: ReadOptions,
+    options: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """Convert every net in a folder, and print what became of the files; exit with status 1 if some failed.
 
