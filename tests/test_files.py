@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from protogen.errors import ProtogenError
-from protogen.files import replacing, write_text
+from protogen.files import remove_leftovers, replacing, write_text
 from protogen.weights import caffemodel, read_weights
 
 
@@ -54,6 +54,23 @@ def test_an_error_on_the_way_leaves_what_was_there(tmp_path: Path) -> None:
     with pytest.raises(ProtogenError, match=r"net\.prototxt: cannot write: No space left on device"):
         half_written(path, OSError(28, "No space left on device"))
     assert (path.read_text(), os.listdir(tmp_path)) == ("before", ["net.prototxt"])
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    """And nothing of another process, or of somebody else."""
+    code = (
+        "import os, sys; from protogen.files import replacing\nwith replacing(sys.argv[1]) as path: open(path, 'w'); os._exit(9)"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / name)]) for name in ("a.onnx", "b.onnx")]
+    assert [process.wait(60) for process in processes] == [9, 9]
+    others = [tmp_path / f"of-{processes[0].pid}-1.tmp", tmp_path / ".hidden"]
+    for path in others:
+        path.write_text("")
+    assert len(os.listdir(tmp_path)) == 4
+    remove_leftovers(tmp_path, processes[0].pid)
+    remove_leftovers(tmp_path / "nowhere", processes[0].pid)
+    (left,) = set(tmp_path.iterdir()) - set(others)
+    assert left.name.startswith(".b.onnx.")
 
 
 def test_the_longest_name_that_a_file_system_takes(tmp_path: Path) -> None:

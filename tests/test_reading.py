@@ -40,6 +40,19 @@ def test_the_name_of_standard_input_is_a_dash(monkeypatch: pytest.MonkeyPatch) -
     assert protogen.load("-").shapes == {"x": (1, 2)}
 
 
+def test_either_phase() -> None:
+    """TEST, unless only TRAIN is a net; the error of a file that is none in either is that of TEST."""
+    rule = "include { phase: TRAIN }"
+    train = f'layer {{ name: "in" type: "Input" top: "x" input_param {{ shape {{ dim: 1 }} }} {rule} }}'
+    with pytest.warns(protogen.ProtogenWarning, match="a net in phase TRAIN only"):
+        net = protogen.loads(train + f'layer {{ name: "relu" type: "ReLU" bottom: "x" top: "y" {rule} }}', phase=None)
+    assert (net.phase, net.outputs) == ("TRAIN", ["y"])
+    assert protogen.loads(train.replace(rule, ""), phase=None).phase == "TEST"
+    wrong = " ".join(f'layer {{ name: "r{x}" type: "ReLU" bottom: "{x}" top: "y{x}" }}' for x in "xz")
+    with pytest.raises(protogen.NetError, match="bottom 'x' in phase TEST"):
+        protogen.loads(train + wrong, phase=None)
+
+
 def test_errors_are_told_with_the_files_name(tmp_path: Path) -> None:
     path = tmp_path / "net.prototxt"
     path.write_text('name: "n"\nlayer { botom: "x" }')

@@ -63,9 +63,11 @@ def convert_tree(
     format = format_of(folder, ending)
     format.settings(options)  # refuses what no file could take
     tree = find(root, folder)
+    if "." in tree.unreadable:
+        raise ProtogenError(f"{root}: cannot list this folder: {tree.unreadable['.']}")
     rows = {name: FileRow(name, REFUSED, printable(f"cannot list the folder: {why}")) for name, why in tree.unreadable.items()}
     if not tree.files and not rows:
-        raise ProtogenError(f"{root}: no prototxt in this folder" if os.path.isdir(root) else f"{root}: not a folder")
+        raise ProtogenError(f"{root}: no prototxt in this folder")
     create_folder(folder)
     places = outputs(tree.files, format.ending)
     queue = [Job(name, places[name]) for name in tree.files]

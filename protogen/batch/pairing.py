@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ProtogenError, some
+from ..errors import ProtogenError, printable, some
 from .tree import CERTAIN, POSSIBLE, is_candidate, siblings, stem
 
 if TYPE_CHECKING:
@@ -110,7 +110,8 @@ class Reader:
                 try:
                     self._fits[key] = _fit(self._load(path, weights)[0], weights)
                 except ProtogenError as error:
-                    self._fits[key] = _Fit(reason=error.lines[0])
+                    folder = printable(os.path.join(os.path.dirname(path), ""))
+                    self._fits[key] = _Fit(reason=error.lines[0].removeprefix(folder))
         return self._fits[key]
 
     def _load(self, path: str, weights: str | None = None) -> tuple[Net, list[str]]:

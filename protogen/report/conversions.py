@@ -134,7 +134,7 @@ class ConversionReport:
         rows = [row for row in self.rows if row.remark]
         if not rows:
             return None
-        table = _table("file", "status", "")
+        table = _table("file", "status", "remark")
         for row in sorted(rows, key=lambda row: row.status == CONVERTED):
             table.add_row(row.source, row.status, row.remark)
         return table

@@ -79,6 +79,7 @@ GOOD = [
     (0, "convert", f"{FILE}.prototxt", "-o", f"{FILE}.pt2"),
     (0, "convert", f"{FILE}.prototxt", f"{FILE}.caffemodel", "-o", f"{FILE}.pth"),
     (0, "convert", f"{FILE}.prototxt", "-o", "-", "--to", "prototxt"),
+    (0, "convert", ".", "-o", "out", "--to", "prototxt"),
     (0, "verify", f"{FILE}.prototxt", f"{FILE}.caffemodel", "--all", "--input", f"{EVIL}data=x.npy"),
     (1, "verify", f"{FILE}.prototxt", "--tolerance", "0"),
     (0, "fold", f"{FILE}.prototxt", f"{FILE}.caffemodel", "-o", f"{FILE}folded"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import protogen
-from protogen.errors import NetError, ProtogenError
+from protogen.errors import NetError, NotANetError, ProtogenError
 from protogen.prototxt.reader import kind_of, read_solver
 from protogen.reading import loads
 
@@ -25,6 +25,18 @@ def test_other_files(text: str, kind: str, message: str) -> None:
     with pytest.raises(NetError, match=message) as caught:
         loads(text, source="f.prototxt")
     assert str(caught.value).startswith("f.prototxt: ")
+
+
+@pytest.mark.parametrize("strict", [None, True, False])
+@pytest.mark.parametrize("text", ['net: "a.prototxt" base_lr: 0.1', 'item { name: "dog" label: 1 }', "layer { name: $NAME$ }"])
+@pytest.mark.filterwarnings("ignore::protogen.ProtogenWarning")
+def test_other_kinds_are_told_from_nets_that_are_no_good(text: str, strict: bool | None) -> None:
+    """Unless strict, unknown fields are kept: what has nothing but these is no net either."""
+    with pytest.raises(NotANetError, match=r"this is a (solver|label map|template)"):
+        loads(text, strict=strict)
+    with pytest.raises(NetError) as error:
+        loads('name: "only"', strict=strict)
+    assert not isinstance(error.value, NotANetError)
 
 
 def test_a_net_is_no_solver() -> None:
