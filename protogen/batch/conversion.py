@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import ProtogenError, ProtogenWarning, printable, some
+from ..errors import ProtogenError, ProtogenWarning, printable
 from ..files import create_folder, remove_leftovers
 from ..progress import track
 from ..report.conversions import CONVERTED, FAILED, NOT_REACHED, REFUSED, ConversionReport, FileRow
@@ -89,7 +89,7 @@ def convert_tree(
     _remove_empty_folders(folder, rows, places)
     result = report()
     if result.ignored:
-        warnings.warn(f"no net in {root} has an {some(result.ignored)}", ProtogenWarning, stacklevel=2)
+        warnings.warn(f"no net in {root} has {', '.join(result.ignored)}", ProtogenWarning, stacklevel=2)
     return result
 
 

@@ -6,7 +6,7 @@ import os
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ class Job:
     output: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Converter:
     """Converts one file after the other, whatever becomes of each.
 
@@ -44,7 +44,9 @@ class Converter:
     ending: str
     reading: Mapping[str, Any]
     options: Mapping[str, Any]
-    _reader: list[Reader] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._reader = Reader(self.reading)
 
     def __call__(self, job: Job) -> FileRow:
         """Convert a file; return what became of it, and raise nothing."""
@@ -74,9 +76,7 @@ class Converter:
 
     def _convert(self, job: Job) -> FileRow:
         path, output = os.path.join(self.source, job.source), os.path.join(self.target, job.output)
-        if not self._reader:
-            self._reader.append(Reader(self.reading))
-        paired = self._reader[0].read(path)
+        paired = self._reader.read(path)
         for read in filter(None, (path, paired.weights)):
             if os.path.exists(output) and os.path.samefile(read, output):
                 raise ProtogenError(f"{path}: its output would overwrite {read}; choose another folder for the outputs")
