@@ -24,6 +24,7 @@ class Setting:
         outputs_only: compute only the graph's outputs, not every blob; engines may then merge layers.
         device: where PyTorch runs: "cpu", "cuda", "cuda:1". The others run on the CPU.
         dtype: PyTorch's data type: "float64", "float32", "float16" or "bfloat16".
+        noise: if set, PyTorch computes with rounding errors of float32 added, this being their seed; see `noise.py`.
         onnx: options of the ONNX model, except `fold`: the graph is emitted as it is.
         made_at: the same graph at other input shapes, to convert to ONNX in place of the graph itself; the model must then have
             a dynamic batch or size.
@@ -32,6 +33,7 @@ class Setting:
     outputs_only: bool = False
     device: str = "cpu"
     dtype: str = "float32"
+    noise: int | None = None
     onnx: OnnxOptions = field(default_factory=OnnxOptions)
     made_at: Graph | None = None
 

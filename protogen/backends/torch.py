@@ -19,7 +19,7 @@ def run_torch(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
     Args:
         graph: the graph.
         feed: input values by blob.
-        setting: its `device`, `dtype`, `outputs_only` and `preprocess` apply.
+        setting: its `device`, `dtype`, `noise`, `outputs_only` and `preprocess` apply.
 
     Raises:
         ProtogenError: an unknown or unavailable device.
@@ -27,6 +27,7 @@ def run_torch(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
     import torch
 
     from ..targets.torch.convert import to_torch
+    from .noise import Noise
 
     place = _device(setting.device)
     if setting.preprocess is not None:
@@ -35,6 +36,10 @@ def run_torch(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
     kind = getattr(torch, setting.dtype)
     module: Any = to_torch(graph).to(device=place, dtype=kind)
     tensors = [torch.tensor(feed[value.name]).to(device=place, dtype=kind) for value in graph.inputs]
+    if setting.noise is not None:
+        noise = Noise(setting.noise, place)
+        noise.add_to(module, graph)
+        tensors = [noise.rounded(tensor) for tensor in tensors]
     with torch.no_grad(), _exact_float32():
         blobs = module.blobs(*tensors)
     names = module.output_names if setting.outputs_only else blobs

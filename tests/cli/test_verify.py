@@ -22,14 +22,14 @@ def test_verify_agrees(run: Run, small: Path) -> None:
 
 
 def test_verify_names_the_first_difference(run: Run, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from protogen import verification
+    from protogen.backends import BACKENDS
 
-    right = verification.BACKENDS["onnxruntime"]
+    right = BACKENDS["onnxruntime"]
 
     def shifted(*args, **options):  # type: ignore[no-untyped-def]
         return {name: blob + 1 for name, blob in right(*args, **options).items()}
 
-    monkeypatch.setitem(verification.BACKENDS, "onnxruntime", shifted)
+    monkeypatch.setitem(BACKENDS, "onnxruntime", shifted)
     result = run("verify", small)
     assert result.code == 1
     assert result.out.splitlines()[-1].startswith("onnxruntime / torch: blob 'conv' (1, 4, 6, 6) is the first that differs")

@@ -9,6 +9,7 @@ import pytest
 
 import protogen
 from protogen import NetBuilder, ProtogenError, verification
+from protogen.backends import BACKENDS
 from protogen.targets.onnx.options import Preprocess
 from protogen.verification import random_inputs, verify, with_random_weights
 from tests.backends.test_model_file import BGR
@@ -38,14 +39,14 @@ def test_the_net_given_stays_as_it_is() -> None:
 
 def wrong(monkeypatch: pytest.MonkeyPatch, backend: str, change: Any) -> None:
     """Let a backend's results be changed by a function of the blobs."""
-    right = verification.BACKENDS[backend]
+    right = BACKENDS[backend]
 
     def run(*args: Any, **options: Any) -> Any:
         blobs = right(*args, **options)
         change(blobs)
         return blobs
 
-    monkeypatch.setitem(verification.BACKENDS, backend, run)
+    monkeypatch.setitem(BACKENDS, backend, run)
 
 
 def test_the_first_blob_that_differs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +65,7 @@ def test_the_first_blob_that_differs_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert "blob 'pool' (2, 8, 1, 1) is the first that differs" in report.verdict
     assert [r.blob for r in report.rows if not r.ok] == ["pool", "fc"]
     assert "DIFFERS" in str(report)
-    assert "rounding" not in report.verdict
+    assert "rounding decides" not in report.verdict
     assert verify(small_net(), tolerance=0.02).ok
 
 

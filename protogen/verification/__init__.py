@@ -1,0 +1,143 @@
+"""Run a net through several backends and compare them blob by blob."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..backends import BACKENDS
+from ..backends.setting import Setting
+from ..errors import ProtogenError, did_you_mean
+from ..graph.cut import measures, without_measures, without_postprocess
+from ..graph.fold import folded as fold
+from ..graph.names import with_text_names
+from ..progress import track
+from ..targets.onnx.from_data import with_data_preprocessing
+from ..targets.onnx.opsets import DEFAULT_OPSET
+from ..targets.onnx.options import OnnxOptions
+from .compare import compare
+from .inputs import random_inputs, with_random_weights
+from .report import Report, Row
+from .rounding import Arbiter
+from .trials import Trial, larger_trials, trials
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..backends.setting import Blobs
+    from ..graph.graph import Graph, Value
+    from ..net import Net
+
+__all__ = ["TOLERANCES", "Report", "Row", "compare", "random_inputs", "verify", "with_random_weights"]
+
+# Relative to the largest value of a blob. Half precision rounds every intermediate result to 11 (or 8) bits.
+TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 8e-2}
+
+
+def verify(
+    net: Net,
+    backends: Sequence[str] = ("torch", "onnxruntime"),
+    device: str = "cpu",
+    *,
+    tolerance: float | None = None,
+    dtype: str = "float32",
+    inputs: Mapping[str, np.ndarray] | None = None,
+    seed: int = 0,
+    opset: int = DEFAULT_OPSET,
+    folded: bool = True,
+    **options: Any,
+) -> Report:
+    """Run a net through several backends and compare every blob with the first backend's.
+
+    Args:
+        net: the net; learnable blobs without weights get random values, see `with_random_weights`.
+        backends: names from `protogen.backends.BACKENDS`; the first is the reference.
+        device: device of the "torch" backend: "cpu", "cuda", "cuda:1". TF32 is off.
+        tolerance: largest error allowed, relative to a blob's largest value; by default that of `TOLERANCES` for `dtype`, or
+            for float16 if the model stores its weights so.
+        dtype: "float32"; with "float16" or "bfloat16", PyTorch in that type is compared with PyTorch in float32 instead.
+        inputs: values by input name; other inputs are random, see `random_inputs`. With `preprocess`, the image is the model's
+            input, before preprocessing.
+        seed: for inputs and fillers.
+        opset: of the ONNX model.
+        folded: also compare the outputs of the folded forms.
+        options: further options of `Net.to_onnx`: `dynamic_batch`, `dynamic_size`, `preprocess`, `preprocess_from_data`,
+            `rename`, `fp16`, `postprocess`, `external_data`. A model with a dynamic batch or size also runs at a larger one than
+            the net's.
+
+    Raises:
+        ProtogenError: an unknown backend or input, a missing package, an unavailable device, a net without layers to run, or
+            options that do not suit it.
+
+    >>> import protogen
+    >>> report = verify(protogen.models.peleenet(size=32, classes=10))
+    >>> report.ok, report.comparisons
+    (True, ['onnxruntime / torch', 'torch folded / torch', 'onnxruntime folded / torch'])
+    """
+    onnx = OnnxOptions.of({**options, "opset": opset, "seed": seed})
+    net = net.known_part(onnx.postprocess)
+    _check_request(net, backends, dtype)
+    half = "float16" if onnx.fp16 else dtype
+    whole = with_text_names(with_random_weights(net.graph(seed), seed))
+    onnx = with_data_preprocessing(onnx, whole)
+    graph = _as_modelled(whole, onnx.postprocess)
+    report = Report(TOLERANCES[half] if tolerance is None else tolerance, _shown(graph))
+    report.left_out = _data_dependent(graph) if half != "float32" else []
+    setting = Setting(device=device, onnx=onnx)
+    feed = random_inputs(graph, seed, inputs or {}, setting.preprocess)
+    runs = [Trial(f"torch {dtype}", "torch", graph, graph, feed, replace(setting, dtype=dtype))]
+    if dtype == "float32":
+        inference = fold(graph) if folded and graph.phase == "TEST" else None
+        runs = [*trials(graph, inference, feed, backends, setting), *larger_trials(graph, inference, backends, setting)]
+    references: dict[Graph, Blobs] = {}
+    arbiters: dict[Graph, Arbiter] = {}
+    for trial in track("verifying", runs):
+        if trial.of not in references:
+            references[trial.of] = BACKENDS[backends[0]](trial.of, trial.feed, setting)
+            arbiters[trial.of] = Arbiter(trial.of, trial.feed, setting)
+        reference = references[trial.of]
+        blobs = BACKENDS[trial.backend](trial.graph, trial.feed, trial.setting)
+        blobs = {blob: value for blob, value in blobs.items() if blob not in report.left_out}
+        rows = compare(f"{trial.name} / {backends[0]}", blobs, reference, report.tolerance, trial.of)
+        if half == "float32":
+            engines = (trial.backend, backends[0])
+            rows = [arbiters[trial.of].judged(row, engines, blobs, reference, report.tolerance) for row in rows]
+        report.rows += rows
+    return report
+
+
+def _as_modelled(graph: Graph, postprocess: bool) -> Graph:
+    """Return the part of the graph that its ONNX model computes: without postprocessing if that is cut off, and without
+    training measures behind layers that sample regions."""
+    if not postprocess:
+        graph = without_postprocess(graph)
+    return without_measures(graph) if any(node.op.passes_first for node in graph.nodes) else graph
+
+
+def _shown(graph: Graph) -> list[str]:
+    """Return the names of the graph's outputs and of the predictions that its ONNX model outputs in place of losses."""
+    predictions = [value for value in measures(graph)[1] if value not in graph.inputs]
+    return list(dict.fromkeys(value.name for value in (*graph.outputs, *predictions)))
+
+
+def _data_dependent(graph: Graph) -> list[str]:
+    """Return the blobs with data-dependent rows (detections, proposals), and those computed from them."""
+    dependent: set[Value] = set()
+    for node in graph.nodes:
+        if node.op.dynamic_rows is not None or not dependent.isdisjoint(node.inputs):
+            dependent.update(node.outputs)
+    return [value.name for value in graph.blobs if value in dependent]
+
+
+def _check_request(net: Net, backends: Sequence[str], dtype: str) -> None:
+    if dtype not in TOLERANCES:
+        raise ProtogenError(f"unknown dtype {dtype!r}{did_you_mean(dtype, TOLERANCES)} (known: {', '.join(TOLERANCES)})")
+    for name in backends:
+        if name not in BACKENDS:
+            raise ProtogenError(f"unknown backend {name!r}{did_you_mean(name, BACKENDS)} (known: {', '.join(BACKENDS)})")
+    if not backends:
+        raise ProtogenError(f"no backends given (known: {', '.join(BACKENDS)})")
+    net.require_shapes()
+    if not net.computed:
+        raise ProtogenError("nothing to verify: this net has only inputs")

@@ -1,0 +1,56 @@
+"""Comparing the blobs of two runs."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING
+
+from .report import Row
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..backends.setting import Blobs
+    from ..graph.graph import Graph
+
+
+def compare(comparison: str, blobs: Blobs, reference: Blobs, tolerance: float, graph: Graph) -> list[Row]:
+    """Compare the blobs that both sides have, except inputs, in the order of the reference.
+
+    Args:
+        comparison: its name, for the rows.
+        blobs: values by blob.
+        reference: expected values by blob.
+        tolerance: largest relative error allowed.
+        graph: the graph that computes them.
+    """
+    fed = {value.name for value in graph.blobs if value in graph.inputs}
+    return [
+        row_of(comparison, blob, blobs[blob], reference[blob], tolerance)
+        for blob in reference
+        if blob in blobs and blob not in fed
+    ]
+
+
+def row_of(comparison: str, blob: str, actual: np.ndarray, expected: np.ndarray, tolerance: float) -> Row:
+    """Compare one blob: the row for the report."""
+    import numpy as np
+
+    shape = tuple(int(dim) for dim in expected.shape)
+    if actual.shape != expected.shape:
+        return Row(comparison, blob, shape, float("inf"), float("inf"), False)
+    if not expected.size:
+        return Row(comparison, blob, shape, 0.0, 0.0, True)
+    with np.errstate(invalid="ignore"):
+        difference = np.subtract(actual, expected, dtype=np.float64)
+    max_abs, largest = _magnitude(difference), _magnitude(expected)
+    if not (isfinite(max_abs) and isfinite(largest)):
+        max_abs = _magnitude(np.where(actual == expected, 0.0, difference))  # inf - inf is NaN, but equal infinities agree
+        largest = _magnitude(expected[np.isfinite(expected)])
+    max_rel = max_abs / largest if largest else (0.0 if max_abs == 0 else float("inf"))
+    return Row(comparison, blob, shape, max_abs, max_rel, bool(max_rel <= tolerance))
+
+
+def _magnitude(values: np.ndarray) -> float:
+    """Return the largest absolute value, 0 of no values, NaN if there is one."""
+    return max(float(values.max()), -float(values.min())) if values.size else 0.0
