@@ -13,6 +13,7 @@ from ..graph.cut import measures, without_measures, without_postprocess
 from ..graph.fold import folded as fold
 from ..graph.names import with_text_names
 from ..progress import track
+from ..targets.onnx.emit import emit
 from ..targets.onnx.from_data import with_data_preprocessing
 from ..targets.onnx.opsets import DEFAULT_OPSET
 from ..targets.onnx.options import OnnxOptions
@@ -82,6 +83,8 @@ def verify(
     whole = with_text_names(with_random_weights(net.graph(seed), seed))
     onnx = with_data_preprocessing(onnx, whole)
     graph = _as_modelled(whole, onnx.postprocess)
+    if onnx.dynamic_batch or onnx.dynamic_size:
+        emit(graph, onnx, check=False)  # refuses what `convert` refuses, in the same words
     report = Report(TOLERANCES[half] if tolerance is None else tolerance, _shown(graph))
     report.left_out = _data_dependent(graph) if half != "float32" else []
     setting = Setting(device=device, onnx=onnx)
@@ -90,21 +93,26 @@ def verify(
     if dtype == "float32":
         inference = fold(graph) if folded and graph.phase == "TEST" else None
         runs = [*trials(graph, inference, feed, backends, setting), *larger_trials(graph, inference, backends, setting)]
+    _run(runs, backends[0], setting, report, judge=half == "float32")
+    return report
+
+
+def _run(runs: Sequence[Trial], first: str, setting: Setting, report: Report, judge: bool) -> None:
+    """Run the trials and the backend `first` on the same inputs; add their rows to the report."""
     references: dict[Graph, Blobs] = {}
     arbiters: dict[Graph, Arbiter] = {}
     for trial in track("verifying", runs):
         if trial.of not in references:
-            references[trial.of] = BACKENDS[backends[0]](trial.of, trial.feed, setting)
+            references[trial.of] = BACKENDS[first](trial.of, trial.feed, setting)
             arbiters[trial.of] = Arbiter(trial.of, trial.feed, setting)
         reference = references[trial.of]
         blobs = BACKENDS[trial.backend](trial.graph, trial.feed, trial.setting)
         blobs = {blob: value for blob, value in blobs.items() if blob not in report.left_out}
-        rows = compare(f"{trial.name} / {backends[0]}", blobs, reference, report.tolerance, trial.of)
-        if half == "float32":
-            engines = (trial.backend, backends[0])
+        rows = compare(f"{trial.name} / {first}", blobs, reference, report.tolerance, trial.of)
+        if judge:
+            engines = (trial.backend, first)
             rows = [arbiters[trial.of].judged(row, engines, blobs, reference, report.tolerance) for row in rows]
         report.rows += rows
-    return report
 
 
 def _as_modelled(graph: Graph, postprocess: bool) -> Graph:

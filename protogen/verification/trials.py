@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..backends import OF_ONNX
+from ..graph.cut import without_measures
 from .inputs import random_inputs
 
 if TYPE_CHECKING:
@@ -52,10 +53,11 @@ def larger_trials(graph: Graph, inference: Graph | None, backends: Sequence[str]
     batch = setting.onnx.dynamic_batch
     if not (batch or setting.onnx.dynamic_size):
         return
-    shapes: Mapping[Value, Shape] = {value: value.shape for value in graph.inputs}
+    deployed = without_measures(graph)  # as losses may not take another batch or size, and models are without them
+    shapes: Mapping[Value, Shape] = {value: value.shape for value in deployed.inputs}
     if setting.onnx.dynamic_size:
-        shapes = enlarged(graph, growth(graph))
-    larger = graph.at({value: (shape[0] + batch, *shape[1:]) for value, shape in shapes.items() if shape})
+        shapes = enlarged(deployed, growth(deployed))
+    larger = deployed.at({value: (shape[0] + batch, *shape[1:]) for value, shape in shapes.items() if shape})
     feed = random_inputs(larger, setting.onnx.seed, {}, setting.preprocess)
     shown = "x".join(map(str, feed[larger.inputs[0].name].shape))
     for name in backends:
