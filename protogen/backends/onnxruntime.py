@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ProtogenError
 from ..targets.onnx.opsets import ir_version
@@ -26,6 +27,28 @@ def run_onnxruntime(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
             message).
         ConversionError: the net cannot be converted with these options.
     """
+    with model_file(graph, feed, setting) as model:
+        try:
+            values = session_of(model.path).run(model.outputs, model.feed)
+        except ProtogenError:
+            raise
+        except Exception as error:  # its exceptions have no common base
+            if not _reads(setting.onnx.opset):
+                raise ProtogenError(_too_old(setting.onnx.opset)) from error
+            raise ProtogenError(f"ONNX Runtime cannot run this net's ONNX form: {' '.join(str(error).split())}") from error
+        return dict(zip(model.blobs, values))
+
+
+def session_of(model: str | bytes, entries: Mapping[str, str] | None = None) -> Any:
+    """Return a session on the CPU that prints nothing.
+
+    Args:
+        model: its path, or the model itself.
+        entries: further settings by key.
+
+    Raises:
+        ProtogenError: ONNX Runtime is not installed.
+    """
     try:
         import onnxruntime
     except ImportError as error:
@@ -33,33 +56,29 @@ def run_onnxruntime(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 4  # errors are raised as exceptions; the log would print names unescaped
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")  # pointless for a single pass
-    with model_file(graph, feed, setting) as model:
-        try:
-            session = onnxruntime.InferenceSession(model.path, settings, providers=["CPUExecutionProvider"])
-            values = session.run(model.outputs, model.feed)
-        except Exception as error:  # its exceptions have no common base
-            opset = setting.onnx.opset
-            if not _reads(opset):
-                raise ProtogenError(
-                    f"the installed ONNX Runtime {onnxruntime.__version__} is too old for opset {opset}: "
-                    "choose a lower opset, or pip install --upgrade onnxruntime"
-                ) from error
-            raise ProtogenError(f"ONNX Runtime cannot run this net's ONNX form: {' '.join(str(error).split())}") from error
-        return dict(zip(model.blobs, values))
+    for key, value in (entries or {}).items():
+        settings.add_session_config_entry(key, value)
+    return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
 
 
 def _reads(opset: int) -> bool:
     """Return whether the installed ONNX Runtime reads any model of an opset: each release has a newest one."""
-    import onnxruntime
     from onnx import TensorProto, helper
 
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
     graph = helper.make_graph([helper.make_node("Abs", ["x"], ["y"])], "probe", value[:1], value[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=ir_version(opset))
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 4
     try:
-        onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=["CPUExecutionProvider"])
+        session_of(model.SerializeToString())
     except Exception:
         return False
     return True
+
+
+def _too_old(opset: int) -> str:
+    import onnxruntime
+
+    return (
+        f"the installed ONNX Runtime {onnxruntime.__version__} is too old for opset {opset}: "
+        "choose a lower opset, or pip install --upgrade onnxruntime"
+    )

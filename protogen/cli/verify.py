@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from ..backends import BACKENDS
 from ..errors import ProtogenError
@@ -30,6 +31,7 @@ _FURTHER = [name for name in BACKENDS if name not in ("torch", "onnxruntime")]
 @click.option("--weights", "weights_option", metavar="FILE", help="Alternative to the argument WEIGHTS.")
 @click.option("--backend", "extra", type=click.Choice(list(BACKENDS)), multiple=True, metavar="NAME",
               help=f"A further backend besides torch and onnxruntime: {', '.join(_FURTHER)}; repeatable.")  # fmt: skip
+@click.option("--against", metavar="FILE", help="Compare with this .onnx, which another converter made of the net, instead.")
 @click.option("--device", default="cpu", show_default=True, help="Device of PyTorch: cpu, cuda, cuda:1.")
 @click.option(
     "--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32", show_default=True,
@@ -43,14 +45,16 @@ _FURTHER = [name for name in BACKENDS if name not in ("torch", "onnxruntime")]
 @reads_net(phase=False, inputs=INPUT)
 @SEED
 def verify(
-    prototxt: str, weights: str | None, weights_option: str | None, extra: Sequence[str], device: str, dtype: str,
-    tolerance: float | None, show_all: bool, opset: int, dynamic_batch: bool, seed: int, reading: ReadOptions, **onnx_only: Any,
+    prototxt: str, weights: str | None, weights_option: str | None, extra: Sequence[str], against: str | None, device: str,
+    dtype: str, tolerance: float | None, show_all: bool, opset: int, dynamic_batch: bool, seed: int, reading: ReadOptions,
+    **onnx_only: Any,
 ) -> None:  # fmt: skip
     """Run PROTOTXT through PyTorch and ONNX Runtime, and compare every blob.
 
     WEIGHTS is a .caffemodel, .caffemodel.h5, .pth or .safetensors; layers without weights in it or in PROTOTXT (blobs) get random
     ones. Exit status: 0 if all blobs agree, otherwise 1, with the first blob that differs. The options for ONNX models are those
-    of convert and apply to the model that is compared; with a dynamic batch or size, it also runs at a larger one.
+    of convert and apply to the model that is compared; with a dynamic batch or size, it also runs at a larger one. With
+    --against, --mean, --scale, --swap-rb and --nhwc say what that model does with its image, and --rename what it calls blobs.
 
     \b
     protogen verify deploy.prototxt model.caffemodel
@@ -58,11 +62,14 @@ def verify(
     protogen verify deploy.prototxt model.caffemodel --backend opencv
     protogen verify deploy.prototxt model.caffemodel --mean 104,117,123 --swap-rb --nhwc --fp16
     protogen verify fcn.prototxt fcn.caffemodel --dynamic-size --opset 13
+    protogen verify deploy.prototxt model.caffemodel --against other.onnx --rename data=input.1
     """
     from ..verification import verify as run
 
     if weights and weights_option:
         raise usage_error("give WEIGHTS only once")
+    if against is not None:
+        _refuse_options_of_conversions()
     values = {name: path for name, path in pairs(reading.inputs) if path.endswith(".npy")}
     shapes = [f"{name}={text}" for name, text in pairs(reading.inputs) if name not in values]
     options = {"opset": opset, "dynamic_batch": dynamic_batch, **onnx_settings(**onnx_only)}
@@ -71,11 +78,23 @@ def verify(
         shapes += [f"{name}={','.join(map(str, _blob_shape(array, options)))}" for name, array in arrays.items()]
         net = replace(reading, inputs=shapes).load(prototxt, weights or weights_option)
         backends = dict.fromkeys(("torch", "onnxruntime", *extra))
-        report = run(net, list(backends), device, tolerance=tolerance, dtype=dtype, inputs=arrays, seed=seed, **options)
+        settings = {"tolerance": tolerance, "dtype": dtype, "inputs": arrays, "seed": seed, **options}
+        report = run(net, list(backends), device, against=against, **settings)
     print_table(_table(report, show_all))
+    for note in report.notes:
+        say(note)
     say(report.verdict)
     if not report.ok:
         sys.exit(1)
+
+
+def _refuse_options_of_conversions() -> None:
+    """Refuse options on the command line that say how to make a model, or which engines run it."""
+    context = click.get_current_context()
+    for name in ("extra", "dtype", "opset", "dynamic_batch", "dynamic_size", "fp16", "external_data"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            (option,) = (param.opts[0] for param in context.command.params if param.name == name)
+            raise usage_error(f"{option} does not apply with --against: that model is run by ONNX Runtime as it is")
 
 
 def _array(path: str) -> Any:
@@ -109,6 +128,6 @@ def _table(report: Any, show_all: bool) -> Any:
         table.add_column(header, justify="right" if header.startswith("max") else "left", no_wrap=True)
     for row in report.rows:
         if show_all or not row.ok or row.blob in report.outputs:
-            shape, verdict = "x".join(map(str, row.shape)), "" if row.ok else "differs"
-            table.add_row(row.comparison, row.blob, shape, f"{row.max_abs:.2e}", f"{row.max_rel:.2e}", verdict)
+            shape = "x".join(map(str, row.shape))
+            table.add_row(row.comparison, row.display_name, shape, f"{row.max_abs:.2e}", f"{row.max_rel:.2e}", row.verdict)
     return table

@@ -22,16 +22,42 @@ def with_text_names(graph: Graph) -> Graph:
     name = _escaped(graph.name)
     if not blobs and not layers and name == graph.name:
         return graph
-    twins = {value: replace(value, name=blobs.get(value.name, value.name)) for value in graph.values}
-    nodes = [_renamed(node, layers, twins) for node in graph.nodes]
-    return replace(graph, nodes=nodes, outputs=[twins[value] for value in graph.outputs], name=name)
+    graph = _with_value_names(graph, {value: blobs.get(value.name, value.name) for value in graph.values})
+    return replace(graph, nodes=[_renamed(node, layers) for node in graph.nodes], name=name)
 
 
-def _renamed(node: Node, layers: Mapping[str, str], twins: Mapping[Value, Value]) -> Node:
+def with_version_names(graph: Graph) -> Graph:
+    """Return the graph with a name for every value: a blob that layer "l" overwrites in place is "<blob> before l" until then."""
+    last: dict[str, Value] = {}
+    names: dict[Value, str] = {}
+    taken = {value.name for value in graph.values}
+    for node in graph.nodes:
+        for value in node.outputs:
+            before = last.get(value.name)
+            if before is not None and value.name:
+                name = f"{value.name} before {node.op.layer.name or node.op.layer.type}"
+                while name in taken:
+                    name += "_"
+                taken.add(name)
+                names[before] = name
+            last[value.name] = value
+    return _with_value_names(graph, names) if names else graph
+
+
+def _with_value_names(graph: Graph, names: Mapping[Value, str]) -> Graph:
+    twins = {value: replace(value, name=names.get(value, value.name)) for value in graph.values}
+
+    def renamed(node: Node) -> Node:
+        inputs, outputs = ([twins[value] for value in values] for values in (node.inputs, node.outputs))
+        return replace(node, inputs=inputs, outputs=outputs)
+
+    return replace(graph, nodes=list(map(renamed, graph.nodes)), outputs=[twins[value] for value in graph.outputs])
+
+
+def _renamed(node: Node, layers: Mapping[str, str]) -> Node:
     layer = copy(node.op.layer)
     layer.name = layers.get(layer.name, layer.name)
-    inputs, outputs = ([twins[value] for value in values] for values in (node.inputs, node.outputs))
-    return replace(node, op=node.op.for_layer(layer), inputs=inputs, outputs=outputs)
+    return replace(node, op=node.op.for_layer(layer))
 
 
 def _text_names(names: Iterable[str]) -> dict[str, str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..backends import BACKENDS
+from ..backends.other_model import OtherModel
 from ..backends.setting import Setting
-from ..errors import ProtogenError, did_you_mean
+from ..errors import ProtogenError, did_you_mean, some
 from ..graph.cut import measures, without_measures, without_postprocess
 from ..graph.fold import folded as fold
 from ..graph.names import with_text_names
@@ -17,6 +19,7 @@ from ..targets.onnx.emit import emit
 from ..targets.onnx.from_data import with_data_preprocessing
 from ..targets.onnx.opsets import DEFAULT_OPSET
 from ..targets.onnx.options import OnnxOptions
+from .against import Comparison, require_applicable
 from .compare import compare
 from .inputs import random_inputs, with_random_weights
 from .report import Report, Row
@@ -41,6 +44,7 @@ def verify(
     backends: Sequence[str] = ("torch", "onnxruntime"),
     device: str = "cpu",
     *,
+    against: str | os.PathLike[str] | None = None,
     tolerance: float | None = None,
     dtype: str = "float32",
     inputs: Mapping[str, np.ndarray] | None = None,
@@ -51,10 +55,16 @@ def verify(
 ) -> Report:
     """Run a net through several backends and compare every blob with the first backend's.
 
+    A blob that exceeds the tolerance is judged by PyTorch in float64: what rounding to float32 accounts for is no difference, see
+    `Arbiter`. With `against`, the net is compared with the ONNX model that another converter made of it instead.
+
     Args:
         net: the net; learnable blobs without weights get random values, see `with_random_weights`.
         backends: names from `protogen.backends.BACKENDS`; the first is the reference.
         device: device of the "torch" backend: "cpu", "cuda", "cuda:1". TF32 is off.
+        against: an .onnx to run in ONNX Runtime on the same inputs. Each of its tensors that has the name of a blob or a layer is
+            compared, and outputs by position or shape; `Report.notes` says what is not obvious. The net must have weights. Of
+            `options`, `rename` gives its names of blobs, `preprocess` what it does with its image.
         tolerance: largest error allowed, relative to a blob's largest value; by default that of `TOLERANCES` for `dtype`, or
             for float16 if the model stores its weights so.
         dtype: "float32"; with "float16" or "bfloat16", PyTorch in that type is compared with PyTorch in float32 instead.
@@ -79,6 +89,8 @@ def verify(
     onnx = OnnxOptions.of({**options, "opset": opset, "seed": seed})
     net = net.known_part(onnx.postprocess)
     _check_request(net, backends, dtype)
+    if against is not None:
+        return _verify_against(net, against, backends, dtype, Setting(device=device, onnx=onnx), inputs or {}, tolerance)
     half = "float16" if onnx.fp16 else dtype
     whole = with_text_names(with_random_weights(net.graph(seed), seed))
     onnx = with_data_preprocessing(onnx, whole)
@@ -94,6 +106,26 @@ def verify(
         inference = fold(graph) if folded and graph.phase == "TEST" else None
         runs = [*trials(graph, inference, feed, backends, setting), *larger_trials(graph, inference, backends, setting)]
     _run(runs, backends[0], setting, report, judge=half == "float32")
+    return report
+
+
+def _verify_against(
+    net: Net, path: str | os.PathLike[str], backends: Sequence[str], dtype: str, setting: Setting,
+    inputs: Mapping[str, np.ndarray], tolerance: float | None,
+) -> Report:  # fmt: skip
+    require_applicable(setting.onnx)
+    if dtype != "float32" or tuple(backends) not in (("torch",), ("torch", "onnxruntime")):
+        raise ProtogenError("`against` compares PyTorch in float32 with ONNX Runtime: `dtype` and other `backends` do not apply")
+    if net.weights.missing:
+        missing = some(net.weights.missing)
+        raise ProtogenError(f"comparing with {os.fspath(path)} needs the net's weights; there are none for {missing}")
+    graph = with_text_names(_as_modelled(net.graph(setting.onnx.seed), setting.onnx.postprocess))
+    model = OtherModel(path)
+    standard = TOLERANCES["float16" if model.in_half else "float32"]
+    report = Report(standard if tolerance is None else tolerance, _shown(graph))
+    Comparison(graph, model, inputs, setting).add_rows(report)
+    if model.in_half and tolerance is None:
+        report.notes.append(f"its weights are float16, so the tolerance is {standard:g} (--tolerance)")
     return report
 
 

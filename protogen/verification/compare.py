@@ -38,7 +38,7 @@ def row_of(comparison: str, blob: str, actual: np.ndarray, expected: np.ndarray,
 
     shape = tuple(int(dim) for dim in expected.shape)
     if actual.shape != expected.shape:
-        return Row(comparison, blob, shape, float("inf"), float("inf"), False)
+        return Row(comparison, blob, shape, float("inf"), float("inf"), False, other_shape=tuple(actual.shape))
     if not expected.size:
         return Row(comparison, blob, shape, 0.0, 0.0, True)
     with np.errstate(invalid="ignore"):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..errors import printable
+
+_MAX_LISTED = 6  # layers in a verdict
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,9 @@ class Row:
         rounding: what rounding to float32 accounts for, relative to the blob's largest value; None unless it was asked for:
             only where the tolerance is exceeded. See `Arbiter`.
         distances: relative errors of the run and of its reference against PyTorch in float64; None likewise.
+        other_shape: the shape in the run, if it is another one.
+        tensor: its name in the model that the net is compared with, if it is another one.
+        layers: of a blob that differs from such a model's: the layers that make it from blobs that agree, as "'name' (type)".
     """
 
     comparison: str
@@ -30,6 +36,9 @@ class Row:
     ok: bool
     rounding: float | None = None
     distances: tuple[float, float] | None = None
+    other_shape: tuple[int, ...] | None = None
+    tensor: str = ""
+    layers: Sequence[str] = ()
 
     @property
     def by_rounding(self) -> bool:
@@ -41,10 +50,29 @@ class Row:
         """ "differs", or "rounding" with what it accounts for; "" within the tolerance."""
         if self.by_rounding:
             return f"rounding gives up to {self.rounding:.1e}"
+        if self.other_shape is not None:
+            return f"differs: {'x'.join(map(str, self.other_shape))}"
         return "" if self.ok else "differs"
 
-    def explained(self) -> str:
-        """What PyTorch in float64 says of a blob that differs, for the verdict."""
+    @property
+    def display_name(self) -> str:
+        """The blob's name, with that of the other model's tensor if it is another one."""
+        return f"{self.blob} ({self.tensor})" if self.tensor else self.blob
+
+    def difference(self, tolerance: float) -> str:
+        """Describe a blob that differs, for the verdict."""
+        named = f"blob {self.blob!r}" + (f" (its tensor {self.tensor!r})" if self.tensor else "")
+        text = f"{self.comparison}: {named} {self.shape} is the first that differs: "
+        if self.other_shape is not None:
+            text += f"its shape is {self.other_shape}"
+        else:
+            text += f"relative error {self.max_rel:.2g}, tolerance {tolerance:g} (--tolerance){self._explained()}"
+        if self.layers:
+            text += f"; it is made by {'layer' if len(self.layers) == 1 else 'one of the layers'} {_some(self.layers)}"
+        return text
+
+    def _explained(self) -> str:
+        """What PyTorch in float64 says of a blob that differs."""
         if self.rounding is None or self.distances is None:
             return ""
         if self.rounding >= self.max_rel:
@@ -66,12 +94,14 @@ class Report:
         outputs: outputs of the net, or of the part before its postprocessing if that is cut off.
         rows: one for each blob of each comparison.
         left_out: blobs that are not compared, because half-precision weights or values reorder detections.
+        notes: of a comparison with another model: how its inputs and outputs were identified, and what is not compared.
     """
 
     tolerance: float
     outputs: list[str] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -113,8 +143,7 @@ class Report:
         row = self.first_difference
         if row is None:
             return self._agreement()
-        text = f"{row.comparison}: blob {row.blob!r} {row.shape} is the first that differs: relative error {row.max_rel:.2g}"
-        return f"{text}, tolerance {self.tolerance:g} (--tolerance){row.explained()}"
+        return row.difference(self.tolerance)
 
     def _agreement(self) -> str:
         worst = max((row.max_rel for row in self.rows), default=0.0)
@@ -127,8 +156,15 @@ class Report:
 
     def __str__(self) -> str:
         lines = [
-            f"{row.comparison:24} {printable(row.blob):32} {row.shape!s:20} {row.max_abs:9.2e} {row.max_rel:9.2e}"
+            f"{row.comparison:24} {printable(row.display_name):32} {row.shape!s:20} {row.max_abs:9.2e} {row.max_rel:9.2e}"
             + (f"  {row.verdict}" if row.ok else f"  {row.verdict.upper()}").rstrip()
             for row in self.rows
         ]
-        return "\n".join([*lines, self.verdict])
+        return "\n".join([*lines, *map(printable, self.notes), self.verdict])
+
+
+def _some(layers: Sequence[str]) -> str:
+    """List layers, only the last few of many: those nearest to the blob."""
+    shown = layers[-_MAX_LISTED:]
+    more = len(layers) - len(shown)
+    return (f"{more} further ones, " if more else "") + ", ".join(shown)

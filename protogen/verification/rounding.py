@@ -63,7 +63,7 @@ class Arbiter:
             blobs, reference: their results.
             tolerance: largest relative error allowed.
         """
-        if row.ok:
+        if row.ok or row.other_shape is not None:
             return row
         blob = row.blob
         bounds = [ROUNDING.get(engine, 1) * self._spread[blob] for engine in engines]

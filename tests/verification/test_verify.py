@@ -9,11 +9,11 @@ import pytest
 
 import protogen
 from protogen import NetBuilder, ProtogenError, verification
-from protogen.backends import BACKENDS
 from protogen.targets.onnx.options import Preprocess
-from protogen.verification import random_inputs, verify, with_random_weights
+from protogen.verification import verify
 from tests.backends.test_model_file import BGR
 from tests.nets import SSD, small_net
+from tests.verification.engines import wrong
 
 
 def test_every_blob_is_compared() -> None:
@@ -37,18 +37,6 @@ def test_the_net_given_stays_as_it_is() -> None:
     assert dict(net.weights) == {}
 
 
-def wrong(monkeypatch: pytest.MonkeyPatch, backend: str, change: Any) -> None:
-    """Let a backend's results be changed by a function of the blobs."""
-    right = BACKENDS[backend]
-
-    def run(*args: Any, **options: Any) -> Any:
-        blobs = right(*args, **options)
-        change(blobs)
-        return blobs
-
-    monkeypatch.setitem(BACKENDS, backend, run)
-
-
 def test_the_first_blob_that_differs_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def change(blobs: dict[str, np.ndarray]) -> None:
         for name in ("pool", "fc"):
@@ -69,67 +57,10 @@ def test_the_first_blob_that_differs_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert verify(small_net(), tolerance=0.02).ok
 
 
-def test_a_blob_that_rounding_decides_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A difference of two large numbers: any engine that sums in another order gives another one."""
-    b = NetBuilder("unstable")
-    b.fc(b.input("data", (1, 2)), 1, name="fc", bias_term=False)
-    net = b.build()
-    net.weights["fc"] = [np.array([[1e6, -1e6]], np.float32)]
-    wrong(monkeypatch, "onnxruntime", lambda blobs: blobs.update(fc=blobs["fc"] + np.float32(0.05)))
-    report = verify(net, inputs={"data": np.array([[1, 1]], np.float32)})
-    assert not report.ok
-    assert report.rounding > report.tolerance
-    assert "rounding decides this blob" in report.verdict
-
-
-def test_a_difference_of_the_folded_form_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    from protogen.layers.convolution import Convolution
-
-    def forgets(self: Any, weights: Any, scale: Any, shift: Any) -> Any:
-        merged = (weights[0] * scale.reshape(-1, 1, 1, 1)).astype(np.float32)
-        return self._with_bias(), [merged, np.zeros(len(scale), np.float32)]
-
-    monkeypatch.setattr(Convolution, "absorb", forgets)
-    report = verify(small_net())
-    assert report.first_difference is not None
-    assert report.first_difference.comparison == "torch folded / torch"
-    assert verify(small_net(), folded=False).ok
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_values_that_are_no_numbers_differ(monkeypatch: pytest.MonkeyPatch, bad: float) -> None:
-    wrong(monkeypatch, "onnxruntime", lambda blobs: blobs["prob"].__setitem__((0, 0), bad))
-    report = verify(small_net())
-    assert report.first_difference is not None
-    assert report.first_difference.blob == "prob"
-
-
-def test_another_shape_differs(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong(monkeypatch, "onnxruntime", lambda blobs: blobs.update(prob=blobs["prob"][:1]))
-    report = verify(small_net())
-    assert report.first_difference is not None
-    assert report.first_difference.max_rel == float("inf")
-
-
-def test_errors_are_relative_to_a_blobs_largest_value() -> None:
-    reference = {"y": np.array([100.0, 1.0], np.float32)}
-    net = small_net()
-    (row,) = verification.compare("a / b", {"y": np.array([100.0, 1.01], np.float32)}, reference, 1e-3, net.graph())
-    assert row.max_abs == pytest.approx(0.01, rel=1e-4)
-    assert row.max_rel == pytest.approx(1e-4, rel=1e-4)
-    assert row.ok
-    (row,) = verification.compare("a / b", {"y": np.full(2, 1e-9)}, {"y": np.zeros(2)}, 1e-3, net.graph())
-    assert not row.ok, "a reference of zeros allows no difference"
-
-
 def test_backends_in_either_order() -> None:
     report = verify(small_net(), backends=("onnxruntime", "torch"))
     assert report.ok
     assert report.comparisons[0] == "torch / onnxruntime"
-
-
-def test_one_backend_is_compared_with_its_folded_form() -> None:
-    assert verify(small_net(), backends=["torch"]).comparisons == ["torch folded / torch"]
 
 
 @pytest.mark.parametrize(
@@ -161,54 +92,6 @@ def test_a_net_that_computes_nothing() -> None:
         verify(b.build())
 
 
-# ---- inputs and weights
-
-
-def test_given_inputs_are_used() -> None:
-    net = small_net()
-    given = np.full((2, 3, 12, 12), 3, np.float64)
-    feed = random_inputs(net.graph(), 0, {"data": given})
-    assert feed["data"].dtype == np.float32
-    assert (feed["data"] == 3).all()
-    assert verify(net, inputs={"data": given}).ok
-
-
-def test_the_seed_decides_the_inputs() -> None:
-    net = small_net()
-    first, again, other = (random_inputs(net.graph(), seed, {})["data"] for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first, again)
-    assert not np.array_equal(first, other)
-
-
-def test_labels_are_small_whole_numbers() -> None:
-    b = NetBuilder()
-    b.accuracy(b.input("data", (8, 3)), b.input("label", (8,)), name="accuracy")
-    labels = random_inputs(b.build().graph(), 0, {})["label"]
-    assert set(labels) <= {0.0, 1.0, 2.0}
-    assert verify(b.build(), backends=["torch"]).ok
-
-
-def test_regions_and_image_sizes_mean_something() -> None:
-    """With normal numbers for these, no proposal would be large enough, and no region would lie in the map."""
-    net = protogen.loads("""
-        layer { name: "in" type: "Input" top: "map" input_param { shape { dim: 2 dim: 6 dim: 5 dim: 7 } } }
-        layer { name: "rois" type: "Input" top: "rois" top: "im_info"
-                input_param { shape { dim: 9 dim: 5 } shape { dim: 2 dim: 3 } } }
-        layer { name: "move" type: "Convolution" bottom: "map" top: "move" convolution_param { num_output: 12 kernel_size: 1 } }
-        layer { name: "proposal" type: "Proposal" bottom: "map" bottom: "move" bottom: "im_info" top: "proposals"
-                proposal_param { feat_stride: 16 min_size: 4 ratio: 1 scale: 2 scale: 4 scale: 8 } }
-        layer { name: "pool" type: "ROIPooling" bottom: "map" bottom: "rois" top: "pool"
-                roi_pooling_param { pooled_h: 2 pooled_w: 2 spatial_scale: 0.0625 } }""")
-    feed = random_inputs(net.graph(), 0, {})
-    np.testing.assert_array_equal(feed["im_info"], [[80, 112, 1]] * 2)
-    image, x1, y1, x2, y2 = feed["rois"].T
-    assert set(image) == {0, 1}
-    assert (x1 >= 0).all() and (x1 <= x2).all() and (x2 <= 112).all() and (y1 <= y2).all() and (y2 <= 80).all()
-    report = verify(net)
-    assert report.ok, report.verdict
-    assert next(row for row in report.rows if row.blob == "proposals").shape[0] > 10
-
-
 def test_a_training_net_is_compared_as_it_is_in_inference() -> None:
     """Where regions are sampled to train with, PyTorch in phase TRAIN has other rows than the model."""
     net = protogen.loads("""
@@ -227,42 +110,6 @@ def test_a_training_net_is_compared_as_it_is_in_inference() -> None:
     assert {row.blob: row.shape for row in report.rows}["fc"] == (5, 3)
 
 
-def test_blobs_without_fillers_are_not_zero() -> None:
-    """Deploy files name no fillers; with Caffe's default, 0, every form would give the same zeros."""
-    net = protogen.loads("""
-        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 3 dim: 6 dim: 6 } } }
-        layer { name: "conv" type: "Convolution" bottom: "x" top: "conv" convolution_param { num_output: 4 kernel_size: 3 } }
-        layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "conv" }
-        layer { name: "scale" type: "Scale" bottom: "conv" top: "conv" scale_param { bias_term: true } }""")
-    filled = {node.op.layer.name: node.arrays for node in with_random_weights(net.graph()).nodes}
-    for layer, arrays in filled.items():
-        for array in arrays:
-            assert array.any(), layer
-            assert array.size == 1 or array.std() > 0, layer
-    assert (filled["bn"][1] > 0).all()
-    assert dict(net.weights) == {}
-    report = verify(net)
-    assert report.ok
-    assert {row.max_abs for row in report.rows} != {0.0}
-
-
-def test_weights_given_are_kept() -> None:
-    net = small_net().fill()
-    filled = {node.op.layer.name: node.arrays for node in with_random_weights(net.graph()).nodes}
-    for layer, arrays in net.weights.items():
-        for given, kept in zip(arrays, filled[layer]):
-            np.testing.assert_array_equal(given, kept)
-
-
-def test_a_training_net_is_compared_unfolded() -> None:
-    b = NetBuilder(phase="TRAIN")
-    b.relu(b.conv(b.input("data", (2, 3, 6, 6)), 4, 3))
-    assert verify(b.build()).comparisons == ["onnxruntime / torch"]
-
-
-# ---- options of the ONNX model
-
-
 def test_float16_weights_have_their_own_tolerance() -> None:
     report = verify(small_net(), fp16=True)
     assert report.tolerance == verification.TOLERANCES["float16"]
@@ -279,22 +126,6 @@ def test_preprocessing_that_a_model_gets_wrong(monkeypatch: pytest.MonkeyPatch) 
     report = verify(small_net(), preprocess=BGR)
     assert report.first_difference is not None
     assert report.first_difference.blob == "one"
-
-
-def test_a_model_that_only_fits_the_size_it_was_made_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were the check of the emitted form ever too lenient, running it elsewhere would show."""
-    from protogen.layers.pooling import Pooling
-    from protogen.targets.onnx import emit
-
-    b = NetBuilder("same")
-    b.pool(b.conv(b.input("data", (1, 1, 6, 6)), 2, 3, name="conv"), "AVE", 4, stride=1, name="pool")
-    net = b.build()
-    assert verify(net, dynamic_size=True).ok
-    monkeypatch.setattr(emit, "require_size_free", lambda *_: None)
-    monkeypatch.setattr(Pooling, "onnx", lambda self, graph, bottoms, blobs: graph.add("GlobalAveragePool", bottoms[0]))
-    report = verify(net, dynamic_size=True)
-    assert report.first_difference is not None
-    assert report.first_difference.comparison == "onnxruntime at 1x1x38x70 / torch"
 
 
 def test_given_images_are_those_that_the_model_takes() -> None:
@@ -333,12 +164,6 @@ def test_detections_are_left_out_in_half_precision() -> None:
         assert not {"detection_out", "more"} & {row.blob for row in report.rows}
         assert "not compared, because half precision reorders rows: detection_out, more" in report.verdict
     assert "detection_out" in {row.blob for row in verify(net).rows}
-
-
-@pytest.mark.parametrize("bad", [np.full((2, 3, 12, 12), np.nan), np.full((2, 3, 12, 12), "a")])
-def test_inputs_that_are_no_numbers(bad: np.ndarray) -> None:
-    with pytest.raises(ProtogenError, match="input 'data': the values must be finite real numbers"):
-        verify(small_net(), inputs={"data": bad})
 
 
 def test_layers_are_set_up_once_and_weights_filled_once(monkeypatch: pytest.MonkeyPatch) -> None:

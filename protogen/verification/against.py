@@ -1,0 +1,159 @@
+"""Comparing a net with the ONNX model that another converter made of it, tensor by tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..backends import BACKENDS
+from ..errors import ConversionError, ProtogenError, some
+from ..graph.names import with_version_names
+from ..progress import track
+from ..targets.onnx.options import OnnxOptions
+from .compare import row_of
+from .inputs import random_inputs
+from .matching import Match, aligned, matches, matching_outputs
+from .other_inputs import feedings, suited
+from .rounding import Arbiter
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..backends.other_model import OtherModel
+    from ..backends.setting import Blobs, Setting
+    from ..graph.graph import Graph, Node, Value
+    from .report import Report, Row
+
+APPLICABLE = ("preprocess", "rename", "postprocess", "seed")
+"""Options of ONNX models that say something about a model that exists already."""
+
+
+def require_applicable(options: OnnxOptions) -> None:
+    """Refuse options of a conversion.
+
+    Raises:
+        ConversionError: an option has another value than its default and is none of `APPLICABLE`.
+    """
+    standard = OnnxOptions()
+    for field in fields(options):
+        if field.name not in APPLICABLE and getattr(options, field.name) != getattr(standard, field.name):
+            raise ConversionError(f"{field.name} does not apply with `against`: that model is compared as it is")
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A tensor, the value of the net that it is taken for, and their row."""
+
+    match: Match
+    value: Value
+    row: Row
+
+
+class Comparison:
+    """A net, and another converter's model of it, run on the same inputs.
+
+    Args:
+        graph: the net's graph.
+        model: the model.
+        fixed: values by input name; others are random.
+        setting: of PyTorch; its ONNX options say what the model does with its image, and how it names blobs.
+
+    Raises:
+        ProtogenError: the model's inputs are not the net's.
+    """
+
+    def __init__(self, graph: Graph, model: OtherModel, fixed: Mapping[str, np.ndarray], setting: Setting) -> None:
+        self._graph, self._model, self._setting = graph, model, setting
+        self._versions = with_version_names(graph)
+        self._names = {value: twin.name for value, twin in zip(graph.values, self._versions.values)}
+        feed = random_inputs(graph, setting.onnx.seed, fixed, setting.preprocess)
+        shapes = {name: value.shape for name, value in feed.items()}
+        self._plan = feedings(shapes, model.inputs, setting.onnx.rename, model.path)
+        self._feed = suited(feed, self._plan, fixed, setting.onnx.seed, model.path)
+
+    def add_rows(self, report: Report) -> None:
+        """Run both; add rows and notes to a report.
+
+        Raises:
+            ProtogenError: ONNX Runtime rejects the model, or no tensor can be compared.
+        """
+        found, values = self._model_values()
+        feed = {twin.name: self._feed[value.name] for value, twin in zip(self._graph.inputs, self._versions.inputs)}
+        reference = BACKENDS["torch"](self._versions, feed, self._setting)
+        arbiter = None if self._model.in_half else Arbiter(self._versions, feed, self._setting)
+        compared = [
+            self._compared(match, values[match.tensor], reference, arbiter, report.tolerance)
+            for match in track("comparing", found)
+        ]
+        order = {value: number for number, value in enumerate(self._graph.values)}
+        compared.sort(key=lambda each: order[each.value])
+        agreed = {each.value for each in compared if each.row.ok} - {each.value for each in compared if not each.row.ok}
+        report.rows += [
+            each.row if each.row.ok else replace(each.row, layers=_layers(self._graph, each.value, agreed)) for each in compared
+        ]
+        report.notes += self._notes(compared, {name: value.shape for name, value in values.items()})
+
+    def _model_values(self) -> tuple[list[Match], Blobs]:
+        """Run the model; return the tensors that can be compared, and their values."""
+        found = matches(self._graph, self._model.tensors, self._setting.onnx.rename)
+        feed = {each.input.name: each.arranged(self._feed[each.blob]) for each in self._plan}
+        values = self._model.run(feed, list(dict.fromkeys([*(match.tensor for match in found), *self._model.outputs])))
+        found = [match for match in found if match.tensor in values]
+        found += matching_outputs(
+            self._graph, found, {name: values[name].shape for name in self._model.outputs if name in values}
+        )
+        if not found:
+            raise ProtogenError(
+                f"{self._model.path}: nothing to compare: none of its tensors is named after a blob or a layer, and its outputs "
+                f"do not have the shapes of the net's; say which is which with --rename BLOB=TENSOR"
+            )
+        return found, values
+
+    def _compared(
+        self, match: Match, actual: np.ndarray, reference: Blobs, arbiter: Arbiter | None, tolerance: float
+    ) -> _Compared:
+        """Compare a tensor with the values that it may be; take it for the one that it is or, if it is none, is named after."""
+        name = f"{Path(self._model.path).name} / torch"
+        rows: dict[Value, Row] = {}
+        for value in match.values:
+            blob = self._names[value]
+            row = row_of(name, blob, aligned(actual, value.shape), reference[blob], tolerance)
+            rows[value] = replace(row, tensor="" if match.tensor in (value.name, blob) else match.tensor)
+        best = min(rows, key=lambda value: float("inf") if isnan(rows[value].max_rel) else rows[value].max_rel)
+        if arbiter is not None:
+            for value in (best, match.named):
+                blobs = {self._names[value]: aligned(actual, value.shape)}
+                rows[value] = arbiter.judged(rows[value], ("onnxruntime", "torch"), blobs, reference, tolerance)
+                if rows[best].ok:
+                    break
+        taken = best if rows[best].ok or rows[best].max_rel < rows[match.named].max_rel / 10 else match.named
+        return _Compared(match, taken, rows[taken])
+
+    def _notes(self, compared: Sequence[_Compared], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
+        names = [value.name for value in self._graph.blobs if value not in self._graph.inputs]
+        left = [name for name in names if name not in {each.value.name for each in compared}]
+        notes = [each.note for each in self._plan if each.note]
+        for each in compared:
+            notes += [f"output {each.row.blob!r} is its {each.match.tensor!r} ({each.match.how})"] if each.match.how else []
+            shape = shapes[each.match.tensor]
+            if each.row.other_shape is None and shape != each.row.shape:
+                notes.append(f"blob {each.row.blob!r} has shape {shape} there")
+        if left:
+            notes.append(f"not compared, for want of a tensor of that name: {some(left)} ({len(left)} of {len(names)} blobs)")
+        return notes
+
+
+def _layers(graph: Graph, value: Value, agreed: Collection[Value]) -> list[str]:
+    """Name the layers that make a value from values that agree, in order."""
+    makers = {made: node for node in graph.nodes for made in node.made}
+    found: set[Node] = set()
+    waiting = [value]
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is not None and node not in found:
+            found.add(node)
+            waiting += [bottom for bottom in node.inputs if bottom not in agreed]
+    return [f"{node.op.layer.name!r} ({node.op.layer.type})" for node in graph.nodes if node in found]

@@ -1,0 +1,37 @@
+"""Errors of a blob: relative to its largest value; no numbers, and other shapes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from protogen import verification
+from protogen.verification import verify
+from tests.nets import small_net
+from tests.verification.engines import wrong
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_values_that_are_no_numbers_differ(monkeypatch: pytest.MonkeyPatch, bad: float) -> None:
+    wrong(monkeypatch, "onnxruntime", lambda blobs: blobs["prob"].__setitem__((0, 0), bad))
+    report = verify(small_net())
+    assert report.first_difference is not None
+    assert report.first_difference.blob == "prob"
+
+
+def test_another_shape_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong(monkeypatch, "onnxruntime", lambda blobs: blobs.update(prob=blobs["prob"][:1]))
+    report = verify(small_net())
+    assert report.first_difference is not None
+    assert report.first_difference.max_rel == float("inf")
+
+
+def test_errors_are_relative_to_a_blobs_largest_value() -> None:
+    reference = {"y": np.array([100.0, 1.0], np.float32)}
+    net = small_net()
+    (row,) = verification.compare("a / b", {"y": np.array([100.0, 1.01], np.float32)}, reference, 1e-3, net.graph())
+    assert row.max_abs == pytest.approx(0.01, rel=1e-4)
+    assert row.max_rel == pytest.approx(1e-4, rel=1e-4)
+    assert row.ok
+    (row,) = verification.compare("a / b", {"y": np.full(2, 1e-9)}, {"y": np.zeros(2)}, 1e-3, net.graph())
+    assert not row.ok, "a reference of zeros allows no difference"
