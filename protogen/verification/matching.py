@@ -8,7 +8,8 @@ values, of which the numbers select one.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,16 +51,12 @@ def matches(graph: Graph, tensors: Mapping[str, str], rename: Mapping[str, str])
         ProtogenError: `rename` has an unknown blob or tensor.
     """
     known = _by_name(graph)
-    similar = _similar(known)
     given = _given(graph, tensors, rename)
-    nodes = [node for node in tensors.values() if node]
-    found = []
-    for tensor, node in tensors.items():
-        by_node = node if node in known and node not in tensors and nodes.count(node) == 1 else ""
-        name = given.get(tensor) or (tensor if tensor in known else by_node or similar.get(_letters(tensor), ""))
-        if name and (tensor in given or name not in rename):
-            found.append(Match(tensor, *known[name]))
-    return found
+    names = {tensor: given.get(tensor, tensor) for tensor in tensors}
+    exact = {tensor: name for tensor, name in names.items() if name in known and (tensor in given or name not in rename)}
+    covered = {known[name][0] for name in exact.values()}
+    similar = {tensor: name for tensor, name in _similar(known, tensors).items() if known[name][0] not in covered}
+    return [Match(tensor, *known[name]) for tensor in tensors if (name := exact.get(tensor) or similar.get(tensor))]
 
 
 def matching_outputs(graph: Graph, found: Sequence[Match], outputs: Mapping[str, Sequence[int]]) -> list[Match]:
@@ -70,10 +67,9 @@ def matching_outputs(graph: Graph, found: Sequence[Match], outputs: Mapping[str,
         found: the tensors that names identify.
         outputs: shapes of the model's outputs.
     """
-    named = {match.tensor for match in found}
-    covered = {value for match in found for value in match.values}
-    tensors = [name for name in outputs if name not in named]
-    blobs = [value for value in graph.outputs if value not in covered and value not in graph.inputs]
+    tensors = [name for name in outputs if name not in {match.tensor for match in found}]
+    covered = {match.named.name for match in found}
+    blobs = [value for value in graph.outputs if value.name not in covered and value not in graph.inputs]
     if len(blobs) == len(tensors) and all(_suits(outputs[name], blob.shape) for name, blob in zip(tensors, blobs)):
         return [Match(name, blob, [blob], "by position") for name, blob in zip(tensors, blobs)]
     result = []
@@ -157,12 +153,22 @@ class _Followers:
             yield value
 
 
-def _similar(known: Iterable[str]) -> dict[str, str]:
-    """Return the names by their letters and digits, without those that share them with another name."""
-    names: dict[str, list[str]] = {}
-    for name in known:
-        names.setdefault(_letters(name), []).append(name)
-    return {letters: same[0] for letters, same in names.items() if len(same) == 1 and letters.strip("_")}
+def _similar(known: Collection[str], tensors: Mapping[str, str]) -> dict[str, str]:
+    """Return known names by tensors that only resemble them: numbered ones by their nodes, the others by letters and digits.
+
+    A node counts if it is the only one of its layer: of nodes "fc" and "fc/add", the first is only a part of layer "fc".
+    """
+    nodes = Counter(tensors.values())
+    parts = {node[: end.start()] for node in nodes if node not in known for end in re.finditer(r"\W|_", node)}
+    spellings = Counter(map(_letters, known))
+    by_letters = {_letters(name): name for name in known if spellings[_letters(name)] == 1}
+    found: dict[str, str] = {}
+    for tensor, node in tensors.items():
+        if node in known and nodes[node] == 1 and node not in parts:
+            found[tensor] = node
+        elif _letters(tensor) in by_letters:
+            found[tensor] = by_letters[_letters(tensor)]
+    return found
 
 
 def _letters(name: str) -> str:

@@ -91,7 +91,7 @@ def _feeding(value: ModelInput, blob: str, how: str, shape: tuple[int, ...], pat
     if layout is None:
         raise ProtogenError(
             f"{path}: its input {value.name!r} has shape {_shown(value.shape)}, the net's input {blob!r} {shape}; "
-            f"give both the same one: --input {blob}=N,C,H,W"
+            f"give the net that one: --input {blob}={','.join('?' if dim is None else str(dim) for dim in value.shape)}"
         )
     return Feeding(value, blob, layout == "NHWC", how)
 
