@@ -68,7 +68,7 @@ class Row:
         else:
             text += f"relative error {self.max_rel:.2g}, tolerance {tolerance:g} (--tolerance){self._explained()}"
         if self.layers:
-            text += f"; it is made by {'layer' if len(self.layers) == 1 else 'one of the layers'} {_some(self.layers)}"
+            text += f"; it is made by {_some(self.layers)}"
         return text
 
     def _explained(self) -> str:
@@ -165,6 +165,7 @@ class Report:
 
 def _some(layers: Sequence[str]) -> str:
     """List layers, only the last few of many: those nearest to the blob."""
-    shown = layers[-_MAX_LISTED:]
-    more = len(layers) - len(shown)
-    return (f"{more} further ones, " if more else "") + ", ".join(shown)
+    shown = ", ".join(layers[-_MAX_LISTED:])
+    if len(layers) > _MAX_LISTED:
+        return f"one of {len(layers)} layers, the last of which are {shown}"
+    return f"one of the layers {shown}" if len(layers) > 1 else f"layer {shown}"

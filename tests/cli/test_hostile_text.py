@@ -69,7 +69,9 @@ def files() -> None:
     Path(f"{FILE}train.prototxt").write_text(f"{head.split('layer')[0]} {data} layer {{ name: {quote(EVIL + 'conv')}{rest}")
     Path("other.prototxt").write_text(net(EVIL + "2", odd("ReLU", bottom=EVIL + "2fc")))
     np.save("x.npy", np.ones((1, 2, 6, 6), np.float32))
-    protogen.loads(net(EVIL)).fill().save_caffemodel(f"{FILE}.caffemodel")
+    good = protogen.loads(net(EVIL)).fill()
+    good.save_caffemodel(f"{FILE}.caffemodel")
+    good.to_onnx(f"{FILE}.onnx", rename={f"{EVIL}data": f"{EVIL}renamed"})
 
 
 GOOD = [
@@ -82,6 +84,7 @@ GOOD = [
     (0, "convert", ".", "-o", "out", "--to", "prototxt"),
     (0, "verify", f"{FILE}.prototxt", f"{FILE}.caffemodel", "--all", "--input", f"{EVIL}data=x.npy"),
     (1, "verify", f"{FILE}.prototxt", "--tolerance", "0"),
+    (0, "verify", f"{FILE}.prototxt", f"{FILE}.caffemodel", "--all", "--against", f"{FILE}.onnx"),
     (0, "fold", f"{FILE}.prototxt", f"{FILE}.caffemodel", "-o", f"{FILE}folded"),
     (0, "deploy", f"{FILE}.prototxt"),
     (0, "deploy", f"{FILE}train.prototxt", "-o", f"{FILE}deploy.prototxt"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 import protogen
@@ -83,3 +84,45 @@ def test_values_that_are_no_numbers_or_lie_about_their_number(run: Run, small: P
         lie.write_bytes(sound.replace(b"(1, 3), }" + b" " * (len(header) - 9), header))
         assert lie.read_bytes() != sound
         assert "lie.npy: not a readable .npy file" in run("verify", small, "--input", f"data={lie}").err
+
+
+def test_another_converters_model(run: Run, files: Path) -> None:
+    from protogen.targets.onnx.options import Preprocess
+
+    net = protogen.load(files / "net.prototxt", files / "net.caffemodel")
+    model = net.to_onnx(fold=False, rename={"data": "input.1"})
+    onnx.save(model, files / "theirs.onnx")
+    command = ("verify", files / "net.prototxt", files / "net.caffemodel", "--against")
+    result = run(*command, files / "theirs.onnx", "--all")
+    assert (result.code, result.err) == (0, "")
+    assert "input 'data' is its 'input.1' (by its shape)" in result.out
+    assert "theirs.onnx / torch" in result.out
+    assert "input.1" not in run(*command, files / "theirs.onnx", "--rename", "data=input.1").out
+    (weight,) = (tensor for tensor in model.graph.initializer if tensor.name.endswith(".weight") and "conv" in tensor.name)
+    weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
+    onnx.save(model, files / "theirs.onnx")
+    result = run(*command, files / "theirs.onnx")
+    assert result.code == 1
+    assert "blob 'conv" in result.out.splitlines()[-1]
+    assert result.out.rstrip().endswith("it is made by layer 'conv' (Convolution)")
+    net.to_onnx(files / "image.onnx", preprocess=Preprocess(mean=10.0, nhwc=True))
+    assert run(*command, files / "image.onnx", "--mean", "10", "--nhwc").code == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--fp16"], ["--dynamic-size"], ["--dynamic-batch"], ["--opset", "17"], ["--external-data"], ["--dtype", "float32"],
+     ["--backend", "torch"]],
+)  # fmt: skip
+def test_options_of_conversions_do_not_apply_to_a_model_that_exists(run: Run, files: Path, options: list[str]) -> None:
+    result = run("verify", files / "net.prototxt", files / "net.caffemodel", "--against", files / "theirs.onnx", *options)
+    assert result.code == 2
+    assert f"{options[0]} does not apply with --against" in result.err
+
+
+def test_what_is_no_model(run: Run, files: Path) -> None:
+    for name in ("net.caffemodel", "net.prototxt", "none.onnx", "."):
+        result = run("verify", files / "net.prototxt", files / "net.caffemodel", "--against", files / name)
+        assert (result.code, len(result.err.splitlines())) == (1, 1), result.err
+    result = run("verify", files / "net.prototxt", "--against", files / "none.onnx")
+    assert "none.onnx needs the net's weights" in result.err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 
 import protogen
-from protogen.graph.names import with_text_names
+from protogen.graph.names import with_text_names, with_version_names
 
 TEXT = r"""
     name: "\377"
@@ -34,3 +34,18 @@ def test_such_a_net_is_verified_blob_by_blob() -> None:
 def test_a_graph_of_plain_names_is_returned_as_it_is() -> None:
     graph = protogen.models.peleenet(size=32).graph()
     assert with_text_names(graph) is graph
+
+
+def test_each_value_of_a_blob_has_a_name_of_its_own() -> None:
+    net = protogen.loads("""
+        layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }
+        layer { name: "a" type: "ReLU" bottom: "x" top: "x" }
+        layer { name: "b" type: "TanH" bottom: "x" top: "x" }
+        layer { name: "c" type: "Power" bottom: "x" top: "x before b" }""")
+    graph = net.graph()
+    named = with_version_names(graph)
+    assert [value.name for value in named.values] == ["x before a", "x before b_", "x", "x before b"]
+    assert [value.name for value in named.inputs] == ["x before a"]
+    assert [value.name for value in named.outputs] == [value.name for value in graph.outputs] == ["x before b"]
+    assert [value.name for value in graph.values] == ["x", "x", "x", "x before b"], "the graph given stays as it is"
+    assert with_version_names(named) is named

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from protogen import NetBuilder
+import protogen
+from protogen import ConversionError, NetBuilder
 from protogen.verification import verify
 from tests.nets import small_net
 
@@ -50,3 +51,43 @@ def test_a_model_that_only_fits_the_size_it_was_made_at(monkeypatch: pytest.Monk
     report = verify(net, dynamic_size=True)
     assert report.first_difference is not None
     assert report.first_difference.comparison == "onnxruntime at 1x1x38x70 / torch"
+
+
+def test_losses_need_not_take_the_larger_batch() -> None:
+    """Models are without them; this one wants as many predictions as there are labels."""
+    net = protogen.loads("""
+        layer { name: "in" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 } } }
+        layer { name: "labels" type: "DummyData" top: "label"
+                dummy_data_param { shape { dim: 2 } data_filler { type: "constant" value: 1 } } }
+        layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 4 } }
+        layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss" }""")
+    report = verify(net, dynamic_batch=True)
+    assert report.ok, report.verdict
+    assert "onnxruntime at 3x3 / torch" in report.comparisons
+
+
+@pytest.mark.parametrize("option", ["dynamic_size", "dynamic_batch"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        'type: "InnerProduct" inner_product_param { num_output: 5 }',
+        'type: "Reshape" reshape_param { shape { dim: 1 dim: 400 } }',
+        'type: "Bias" bias_param { axis: 0 num_axes: -1 }',
+    ],
+)
+def test_what_cannot_be_dynamic_is_refused_as_by_convert(layer: str, option: str) -> None:
+    net = protogen.loads(f"""
+        layer {{ name: "in" type: "Input" top: "data" input_param {{ shape {{ dim: 1 dim: 3 dim: 12 dim: 12 }} }} }}
+        layer {{ name: "conv" type: "Convolution" bottom: "data" top: "conv"
+                convolution_param {{ num_output: 4 kernel_size: 3 }} }}
+        layer {{ name: "last" bottom: "conv" top: "last" {layer} }}""")
+    try:
+        net.to_onnx(**{option: True})
+    except ConversionError as error:
+        with pytest.raises(ConversionError) as again:
+            verify(net, **{option: True})
+        assert again.value.lines == error.lines
+    else:
+        assert "InnerProduct" in layer
+        assert option == "dynamic_batch"
+        assert verify(net, **{option: True}).ok

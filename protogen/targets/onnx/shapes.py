@@ -86,6 +86,9 @@ def _grown(graph: Graph, batch: int = 0, rows: int = 0, size: Sequence[int] = (0
         batch: items added to each input.
         rows: rows added to values with data-dependent rows.
         size: rows and columns added to each image.
+
+    Raises:
+        ConversionError: with another batch, a layer has other weights.
     """
     larger = {value: (shape[0] + batch, *shape[1:]) if shape else shape for value, shape in enlarged(graph, size).items()}
     shapes: Shapes = {}
@@ -94,6 +97,8 @@ def _grown(graph: Graph, batch: int = 0, rows: int = 0, size: Sequence[int] = (0
             shapes.update((value, larger.get(value, value.shape)) for value in node.outputs)
             continue
         op = node.op.at([shapes[value] for value in node.inputs])
+        if batch and [blob.shape for blob in op.blobs] != [blob.shape for blob in node.op.blobs]:
+            raise ConversionError(f"layer {op.layer.name!r} ({op.layer.type}) has weights of other shapes")
         axis = op.dynamic_rows
         tops = op.tops if axis is None else [(*top[:axis], top[axis] + rows, *top[axis + 1 :]) for top in op.tops]
         shapes.update(zip(node.outputs, tops))
