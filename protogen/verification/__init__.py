@@ -90,16 +90,18 @@ def verify(
     net = net.known_part(onnx.postprocess)
     _check_request(net, backends, dtype)
     if against is not None:
-        return _verify_against(net, against, backends, dtype, Setting(device=device, onnx=onnx), inputs or {}, tolerance)
-    half = "float16" if onnx.fp16 else dtype
+        _check_against(net, against, backends, dtype, onnx)
     whole = with_text_names(with_random_weights(net.graph(seed), seed))
     onnx = with_data_preprocessing(onnx, whole)
     graph = _as_modelled(whole, onnx.postprocess)
+    setting = Setting(device=device, onnx=onnx)
+    if against is not None:
+        return _compared_with(OtherModel(against), graph, inputs or {}, setting, tolerance)
     if onnx.dynamic_batch or onnx.dynamic_size:
         emit(graph, onnx, check=False)  # refuses what `convert` refuses, in the same words
+    half = "float16" if onnx.fp16 else dtype
     report = Report(TOLERANCES[half] if tolerance is None else tolerance, _shown(graph))
     report.left_out = _data_dependent(graph) if half != "float32" else []
-    setting = Setting(device=device, onnx=onnx)
     feed = random_inputs(graph, seed, inputs or {}, setting.preprocess)
     runs = [Trial(f"torch {dtype}", "torch", graph, graph, feed, replace(setting, dtype=dtype))]
     if dtype == "float32":
@@ -109,18 +111,10 @@ def verify(
     return report
 
 
-def _verify_against(
-    net: Net, path: str | os.PathLike[str], backends: Sequence[str], dtype: str, setting: Setting,
-    inputs: Mapping[str, np.ndarray], tolerance: float | None,
-) -> Report:  # fmt: skip
-    require_applicable(setting.onnx)
-    if dtype != "float32" or tuple(backends) not in (("torch",), ("torch", "onnxruntime")):
-        raise ProtogenError("`against` compares PyTorch in float32 with ONNX Runtime: `dtype` and other `backends` do not apply")
-    if net.weights.missing:
-        missing = some(net.weights.missing)
-        raise ProtogenError(f"comparing with {os.fspath(path)} needs the net's weights; there are none for {missing}")
-    graph = with_text_names(_as_modelled(net.graph(setting.onnx.seed), setting.onnx.postprocess))
-    model = OtherModel(path)
+def _compared_with(
+    model: OtherModel, graph: Graph, inputs: Mapping[str, np.ndarray], setting: Setting, tolerance: float | None
+) -> Report:
+    """Compare a graph with another converter's model of it."""
     standard = TOLERANCES["float16" if model.in_half else "float32"]
     report = Report(standard if tolerance is None else tolerance, _shown(graph))
     Comparison(graph, model, inputs, setting).add_rows(report)
@@ -181,3 +175,12 @@ def _check_request(net: Net, backends: Sequence[str], dtype: str) -> None:
     net.require_shapes()
     if not net.computed:
         raise ProtogenError("nothing to verify: this net has only inputs")
+
+
+def _check_against(net: Net, path: str | os.PathLike[str], backends: Sequence[str], dtype: str, options: OnnxOptions) -> None:
+    require_applicable(options)
+    if dtype != "float32" or tuple(backends) not in (("torch",), ("torch", "onnxruntime")):
+        raise ProtogenError("`against` compares PyTorch in float32 with ONNX Runtime: `dtype` and other `backends` do not apply")
+    if net.weights.missing:
+        missing = some(net.weights.missing)
+        raise ProtogenError(f"comparing with {os.fspath(path)} needs the net's weights; there are none for {missing}")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..graph.graph import Graph, Node, Value
     from .report import Report, Row
 
-APPLICABLE = ("preprocess", "rename", "postprocess", "seed")
+APPLICABLE = ("preprocess", "preprocess_from_data", "rename", "postprocess", "seed")
 """Options of ONNX models that say something about a model that exists already."""
 
 

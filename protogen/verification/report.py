@@ -62,14 +62,11 @@ class Row:
     def difference(self, tolerance: float) -> str:
         """Describe a blob that differs, for the verdict."""
         named = f"blob {self.blob!r}" + (f" (its tensor {self.tensor!r})" if self.tensor else "")
-        text = f"{self.comparison}: {named} {self.shape} is the first that differs: "
+        made = f", made by {_some(self.layers)}" if self.layers else ""
+        text = f"{self.comparison}: {named} {self.shape} is the first that differs{made}: "
         if self.other_shape is not None:
-            text += f"its shape is {self.other_shape}"
-        else:
-            text += f"relative error {self.max_rel:.2g}, tolerance {tolerance:g} (--tolerance){self._explained()}"
-        if self.layers:
-            text += f"; it is made by {_some(self.layers)}"
-        return text
+            return f"{text}its shape is {self.other_shape}"
+        return f"{text}relative error {self.max_rel:.2g}, tolerance {tolerance:g} (--tolerance){self._explained()}"
 
     def _explained(self) -> str:
         """What PyTorch in float64 says of a blob that differs."""

@@ -53,13 +53,16 @@ def test_the_layer_that_a_converter_got_wrong_is_named(
     assert row.blob == blob
     assert list(row.layers) == [layer]
     assert f"theirs.onnx / torch: blob {blob!r}" in report.verdict
-    assert report.verdict.endswith(f"it is made by layer {layer}")
+    assert f"is the first that differs, made by layer {layer}: " in report.verdict
 
 
 def test_another_shape_is_told(tmp_path: Path) -> None:
     net = weighted(FCN)
     report = verify(net, against=saved(net, tmp_path / "theirs.onnx", faults.pooling_rounds_down))
-    assert "blob 'pool' (1, 6, 11, 11) is the first that differs: its shape is (1, 6, 10, 10)" in report.verdict
+    assert (
+        "blob 'pool' (1, 6, 11, 11) is the first that differs, made by layer 'pool' (Pooling): its shape is (1, 6, 10, 10)"
+        in report.verdict
+    )
     assert "differs: 1x6x10x10".upper() in str(report)
 
 

@@ -49,15 +49,15 @@ def test_a_difference_from_another_model() -> None:
     row = Row("m.onnx / torch", "pool", (1, 4, 6), 0.1, 0.1, False, tensor="17", layers=["'a' (A)", "'b' (B)"])
     assert row.display_name == "pool (17)"
     assert Report(1e-5, rows=[row]).verdict == (
-        "m.onnx / torch: blob 'pool' (its tensor '17') (1, 4, 6) is the first that differs: relative error 0.1, "
-        "tolerance 1e-05 (--tolerance); it is made by one of the layers 'a' (A), 'b' (B)"
+        "m.onnx / torch: blob 'pool' (its tensor '17') (1, 4, 6) is the first that differs, "
+        "made by one of the layers 'a' (A), 'b' (B): relative error 0.1, tolerance 1e-05 (--tolerance)"
     )
     smaller = replace(row, other_shape=(1, 4, 5), tensor="", layers=["'a' (A)"])
     assert Report(1e-5, rows=[smaller]).verdict == (
-        "m.onnx / torch: blob 'pool' (1, 4, 6) is the first that differs: its shape is (1, 4, 5); it is made by layer 'a' (A)"
+        "m.onnx / torch: blob 'pool' (1, 4, 6) is the first that differs, made by layer 'a' (A): its shape is (1, 4, 5)"
     )
     many = replace(row, layers=[f"'{i}' (A)" for i in range(20)])
-    assert "it is made by one of 20 layers, the last of which are '14' (A), '15' (A)" in Report(1e-5, rows=[many]).verdict
+    assert "made by one of 20 layers, the last of which are '14' (A), '15' (A)" in Report(1e-5, rows=[many]).verdict
 
 
 def test_notes_are_printed_before_the_verdict() -> None:
