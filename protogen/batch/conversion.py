@@ -7,13 +7,16 @@ import time
 import warnings
 from collections.abc import Generator, Mapping
 from contextlib import closing, suppress
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from ..errors import ProtogenError, ProtogenWarning, printable
+from ..errors import ProtogenError, ProtogenWarning, did_you_mean, printable
 from ..files import create_folder, remove_leftovers
 from ..progress import track
+from ..reading import loads
 from ..report.conversions import CONVERTED, FAILED, NOT_REACHED, REFUSED, ConversionReport, FileRow
+from ..rules import RULES
 from ..targets.formats import format_of
 from .file import Converter, Job
 from .tree import find, outputs
@@ -57,11 +60,13 @@ def convert_tree(
     Raises:
         ProtogenError: `source` is not a folder or has no prototxt, `target` cannot be written, or worker processes do not start.
         ConversionError: no such format or option.
+        TypeError: `load` has no such argument.
     """
     start = time.monotonic()
     root, folder = os.fspath(source), os.fspath(target)
     format = format_of(folder, ending)
-    format.settings(options)  # refuses what no file could take
+    format.settings(options)  # refuses what no file could take, as does the next line
+    _check(reading or {})
     tree = find(root, folder)
     if "." in tree.unreadable:
         raise ProtogenError(f"{root}: cannot list this folder: {tree.unreadable['.']}")
@@ -91,6 +96,13 @@ def convert_tree(
     if result.ignored:
         warnings.warn(f"no net in {root} has {', '.join(result.ignored)}", ProtogenWarning, stacklevel=2)
     return result
+
+
+def _check(reading: Mapping[str, Any]) -> None:
+    known = [name for name in signature(loads).parameters if name not in ("text", "weights", "source", "lenient", "rules")]
+    for name in reading:
+        if name not in (*known, *RULES):
+            raise TypeError(f"unexpected argument {name!r} in reading{did_you_mean(name, [*known, *RULES])}")
 
 
 def _converted(converter: Converter, queue: list[Job], jobs: int | None, timeout: float | None) -> Generator[FileRow]:

@@ -159,6 +159,13 @@ def test_what_concerns_all_files_is_told_at_once(
     assert Path("file").read_text() == "mine"
 
 
+def test_arguments_that_load_does_not_have(models: Path, tmp_path: Path) -> None:
+    for name in ("inptus", "weights"):
+        with pytest.raises(TypeError, match=f"unexpected argument '{name}'"):
+            convert_tree(models, tmp_path / "out", reading={name: {}})
+    assert not (tmp_path / "out").exists()
+
+
 # ---- processes that come to harm
 
 
