@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 from ..errors import LayerError, NetError, ProtogenWarning, did_you_mean
@@ -404,7 +405,7 @@ def _unknown_types(layers: Sequence[Layer], types: Sequence[str], ends: Sequence
     lines[-1] += ' (to define a type, see protogen.register and "A layer type of your own" in the README)'
     if 0 < len(ends) <= MAX_LISTED:
         lines.append(
-            f"nothing else needs these layers: to stop before them, use --outputs {','.join(ends)} or outputs={list(ends)}"
+            f"nothing else needs these layers: to stop before them, use --outputs {quote(','.join(ends))} or outputs={list(ends)}"
         )
     return lines
 

@@ -146,3 +146,9 @@ def test_what_caffe_has_no_blob_for_is_refused(layer: str, message: str) -> None
 def test_a_summary_shows_a_layer_that_cannot_share_its_weights() -> None:
     net = protogen.loads(shared(3, "", 4), lenient=True)
     assert len(net.analysis.errors) == 1
+
+
+def test_an_output_to_stop_at_is_quoted_for_the_shell() -> None:
+    text = layers('name: "r" type: "ReLU" bottom: "data" top: "a $(x)"', 'name: "u" type: "Unheard" bottom: "a $(x)" top: "u"')
+    with pytest.raises(NetError, match=r"use --outputs 'a \$\(x\)' or outputs=\['a \$\(x\)'\]"):
+        protogen.loads(text).require_shapes()
