@@ -80,7 +80,7 @@ def deployment(net: Net, batch: int | None = None, outputs: Sequence[str] | None
 
     if batch is not None and batch < 1:
         raise ConversionError(f"a batch must have at least one image, not {batch}")
-    net = _in_test(net).known_part()
+    net = _in_test(net).known_part(unfit=False)  # a known loss tells what its prediction is
     full = net.graph(seed=None)
     deployed = net.with_graph(_with_batch(net, full, deploy_part(full), batch), drawn=False)
     stated = list(transforms(full).values())

@@ -215,9 +215,9 @@ class Net:
         definition, inputs = cut_definition(self.definition, self.state, shapes, outputs)
         return self.redefined(definition, inputs, outputs=outputs)
 
-    def known_part(self, postprocess: bool = True) -> Net:
-        """Return the net without unknown layers at its end that only train it (unless `postprocess`: any), or itself."""
-        ends = self.analysis.known_ends(postprocess)
+    def known_part(self, postprocess: bool = True, unfit: bool = True) -> Net:
+        """Return the net without what `Analysis.known_ends` finds at its end, or itself."""
+        ends = self.analysis.known_ends(postprocess, unfit)
         part = self if ends is None else self.cut(outputs=ends)
         part.has_trimmed_end |= ends is not None
         return part

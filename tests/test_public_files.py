@@ -11,7 +11,7 @@ import pytest
 
 import protogen
 from protogen.errors import LayerError, NetError, ProtogenWarning
-from tests.commands import run_command
+from tests.commands import Capture, run_command
 from tests.running import names_of
 
 IMAGE = 'input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 } '
@@ -153,3 +153,45 @@ def test_a_layer_that_does_not_fit_stops_converting_but_not_the_summary(
     assert "layer 'cut' (Slice)" in result.err
     assert "2x3" in result.out
     assert protogen.load(tmp_path / "a.prototxt", outputs=["prob"]).outputs == ["prob"]
+
+
+BAD_LOSS = """
+    layer { name: "d" type: "HDF5Data" top: "data" top: "label" hdf5_data_param { batch_size: 2 } }
+    layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param { num_output: 1 kernel_size: 3 } }
+    layer { name: "loss" type: "EuclideanLoss" bottom: "c" bottom: "label" top: "loss" }"""
+
+
+def test_labels_need_no_shape_where_only_a_loss_reads_them(capsys: Capture, tmp_path: Path) -> None:
+    """A train file of which only the images' size is known: HDF5Data states no shapes."""
+    path, out = tmp_path / "train.prototxt", tmp_path / "net.onnx"
+    path.write_text(BAD_LOSS)
+    done = run_command(capsys, "convert", path, "-o", out, "--input", "data=2,3,8,8")
+    assert done.code == 0
+    assert "left out, as nothing that is kept needs them" in done.err
+    assert [value.name for value in onnx.load(out).graph.input] == ["data"]
+    assert run_command(capsys, "verify", path, "--input", "data=2,3,8,8").code == 0
+    done = run_command(capsys, "convert", path, "-o", out)
+    assert (done.code, "the shape of input 'data', 'label' is not in the file" in done.err) == (1, True)
+    assert "left out" not in done.err, "that is beside the point"
+
+
+def test_a_loss_that_caffe_would_reject_is_left_out_with_its_reason(capsys: Capture, tmp_path: Path) -> None:
+    path, out = tmp_path / "train.prototxt", tmp_path / "net.onnx"
+    path.write_text(BAD_LOSS)
+    shapes = ("--input", "data=2,3,8,8", "--input", "label=2,5")
+    done = run_command(capsys, "convert", path, "-o", out, *shapes)
+    assert done.code == 0
+    assert "left out, although Caffe would reject it: " in done.err
+    assert "needs two bottoms of the same size, not (2, 1, 6, 6) and (2, 5)" in done.err
+    for command in (("convert", path, "-o", tmp_path / "net.pth"), ("deploy", path)):
+        done = run_command(capsys, *command, *shapes)
+        assert (done.code, "needs two bottoms of the same size" in done.err) == (1, True)
+
+
+def test_a_layer_that_caffe_would_reject_is_not_left_out_if_it_is_needed(capsys: Capture, tmp_path: Path) -> None:
+    path, out = tmp_path / "train.prototxt", tmp_path / "net.onnx"
+    path.write_text(BAD_LOSS.replace("kernel_size: 3", "kernel_size: 30"))
+    done = run_command(capsys, "convert", path, "-o", out, "--input", "data=2,3,8,8", "--input", "label=2,5")
+    assert (done.code, out.exists()) == (1, False)
+    assert done.err.startswith("Error: ")
+    assert "layer 'c' (Convolution)" in done.err

@@ -83,8 +83,9 @@ def convert(
         convert_folder(prototxt, output, target.ending, jobs=jobs, timeout=timeout, reading=reading, options=options)
         return
     with progress():
-        net = reading.load(prototxt, weights, optional=target.is_definition and not fold)
-        if "postprocess" in options:  # here already, as the weights of what is left are looked at below
+        lenient = "postprocess" in options  # what only trains is left out, whether or not it fits
+        net = reading.load(prototxt, weights, lenient, optional=target.is_definition and not fold)
+        if lenient:  # here already, as the weights of what is left are looked at below
             net = net.known_part(options["postprocess"])
         if not net.weights.source and not target.is_definition and net.weights.missing:
             say(f"Note: {net.weights.fill_note}", err=True)

@@ -39,7 +39,7 @@ def summary(prototxt: str, weights: str | None, as_json: bool, reading: ReadOpti
     statistics = weights_summary(file) if file is not None else None
     net = _net(prototxt, weights, reading, required=file is None or weights is not None)
     result = net.summary() if net is not None else None
-    for error in net.analysis.errors if net is not None else ():
+    for error in net.analysis.errors.values() if net is not None else ():
         say(*(f"Warning: {line}" for line in error.lines), err=True)
     if as_json:
         data: dict[str, Any] = result.as_dict() if result is not None else {}

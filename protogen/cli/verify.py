@@ -76,7 +76,7 @@ def verify(
     with progress():
         arrays = {name: _array(path) for name, path in values.items()}
         shapes += [f"{name}={','.join(map(str, _blob_shape(array, options)))}" for name, array in arrays.items()]
-        net = replace(reading, inputs=shapes).load(prototxt, weights or weights_option)
+        net = replace(reading, inputs=shapes).load(prototxt, weights or weights_option, lenient=True)
         backends = dict.fromkeys(("torch", "onnxruntime", *extra))
         settings = {"tolerance": tolerance, "dtype": dtype, "inputs": arrays, "seed": seed, **options}
         report = run(net, list(backends), device, against=against, **settings)

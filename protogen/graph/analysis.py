@@ -22,6 +22,7 @@ from ..prototxt.message import Message
 from ..prototxt.phase import required_state
 from ..prototxt.slips import misspelling
 from ..rules import DEFAULT, ReadingRules
+from .known_part import ends_of, is_measure, known_and_dropped
 from .pooling_hint import with_pooling_hint
 from .same_names import Names
 
@@ -41,7 +42,7 @@ class Analysis:
         rules: how to read what the prototxt leaves open.
         warned: texts of the warnings issued about layers so far; none is issued twice.
         lenient: record the errors of layers that cannot be set up in `errors` instead of raising them; `require_shapes` does.
-        errors: what was recorded.
+        errors: what was recorded, by layer.
         shared_blobs: blobs shared through `param { name }`: (layer, index) of each one that another layer owns, mapped to its
             owner.
         learnable: the layers with weights, by name.
@@ -61,7 +62,7 @@ class Analysis:
         self.rules, self.warned = rules, set() if warned is None else warned
         self.layers: list[Layer] = []
         self.ops: list[LayerType | None] = []
-        self.lenient, self.errors = lenient, list[LayerError]()
+        self.lenient, self.errors = lenient, dict[Layer, LayerError]()
         self.sources: list[LayerType] = []
         self.shapes: dict[str, Shape | None] = {}
         self.makers: dict[str, Layer] = {}
@@ -151,11 +152,11 @@ class Analysis:
         if self.complete:
             return
         if self.errors:
-            raise self.errors[0]
+            raise next(iter(self.errors.values()))
         unknown = self.unknown_layers
         if unknown:
-            kept, dropped = self._known_and_dropped(postprocess=False)
-            raise NetError(*_unknown_types(unknown, self.unknown_types, _ends(kept) if dropped else []))
+            kept, dropped = known_and_dropped(self, postprocess=False)
+            raise NetError(*_unknown_types(unknown, self.unknown_types, ends_of(kept) if dropped else []))
         missing = [top for top in self.inputs if self.shapes[top] is None]
         example = ", ".join(f"{name!r}: (1, 3, 224, 224)" for name in missing[:1])
         raise NetError(
@@ -163,38 +164,32 @@ class Analysis:
             f"file; set it with inputs={{{example}}} or --input {missing[0] if missing else 'data'}=1,3,224,224"
         )
 
-    def known_ends(self, postprocess: bool = True) -> list[str] | None:
-        """The outputs of a net without the layers of unknown types at its end, if those are not needed to use it.
+    def known_ends(self, postprocess: bool = True, unfit: bool = True) -> list[str] | None:
+        """The outputs of a net without the layers at its end that are not set up, if those are not needed to use it.
 
-        Losses and accuracies of forks are not, by `is_measure`; nor, unless `postprocess`, is any layer at the end. A warning
-        names what is left out. None if all layers are known, or if some unknown one is needed.
+        A warning names what is left out.
+
+        Args:
+            postprocess: whether only losses and accuracies are not needed, those of unknown types by `is_measure`; otherwise no
+                layer of an unknown type is.
+            unfit: whether they are left out, too, if their type is known, but Caffe would reject them (of a `lenient` net) or
+                the shape of their labels is unknown.
+
+        Returns:
+            The outputs; None if all layers are set up, or if one is needed that is not.
         """
-        if self.complete or self.errors:
+        if self.complete:
             return None
-        kept, dropped = self._known_and_dropped(postprocess)
+        kept, dropped = known_and_dropped(self, postprocess, unfit)
         if not dropped:  # some unknown layer is needed, or only shapes of inputs are missing
             return None
-        ends = _ends(kept)
+        ends = ends_of(kept)
         if ends:
             self._warn(f"left out, as nothing that is kept needs them: {', '.join(layer.label for layer in dropped)}")
+            for layer in dropped:
+                if layer in self.errors:
+                    self._warn(f"left out, although Caffe would reject it: {self.errors[layer]}")
         return ends or None
-
-    def _known_and_dropped(self, postprocess: bool) -> tuple[list[Layer], list[Layer]]:
-        """The layers to keep and those to leave out, as in `known_ends`; none of the latter if some unknown one is needed."""
-        lost: set[str] = set()
-        kept: list[Layer] = []
-        dropped: list[Layer] = []
-        for layer in self.layers:
-            layer_class = class_for(layer)
-            if layer_class is not None and lost.isdisjoint(layer.bottoms):
-                kept.append(layer)
-                continue
-            measures = is_measure(layer) if layer_class is None else layer_class.only_trains
-            if (postprocess and not measures) or not set(layer.tops).isdisjoint(layer.bottoms):
-                return self.layers, []
-            lost.update(layer.tops)
-            dropped.append(layer)
-        return kept, dropped
 
     def copy(self) -> Analysis:
         """A copy; `add` on either one does not affect the other."""
@@ -253,7 +248,7 @@ class Analysis:
                 error = reason if later is None else with_pooling_hint(reason, layer, self)
                 if not self.lenient:
                     raise error from None
-                self.errors.append(error)
+                self.errors[layer] = error
                 op = None
         tops = op.tops if op is not None else [None] * len(layer.tops)
         for bottom in layer.bottoms:
@@ -377,21 +372,10 @@ class Analysis:
         return f"no layer before it makes its bottom {bottom!r}{did_you_mean(bottom, self.shapes)}"
 
 
-def is_measure(layer: Layer) -> bool:
-    """Whether a layer of an unknown type is one that only trains or measures a net, by its `loss_weight` or its name."""
-    return bool(layer.message.loss_weight) or layer.type.lower().endswith(("loss", "accuracy"))
-
-
 def _names(messages: Iterable[Message]) -> Iterator[str]:
     """Names of layers, and those under which they share weights."""
     for message in messages:
         yield from (message.get("name", ""), *(spec.name for spec in message.get("param", ())))
-
-
-def _ends(layers: Sequence[Layer]) -> list[str]:
-    """Blobs that these layers make and none of them reads, apart from those of sources."""
-    read = {bottom for layer in layers for bottom in layer.bottoms if bottom not in layer.tops}
-    return list(dict.fromkeys(top for layer in layers if layer.bottoms for top in layer.tops if top not in read))
 
 
 def _unknown_types(layers: Sequence[Layer], types: Sequence[str], ends: Sequence[str]) -> list[str]:

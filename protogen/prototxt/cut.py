@@ -42,6 +42,9 @@ def cut(
             _check_feed(layer, fed.keys(), written)
         written.update(top for top in layer.top if makers[top] is layer)
     kept = [layer for number, layer in enumerate(layers) if number in needed]
+    if outputs is not None:
+        wanted = {*outputs, *(blob for layer in kept for blob in layer.bottom)}
+        kept = [_with_tops(layer, wanted) for layer in kept]
     return [*_input_layers(fed, {layer.name for layer in kept}), *kept]
 
 
@@ -82,6 +85,14 @@ def _check_feed(layer: Message, fed: Collection[str], written: Collection[str]) 
         raise NetError(f"blob {made[0]!r} cannot be fed: layer {layer.name!r}, which makes it, is needed for {others}")
     if early:
         raise NetError(f"blob {early[0]!r} cannot be fed: layer {layer.name!r} reads it before a later layer changes it in place")
+
+
+def _with_tops(layer: Message, wanted: Collection[str]) -> Message:
+    """A data layer with those of its tops that are wanted, if it finds what it reads by their names; any other as it is."""
+    tops = [top for top in layer.top if top in wanted]
+    if layer.type != "HDF5Data" or len(tops) in (0, len(layer.top)):
+        return layer
+    return layer.copy().update({"top": tops})
 
 
 def _needed(layers: Sequence[Message], fed: Collection[str], outputs: Collection[str] | None) -> set[int]:

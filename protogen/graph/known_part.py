@@ -1,0 +1,56 @@
+"""The layers of a net that are needed to use it, where those at its end that only train or measure it cannot be set up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..layers.registry import class_for
+from ..prototxt.layer import Layer
+
+if TYPE_CHECKING:
+    from .analysis import Analysis
+
+
+def known_and_dropped(analysis: Analysis, postprocess: bool, unfit: bool = False) -> tuple[list[Layer], list[Layer]]:
+    """Split the layers of a net into those to keep and those to leave out; see `Analysis.known_ends`.
+
+    Args:
+        analysis: of the net.
+        postprocess, unfit: as for `Analysis.known_ends`.
+
+    Returns:
+        The layers to keep and the others; none of the latter if one is needed that is not set up.
+    """
+    lost: set[str] = set()
+    kept: list[Layer] = []
+    dropped: list[Layer] = []
+    only_unfit = True
+    for layer, op in zip(analysis.layers, analysis.ops):
+        layer_class = class_for(layer)
+        measures = is_measure(layer) if layer_class is None else layer_class.only_trains
+        is_unfit = unfit and measures and op is None and layer_class is not None
+        if layer_class is not None and not is_unfit and lost.isdisjoint(layer.bottoms):
+            if layer in analysis.errors:
+                return analysis.layers, []
+            kept.append(layer)
+            continue
+        if (postprocess and not measures) or not set(layer.tops).isdisjoint(layer.bottoms):
+            return analysis.layers, []
+        only_unfit &= is_unfit
+        lost.update(layer.tops)
+        dropped.append(layer)
+    if only_unfit and not set(kept) <= {layer for layer, op in zip(analysis.layers, analysis.ops) if op is not None}:
+        return analysis.layers, []  # shapes are missing anyway, which is what to tell
+    return kept, dropped
+
+
+def is_measure(layer: Layer) -> bool:
+    """Whether a layer of an unknown type is one that only trains or measures a net, by its `loss_weight` or its name."""
+    return bool(layer.message.loss_weight) or layer.type.lower().endswith(("loss", "accuracy"))
+
+
+def ends_of(layers: Sequence[Layer]) -> list[str]:
+    """The blobs that layers compute and none of them reads."""
+    read = {bottom for layer in layers for bottom in layer.bottoms if bottom not in layer.tops}
+    return list(dict.fromkeys(top for layer in layers if layer.bottoms for top in layer.tops if top not in read))
