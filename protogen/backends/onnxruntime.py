@@ -58,7 +58,8 @@ def session_of(model: str | bytes, entries: Mapping[str, str] | None = None) -> 
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")  # pointless for a single pass
     for key, value in (entries or {}).items():
         settings.add_session_config_entry(key, value)
-    return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+    # Its fallback to other providers would print errors, which may quote names, and there is no other provider.
+    return onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"], enable_fallback=0)
 
 
 def _reads(opset: int) -> bool:

@@ -156,4 +156,13 @@ def _read(path: str) -> onnx.ModelProto:
         raise ProtogenError(f"{path}: not an ONNX model, or a damaged one") from error
     if not model.graph.node or not model.graph.output:
         raise ProtogenError(f"{path}: not an ONNX model: it has no graph that computes anything")
+    if not all(isinstance(name, str) for name in _names(model.graph)):  # protobuf gives what is not UTF-8 as bytes
+        raise ProtogenError(f"{path}: a damaged ONNX model: it has names that are not UTF-8")
     return model
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[str]:
+    yield from (value.name for value in (*graph.input, *graph.output))
+    yield from (tensor.name for tensor in graph.initializer)
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)

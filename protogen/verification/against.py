@@ -66,13 +66,23 @@ class Comparison:
     """
 
     def __init__(self, graph: Graph, model: OtherModel, fixed: Mapping[str, np.ndarray], setting: Setting) -> None:
-        self._graph, self._model, self._setting = graph, model, setting
+        self._graph, self._model = graph, model
         self._versions = with_version_names(graph)
         self._names = {value: twin.name for value, twin in zip(graph.values, self._versions.values)}
+        self._rename, self._setting = setting.onnx.rename, self._renamed(setting)
         feed = random_inputs(graph, setting.onnx.seed, fixed, setting.preprocess)
         shapes = {name: value.shape for name, value in feed.items()}
-        self._plan = feedings(shapes, model.inputs, setting.onnx.rename, model.path)
+        of_inputs = {blob: name for blob, name in self._rename.items() if name not in model.tensors}
+        self._plan = feedings(shapes, model.inputs, of_inputs, model.path)
         self._feed = suited(feed, self._plan, fixed, setting.onnx.seed, model.path)
+
+    def _renamed(self, setting: Setting) -> Setting:
+        """Return the setting for the graph in which each value of a blob has a name of its own, the image too."""
+        if setting.preprocess is None:
+            return setting
+        image = setting.preprocess.image_of(self._graph.inputs)
+        preprocess = replace(setting.preprocess, input=self._names[image])
+        return replace(setting, onnx=replace(setting.onnx, preprocess=preprocess))
 
     def add_rows(self, report: Report) -> None:
         """Run both; add rows and notes to a report.
@@ -98,7 +108,7 @@ class Comparison:
 
     def _model_values(self) -> tuple[list[Match], Blobs]:
         """Run the model; return the tensors that can be compared, and their values."""
-        found = matches(self._graph, self._model.tensors, self._setting.onnx.rename)
+        found = matches(self._graph, self._model.tensors, self._rename)
         feed = {each.input.name: each.arranged(self._feed[each.blob]) for each in self._plan}
         values = self._model.run(feed, list(dict.fromkeys([*(match.tensor for match in found), *self._model.outputs])))
         found = [match for match in found if match.tensor in values]

@@ -122,6 +122,14 @@ def test_a_truncated_model(size: float, tmp_path: Path) -> None:
     assert len(error.value.lines) == 1
 
 
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    whole = model().SerializeToString()
+    path.write_bytes(whole.replace(b"product", b"prod\xf2ct"))
+    with pytest.raises(ProtogenError, match="a damaged ONNX model: it has names that are not UTF-8"):
+        OtherModel(path)
+
+
 def twice(made: onnx.ModelProto) -> None:
     made.graph.node.append(made.graph.node[0])
 

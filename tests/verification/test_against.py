@@ -192,6 +192,19 @@ def test_a_model_that_prepares_its_image(tmp_path: Path) -> None:
     assert report.first_difference is not None
 
 
+def test_an_image_that_the_net_overwrites_in_place(tmp_path: Path) -> None:
+    """Its value before that is the input; the model calls what comes after "data_out"."""
+    net = weighted("""
+        layer { name: "in" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 6 dim: 6 } } }
+        layer { name: "half" type: "Power" bottom: "data" top: "data" power_param { scale: 0.5 shift: 1 } }
+        layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 2 } }""")
+    preprocess = Preprocess(mean=10, nhwc=True, input="data")
+    net.to_onnx(tmp_path / "theirs.onnx", preprocess=preprocess)
+    report = verify(net, against=tmp_path / "theirs.onnx", preprocess=preprocess, rename={"data": "data_out"})
+    assert report.ok, report.verdict
+    assert [row.blob for row in report.rows] == ["data", "fc"]
+
+
 def test_a_model_in_float16_has_that_types_tolerance(tmp_path: Path) -> None:
     b = protogen.NetBuilder("wide")
     b.conv(b.input("data", (1, 64, 6, 6)), 64, 3, name="conv")
