@@ -11,6 +11,15 @@ from ..prototxt.layer import Layer
 if TYPE_CHECKING:
     from .analysis import Analysis
 
+# Types of forks that stand before a loss and read its labels, so that no net to deploy has them.
+TRAINING_TYPES = frozenset(
+    (
+        "LabeledMatching",  # ShuangLI59/person_search models/psdb/resnet50/train.prototxt; its test nets have none
+        "UnlabeledMatching",  # the same
+        "MarginInnerProduct",  # wy1iu/sphereface margin_inner_product_layer.cpp
+    )
+)
+
 
 def known_and_dropped(analysis: Analysis, postprocess: bool, unfit: bool = False) -> tuple[list[Layer], list[Layer]]:
     """Split the layers of a net into those to keep and those to leave out; see `Analysis.known_ends`.
@@ -46,8 +55,13 @@ def known_and_dropped(analysis: Analysis, postprocess: bool, unfit: bool = False
 
 
 def is_measure(layer: Layer) -> bool:
-    """Whether a layer of an unknown type is one that only trains or measures a net, by its `loss_weight` or its name."""
-    return bool(layer.message.loss_weight) or layer.type.lower().endswith(("loss", "accuracy"))
+    """Whether a layer of an unknown type is one that only trains or measures a net, by its `loss_weight` or its name.
+
+    The name of a Python layer is that of its class.
+    """
+    name = layer.message.python_param.layer if layer.type == "Python" else layer.type
+    is_named_so = name.lower().removesuffix("layer").endswith(("loss", "accuracy"))
+    return is_named_so or name in TRAINING_TYPES or bool(layer.message.loss_weight)
 
 
 def ends_of(layers: Sequence[Layer]) -> list[str]:

@@ -38,3 +38,19 @@ def ends(
 )
 def test_what_is_kept(case: dict[str, object], expected: list[str] | None) -> None:
     assert ends(**case) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        ('type: "MarginInnerProduct"', True),
+        ('type: "Python" python_param { module: "a" layer: "RBoxLossLayer" }', True),
+        ('type: "Python" python_param { module: "lossy" layer: "Proposals" }', False),
+        ('type: "InnerProductLike"', False),
+    ],
+)
+def test_what_is_known_to_train_only_by_its_name(layer: str, expected: bool) -> None:
+    text = f'{DATA} {CONV % 3} layer {{ name: "x" {layer} bottom: "c" bottom: "label" top: "x" }}'
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert (protogen.loads(text, inputs=DATA_SHAPE).analysis.known_ends() == ["c"]) is expected
