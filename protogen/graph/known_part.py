@@ -34,17 +34,19 @@ def known_and_dropped(analysis: Analysis, postprocess: bool, unfit: bool = False
     lost: set[str] = set()
     kept: list[Layer] = []
     dropped: list[Layer] = []
+    read = {bottom for layer in analysis.layers for bottom in layer.bottoms}
     only_unfit = True
     for layer, op in zip(analysis.layers, analysis.ops):
         layer_class = class_for(layer)
         measures = is_measure(layer) if layer_class is None else layer_class.only_trains
-        is_unfit = unfit and measures and op is None and layer_class is not None
+        is_unfit = unfit and measures and op is None and layer_class is not None and not layer_class.passes_first
         if layer_class is not None and not is_unfit and lost.isdisjoint(layer.bottoms):
             if layer in analysis.errors:
                 return analysis.layers, []
             kept.append(layer)
             continue
-        if (postprocess and not measures) or not set(layer.tops).isdisjoint(layer.bottoms):
+        serves_measures = measures or (layer_class is not None and read.issuperset(layer.tops))  # its readers are lost, too
+        if (postprocess and not serves_measures) or not set(layer.tops).isdisjoint(layer.bottoms):
             return analysis.layers, []
         only_unfit &= is_unfit
         lost.update(layer.tops)

@@ -43,7 +43,7 @@ class Support:
 
 @dataclass(frozen=True)
 class SupportTable:
-    """Support of all registered layer types; `table` is for a terminal, `markdown` for examples/layers.md, `as_list` for machines."""
+    """Support of all registered layer types; `table` is for a terminal, `markdown` for a page, `as_list` for machines."""
 
     rows: list[Support]
 

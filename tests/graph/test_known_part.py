@@ -54,3 +54,17 @@ def test_what_is_known_to_train_only_by_its_name(layer: str, expected: bool) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert (protogen.loads(text, inputs=DATA_SHAPE).analysis.known_ends() == ["c"]) is expected
+
+
+@pytest.mark.parametrize(
+    ("reader", "expected"), [('type: "SoftmaxWithLoss" bottom: "y" bottom: "label"', ["c"]), ('type: "ReLU" bottom: "y"', None)]
+)
+def test_what_only_leads_from_a_measure_to_another_goes_with_them(reader: str, expected: list[str] | None) -> None:
+    """Scores of two training layers of a fork, joined before the loss; but not if something else reads them."""
+    text = f"""{DATA} {CONV % 3}
+        layer {{ name: "l" type: "LabeledMatching" bottom: "c" bottom: "label" top: "l" }}
+        layer {{ name: "y" type: "Concat" bottom: "l" bottom: "l" top: "y" }}
+        layer {{ name: "z" {reader} top: "z" }}"""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert protogen.loads(text, inputs=DATA_SHAPE).analysis.known_ends() == expected
