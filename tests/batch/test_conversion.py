@@ -204,19 +204,28 @@ def test_a_time_limit(plugin: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="process groups")
+def _takes_interrupts() -> None:
+    """Undo what a shell does to what it runs in the background: its processes ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupt_leaves_no_half_written_file(plugin: Path, tmp_path: Path) -> None:
     """Ctrl-C in a terminal, which every process of the command gets."""
     write(tmp_path / "models", first=text(), hang=harm("hang before renaming"), hang2=harm("hang before renaming"), last=text())
     out = tmp_path / "out"
     command = [sys.executable, "-m", "protogen", "convert", str(tmp_path / "models"), "-o", str(out), "-j", "2"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(plugin)])}
-    child = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
-    end = time.monotonic() + 100
-    while len(list(out.glob(".*.tmp"))) < 2:
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    os.killpg(child.pid, signal.SIGINT)
-    printed, told = child.communicate(timeout=60)
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE}
+    child = subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=_takes_interrupts, **pipes)
+    try:
+        end = time.monotonic() + 100
+        while len(list(out.glob(".*.tmp"))) < 2:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        os.killpg(child.pid, signal.SIGINT)
+        printed, told = child.communicate(timeout=60)
+    finally:
+        child.kill()
     assert (child.returncode, printed.strip(), told.strip()) == (130, b"", b"Error: interrupted")
     assert tree(out) == ["first.onnx", "report.json"]
     statuses = {file["source"]: file["status"] for file in json.loads((out / "report.json").read_text())["files"]}
