@@ -100,10 +100,10 @@ with replacing(sys.argv[1]) as temporary:
 def test_what_a_killed_process_left_goes_when_its_file_is_written_again(tmp_path: Path) -> None:
     path = tmp_path / "net.prototxt"
     running = subprocess.Popen([sys.executable, "-c", KILLED, path, "wait"], stdin=subprocess.PIPE)
-    subprocess.run([sys.executable, "-c", KILLED, path])
     deadline = time.monotonic() + 60
-    while len(os.listdir(tmp_path)) < 2 and time.monotonic() < deadline:
+    while not os.listdir(tmp_path) and time.monotonic() < deadline:
         time.sleep(0.05)
+    subprocess.run([sys.executable, "-c", KILLED, path])
     (tmp_path / ".net.prototxt.mine.tmp").write_text("of somebody else")
     assert len(os.listdir(tmp_path)) == 3
     write_text(path, "whole")
