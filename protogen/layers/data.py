@@ -38,8 +38,8 @@ class ImageSource(Source):
     """Images read from a database or a list: (batch, C, H, W); the second top of most types is labels (batch,).
 
     The shape is known if `transform_param` (or the layer's legacy parameters) crops, or if images are resized, by `new_height`
-    and `new_width` or SSD's `resize_param`; images have three channels unless `mean_value`, `force_gray` or `is_color` implies
-    one. Otherwise Caffe takes the shape from the data: set it by `inputs=`.
+    and `new_width` or SSD's `resize_param`; images have three channels unless `force_gray` or `is_color` implies one, or several
+    values of `mean_value` another number. Otherwise Caffe takes the shape from the data: set it by `inputs=`.
     """
 
     n_tops = (1, 3)
@@ -54,8 +54,9 @@ class ImageSource(Source):
         self.tops = self.unknown()
         if not (size and param.batch_size):
             return
-        grey = settings.force_gray or len(settings.mean_value) == 1 or ("is_color" in param and not param.is_color)
-        self.tops[0] = (param.batch_size, 1 if grey else 3, *size)
+        grey = settings.force_gray or ("is_color" in param and not param.is_color)
+        stated = len(settings.mean_value)  # one value stands for every channel, however many there are
+        self.tops[0] = (param.batch_size, 1 if grey else stated if stated > 1 else 3, *size)
 
     @property
     def transform(self) -> Transform | None:

@@ -311,3 +311,20 @@ ALONE = [
         refused="file_name: ... } is missing",
     ),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("transform", "channels"),
+    [
+        ("", 3),
+        ("mean_value: 128", 3),  # of every channel: CIFAR-10's images are in colour (DataTransformer's CHECK of mean_values_)
+        ("mean_value: 104 mean_value: 117 mean_value: 123", 3),
+        ("mean_value: 1 mean_value: 2 mean_value: 3 mean_value: 4", 4),
+        ("force_gray: true mean_value: 128", 1),
+    ],
+)
+def test_channels_of_images(transform: str, channels: int) -> None:
+    net = protogen.loads(f"""
+        layer {{ name: "d" type: "ImageData" top: "data" top: "label" image_data_param {{ batch_size: 2 }}
+                 transform_param {{ crop_size: 32 {transform} }} }}""")
+    assert net.shapes["data"] == (2, channels, 32, 32)
