@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .options import usage_error
+from .options import finite, usage_error
 
 
 class PerChannel(click.ParamType):
@@ -20,9 +20,9 @@ class PerChannel(click.ParamType):
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(float(part) for part in str(value).split(","))
+            return tuple(finite(part) for part in str(value).split(","))
         except ValueError:
-            self.fail(f"{value!r} is neither a number nor a list of numbers such as 104,117,123")
+            self.fail(f"{value!r} is neither a finite number, such as 0.017 or 1/255, nor a list of them, such as 104,117,123")
 
 
 class Mean(PerChannel):

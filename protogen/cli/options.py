@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import wraps
@@ -32,6 +33,38 @@ class Size(click.ParamType):
         if len(parts) > 2 or not all(part.isdecimal() and len(part) < 7 for part in parts):
             self.fail(f"{value!r} is not a size such as 224, or 224x320 (height x width)")
         return int(parts[0]), int(parts[-1])
+
+
+def finite(text: str) -> float:
+    """Return the number in a text such as 0.017 or 1/255.
+
+    Raises:
+        ValueError: it is not a number, or not finite.
+    """
+    numerator, slash, denominator = text.partition("/")
+    number = float(numerator)
+    if slash:
+        divisor = float(denominator)
+        number = number / divisor if divisor else math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{text!r} is not a finite number")
+    return number
+
+
+class Tolerance(click.ParamType):
+    """A finite number of at least 0."""
+
+    name = "X"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        try:
+            number = finite(str(value))
+        except ValueError:
+            number = -1.0
+        if number < 0:
+            self.fail(f"{value!r} is not a tolerance such as 1e-5: a finite number of at least 0")
+        return number
 
 
 class Numbers(click.ParamType):

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from ..backends import BACKENDS
 from ..errors import ProtogenError
 from .onnx_options import onnx_options, onnx_settings
-from .options import DYNAMIC_BATCH, OPSET, SEED, ReadOptions, pairs, reads_net, usage_error
+from .options import DYNAMIC_BATCH, OPSET, SEED, ReadOptions, Tolerance, pairs, reads_net, usage_error
 from .output import print_table, progress, say
 
 INPUT = click.option(
@@ -37,7 +37,9 @@ _FURTHER = [name for name in BACKENDS if name not in ("torch", "onnxruntime")]
     "--dtype", type=click.Choice(["float32", "float16", "bfloat16"]), default="float32", show_default=True,
     help="In half precision, compare PyTorch with PyTorch in float32 instead.",
 )  # fmt: skip
-@click.option("--tolerance", type=float, help="Largest error, relative to a blob's largest value.  [default: 1e-5 in float32]")
+@click.option(
+    "--tolerance", type=Tolerance(), help="Largest error, relative to a blob's largest value.  [default: 1e-5 in float32]"
+)
 @click.option("--all", "show_all", is_flag=True, help="List all blobs, not only outputs and those that differ.")
 @OPSET
 @DYNAMIC_BATCH

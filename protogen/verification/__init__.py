@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -88,7 +89,7 @@ def verify(
     """
     onnx = OnnxOptions.of({**options, "opset": opset, "seed": seed})
     net = net.known_part(onnx.postprocess)
-    _check_request(net, backends, dtype)
+    _check_request(net, backends, dtype, tolerance)
     if against is not None:
         _check_against(net, against, backends, dtype, onnx)
     whole = with_text_names(with_random_weights(net.graph(seed), seed))
@@ -164,7 +165,9 @@ def _data_dependent(graph: Graph) -> list[str]:
     return [value.name for value in graph.blobs if value in dependent]
 
 
-def _check_request(net: Net, backends: Sequence[str], dtype: str) -> None:
+def _check_request(net: Net, backends: Sequence[str], dtype: str, tolerance: float | None) -> None:
+    if tolerance is not None and not 0 <= tolerance < math.inf:
+        raise ProtogenError(f"a tolerance must be a finite number of at least 0, not {tolerance}")
     if dtype not in TOLERANCES:
         raise ProtogenError(f"unknown dtype {dtype!r}{did_you_mean(dtype, TOLERANCES)} (known: {', '.join(TOLERANCES)})")
     for name in backends:

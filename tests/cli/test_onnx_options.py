@@ -91,9 +91,9 @@ def test_the_same_command_gives_the_same_bytes() -> None:
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--mean", "a,b"], 2, "'a,b' is neither a number nor a list of numbers such as 104,117,123"),
+        (["--mean", "a,b"], 2, "'a,b' is neither a finite number, such as 0.017 or 1/255, nor a list of them"),
         (["--mean", "1,2"], 1, "mean has 2 numbers, but 'data' 3 channels"),
-        (["--mean", "nan"], 1, "mean must be one finite number"),
+        (["--mean", "nan"], 2, "'nan' is neither a finite number"),
         (["--rename", "data"], 2, "--rename takes OLD=NEW, once per name, not 'data'"),
         (["--rename", "data=a", "--rename", "data=b"], 2, "--rename takes OLD=NEW"),
         (["--rename", "dat=a"], 1, "did you mean 'data'"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import protogen
+from protogen.cli.options import finite
 from tests.cli.nets import SMALL, STAGED
 from tests.commands import Run, exit_code
 
@@ -83,3 +84,23 @@ def test_a_file_that_is_wrong_in_both_phases_gets_the_error_of_test(run: Run, tm
     result = run("summary", path)
     assert (result.code, "in phase TRAIN only" in result.err) == (1, False)
     assert "no layer before it makes its bottom 'x'" in result.err
+
+
+@pytest.mark.parametrize("text", ["nan", "-1", "inf", "x", "1/0"])
+def test_a_tolerance_that_is_none_is_wrong_use(run: Run, small: Path, text: str) -> None:
+    result = run("verify", small, f"--tolerance={text}")
+    assert result.code == 2
+    assert "is not a tolerance such as 1e-5" in result.err
+
+
+@pytest.mark.parametrize("option", ["--mean", "--scale"])
+@pytest.mark.parametrize("text", ["nan", "inf", "1/0", "104,nan,123"])
+def test_numbers_of_preprocessing_are_finite(run: Run, small: Path, option: str, text: str) -> None:
+    result = run("convert", small, "-o", "x.onnx", option, text)
+    assert result.code == 2
+    assert "is neither a finite number" in result.err
+
+
+@pytest.mark.parametrize(("text", "number"), [("1/255", 1 / 255), ("-3", -3.0), ("1e-3", 1e-3), ("2/-4", -0.5)])
+def test_a_number_may_be_a_fraction(text: str, number: float) -> None:
+    assert finite(text) == number

@@ -68,6 +68,7 @@ def test_backends_in_either_order() -> None:
     [
         ({"device": "gpu"}, "unknown device 'gpu'"),
         ({"device": "cuda:x"}, "unknown device 'cuda:x'"),
+        ({"tolerance": float("nan")}, "a tolerance must be a finite number"),
         ({"device": "meta"}, "device 'meta' cannot be used here"),
         ({"dtype": "float61"}, "unknown dtype 'float61'; did you mean 'float16'"),
         ({"backends": ("torch", "onnx-runtime")}, "unknown backend 'onnx-runtime'; did you mean 'onnxruntime'"),
