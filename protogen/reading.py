@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import NetError, NotANetError, ProtogenError, ProtogenWarning
+from .errors import LayerError, NetError, NotANetError, ProtogenError, ProtogenWarning
 from .graph.same_names import check_cut_names
 from .net import Net
 from .prototxt.cut import cut_definition
@@ -211,7 +211,7 @@ def _in_either_phase(read: Callable[[str], Net]) -> Net:
     """Return the net in phase TEST or, if only that works, in TRAIN, with a warning."""
     try:
         net = read("TEST")
-    except NotANetError:
+    except (NotANetError, LayerError):  # a mistake, which another phase would only hide
         raise
     except NetError as error:
         try:

@@ -121,3 +121,13 @@ def test_a_field_that_forks_read_differently_is_refused_by_name(tmp_path: Path) 
         net = protogen.load(model)
     with pytest.raises(protogen.ConversionError, match=r"'pool' \(Pooling\).*field_13"):
         net.to_onnx()
+
+
+def test_a_mistake_in_a_layer_does_not_make_a_file_one_for_training() -> None:
+    """Detections that do not fit their prior boxes, say, are for TEST only: TRAIN would do without them."""
+    text = """
+        layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 2 } } }
+        layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" inner_product_param { num_output: 3 } }
+        layer { name: "out" type: "Softmax" bottom: "fc" top: "out" softmax_param { axis: 7 } include { phase: TEST } }"""
+    with pytest.raises(protogen.LayerError, match="layer 'out'"):
+        protogen.loads(text, phase=None)
