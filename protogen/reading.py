@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import LayerError, NetError, NotANetError, ProtogenError, ProtogenWarning
 from .graph.same_names import check_cut_names
@@ -18,6 +19,9 @@ from .prototxt.phase import State
 from .prototxt.reader import read_definition, read_source
 from .prototxt.template import fill
 from .rules import DEFAULT, ReadingRules
+
+if TYPE_CHECKING:
+    from .weights.content import Content
 
 _HEAD = 1 << 20
 
@@ -67,11 +71,12 @@ def load(
         ProtogenError: the two files are swapped.
     """
     reading_rules = ReadingRules.of(rules)
-    if swapped(path, weights):
+    files = NetFiles.of(path, weights)
+    if files.swapped:
         raise ProtogenError(f"the files are swapped: the net comes first, load({str(weights)!r}, {str(path)!r})")
-    definition, source = read_net(path, strict, define)
+    definition, source = files.read(strict, define)
     return net_of(
-        definition, weights_of(path, weights), phase, inputs=inputs, level=level, stages=stages, strict=strict, source=source,
+        definition, files.weights, phase, inputs=inputs, level=level, stages=stages, strict=strict, source=source,
         rules=reading_rules, outputs=outputs, lenient=lenient,
     )  # fmt: skip
 
@@ -113,44 +118,58 @@ def loads(
     )  # fmt: skip
 
 
-def is_caffemodel(path: str | Path | None) -> bool:
+@dataclass(frozen=True)
+class NetFiles:
+    """The files of a net, told apart by their content.
+
+    Attributes:
+        definition: the prototxt, or a `.caffemodel`, which holds a definition, too.
+        weights: the file with the weights: the `.caffemodel` itself if it is the only file; None if there is none.
+        is_binary: whether `definition` is a `.caffemodel`.
+        swapped: whether the files came the other way round: weights first.
+    """
+
+    definition: str | Path
+    weights: str | Path | None
+    is_binary: bool
+    swapped: bool = False
+
+    @classmethod
+    def of(cls, path: str | Path, weights: str | Path | None = None) -> NetFiles:
+        """Look at the first bytes of one or two files, of which the definition should come first."""
+        binary = is_caffemodel(path)
+        if weights is None:
+            return cls(path, path if binary else None, binary)
+        if binary and os.path.isfile(weights) and os.path.getsize(weights) > 0 and not is_caffemodel(weights):
+            return cls(weights, path, False, swapped=True)
+        return cls(path, weights, binary)
+
+    def read(self, strict: bool | None = None, define: Mapping[str, str] | None = None) -> tuple[Message, str]:
+        """Return the NetParameter, in today's dialect, and the file's name for messages.
+
+        Args:
+            strict, define: as for `load`.
+
+        Raises:
+            ProtogenError: as for `load`.
+        """
+        if self.is_binary:
+            from .weights import definition
+
+            return definition.read(self.definition), str(self.definition)
+        text, source = read_source(self.definition)
+        return read_definition(fill(text, define) if define else text, source, strict), source
+
+
+def is_caffemodel(path: str | Path) -> bool:
     """Return whether a file is binary, which for a net means a `.caffemodel`; standard input is taken for text."""
-    if path is None or str(path) == "-" or not os.path.isfile(path):
+    if str(path) == "-" or not os.path.isfile(path):
         return False
     try:
         with open(path, "rb") as file:
             return is_binary(file.read(_HEAD))
     except OSError:
         return False
-
-
-def swapped(path: str | Path, weights: str | Path | None) -> bool:
-    """Return whether a prototxt and weights are given in each other's place: the first file is binary, the second is text."""
-    if weights is None or not is_caffemodel(path):
-        return False
-    return os.path.isfile(weights) and os.path.getsize(weights) > 0 and not is_caffemodel(weights)
-
-
-def weights_of(path: str | Path, weights: str | Path | None) -> str | Path | None:
-    """Return the file with the weights of a net: the net's own file if that is a `.caffemodel` and no other is given."""
-    return path if weights is None and is_caffemodel(path) else weights
-
-
-def read_net(path: str | Path, strict: bool | None = None, define: Mapping[str, str] | None = None) -> tuple[Message, str]:
-    """Return the NetParameter of a prototxt or a `.caffemodel`, in today's dialect, and the file's name for messages.
-
-    Args:
-        path, strict, define: as for `load`.
-
-    Raises:
-        ProtogenError: as for `load`.
-    """
-    if is_caffemodel(path):
-        from .weights import definition
-
-        return definition.read(path), str(path)
-    text, source = read_source(path)
-    return read_definition(fill(text, define) if define else text, source, strict), source
 
 
 def net_of(
@@ -172,25 +191,26 @@ def net_of(
         ProtogenError: as for `load`.
     """
 
+    content = None
+    if weights is not None:
+        from .weights.content import read_content
+
+        content = read_content(weights)
+
     def read(phase: str) -> Net:
-        return _net_of(definition, weights, phase, **options)
+        return _net_of(definition, content, phase, **options)
 
     return read(phase) if phase is not None else _in_either_phase(read)
 
 
 def _net_of(
-    definition: Message, weights: str | Path | None, phase: str, *, inputs: Mapping[str, Sequence[int]] | None = None,
+    definition: Message, content: Content | None, phase: str, *, inputs: Mapping[str, Sequence[int]] | None = None,
     level: int = 0, stages: Iterable[str] = (), strict: bool | None = None, source: str = "", rules: ReadingRules = DEFAULT,
     outputs: Sequence[str] | None = None, lenient: bool = False, optional: bool = False,
 ) -> Net:  # fmt: skip
     state = State.of(definition, phase, level, stages)
     whole = definition
     definition, inputs = cut_definition(whole, state, inputs or {}, outputs)
-    content = None
-    if weights is not None:
-        from .weights.content import read_content
-
-        content = read_content(weights)
     counts = {} if content is None else content.blob_counts([layer.get("name", "") for layer in definition.layer])
     net = Net(
         definition, phase=phase, inputs=inputs, level=level, stages=stages, source=source, strict=strict,

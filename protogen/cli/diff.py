@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import ProtogenError
-from .options import ReadOptions, in_order, reads_net
+from .options import ReadOptions, files_of, reads_net
 from .output import say, say_json
 
 if TYPE_CHECKING:
@@ -42,15 +43,8 @@ def diff(a: str, b: str, weights: tuple[str, str] | None, as_json: bool, reading
     protogen diff deploy.prototxt model.caffemodel
     protogen diff a.prototxt b.prototxt --weights a.caffemodel b.caffemodel
     """
-    from ..reading import is_caffemodel
-
     try:
-        a, second = in_order(a, b)
-        b = second or b
-        if not is_caffemodel(a) and is_caffemodel(b) and not weights:
-            result: Fit | NetDiff = _fit(a, b, reading)
-        else:
-            result = _diff(a, b, weights or (None, None), reading)
+        result = _diff(a, b, weights, reading) if weights else _compared(a, b, reading)
     except ProtogenError as error:
         raise Trouble(str(error)) from error
     if as_json:
@@ -63,13 +57,18 @@ def diff(a: str, b: str, weights: tuple[str, str] | None, as_json: bool, reading
         sys.exit(1)
 
 
+def _compared(a: str, b: str, reading: ReadOptions) -> Fit | NetDiff:
+    """Compare two nets, or a net and a weights file if one of the two is a prototxt."""
+    from ..reading import is_caffemodel
+    from ..report.fit import fit
+
+    files = files_of(a, b)
+    if files.is_binary or files.weights is None or not is_caffemodel(files.weights):
+        return _diff(a, b, (None, None), reading)
+    return fit(reading.net_of(replace(files, weights=None)), files.weights)
+
+
 def _diff(a: str, b: str, weights: tuple[str | None, str | None], reading: ReadOptions) -> NetDiff:
     from ..report.diff import diff as compare
 
     return compare(*(reading.load(path, file) for path, file in zip((a, b), weights)))
-
-
-def _fit(prototxt: str, weights: str, reading: ReadOptions) -> Fit:
-    from ..report.fit import fit
-
-    return fit(reading.load(prototxt), weights)

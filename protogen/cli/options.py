@@ -16,6 +16,7 @@ from .output import say
 
 if TYPE_CHECKING:
     from ..net import Net
+    from ..reading import NetFiles
 
 Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
@@ -139,14 +140,25 @@ class ReadOptions:
 
     def settings(self) -> dict[str, Any]:
         """Return the keyword arguments of `protogen.load` that these options stand for."""
-        settings: dict[str, Any] = {"phase": self.phase and self.phase.upper(), "level": self.level, "stages": self.stages}
-        settings |= {"strict": self.strict, **asdict(self.rules)}
-        settings["inputs"] = {name: _shape(name, text) for name, text in pairs(self.inputs)}
-        if self.define:
-            settings["define"] = dict(pairs(self.define, "--define takes WORD=VALUE"))
-        if self.outputs:
-            settings["outputs"] = self.output_names
-        return settings
+        define = {"define": self.words} if self.define else {}
+        return {**self._for_net, **define, **asdict(self.rules)}
+
+    @property
+    def words(self) -> dict[str, str]:
+        """Text by word of --define.
+
+        Raises:
+            UsageError: a value is not of the form WORD=VALUE.
+        """
+        return dict(pairs(self.define, "--define takes WORD=VALUE"))
+
+    @property
+    def _for_net(self) -> dict[str, Any]:
+        """Keyword arguments about the net, however it is read."""
+        inputs = {name: _shape(name, text) for name, text in pairs(self.inputs)}
+        outputs = {"outputs": self.output_names} if self.outputs else {}
+        phase = self.phase and self.phase.upper()
+        return {"phase": phase, "level": self.level, "stages": self.stages, "strict": self.strict, "inputs": inputs, **outputs}
 
     def load(self, prototxt: str, weights: str | None = None, lenient: bool = False, optional: bool = False) -> Net:
         """Read the net of a prototxt and, if given, its weights.
@@ -159,24 +171,25 @@ class ReadOptions:
         Raises:
             ProtogenError: as `protogen.load`.
         """
-        from ..reading import net_of, read_net, weights_of
+        return self.net_of(files_of(prototxt, weights), lenient, optional)
 
-        settings = self.settings()
-        prototxt, weights = in_order(prototxt, weights)
-        definition, source = read_net(prototxt, self.strict, settings.pop("define", None))
-        settings["rules"] = ReadingRules(**{name: settings.pop(name) for name in RULES})
-        content = weights_of(prototxt, weights)
-        return net_of(definition, content, source=source, lenient=lenient, optional=optional, **settings)
+    def net_of(self, files: NetFiles, lenient: bool = False, optional: bool = False) -> Net:
+        """Read the net of files that are told apart already; otherwise as `load`."""
+        from ..reading import net_of
+
+        settings = self._for_net
+        definition, source = files.read(self.strict, self.words)
+        return net_of(definition, files.weights, source=source, rules=self.rules, lenient=lenient, optional=optional, **settings)
 
 
-def in_order(prototxt: str, weights: str | None) -> tuple[str, str | None]:
-    """Return a net's two files with the prototxt first; where they come the other way round, a note says so."""
-    from ..reading import swapped
+def files_of(prototxt: str, weights: str | None = None) -> NetFiles:
+    """Return a net's files; a note says where they came the other way round."""
+    from ..reading import NetFiles
 
-    if weights is None or not swapped(prototxt, weights):
-        return prototxt, weights
-    say(f"Note: {weights} is the net and {prototxt} its weights; read in this order", err=True)
-    return weights, prototxt
+    files = NetFiles.of(prototxt, weights)
+    if files.swapped:
+        say(f"Note: {weights} is the net and {prototxt} its weights; read in this order", err=True)
+    return files
 
 
 def reads_net(phase: bool = True, inputs: Decorator = INPUT) -> Decorator:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import ProtogenError, WeightsError
-from .options import ReadOptions, in_order, reads_net
+from .options import ReadOptions, files_of, reads_net
 from .output import print_table, say, say_json
 
 if TYPE_CHECKING:
     from ..net import Net
+    from ..reading import NetFiles
 
 
 @click.command()
@@ -31,13 +33,11 @@ def summary(prototxt: str, weights: str | None, as_json: bool, reading: ReadOpti
     protogen summary model.caffemodel
     protogen summary train_val.prototxt --phase train --input data=32,3,224,224
     """
-    from ..reading import weights_of
     from ..report.weights import weights_summary
 
-    prototxt, weights = in_order(prototxt, weights)
-    file = weights_of(prototxt, weights)
-    statistics = weights_summary(file) if file is not None else None
-    net = _net(prototxt, weights, reading, required=file is None or weights is not None)
+    files = files_of(prototxt, weights)
+    statistics = weights_summary(files.weights) if files.weights is not None else None
+    net = _net(files, reading, required=files.weights is None or weights is not None)
     result = net.summary() if net is not None else None
     for error in net.analysis.errors.values() if net is not None else ():
         say(*(f"Warning: {line}" for line in error.lines), err=True)
@@ -54,13 +54,14 @@ def summary(prototxt: str, weights: str | None, as_json: bool, reading: ReadOpti
         say(*(f"Warning: {line}" for line in statistics.warnings), err=True)
 
 
-def _net(prototxt: str, weights: str | None, reading: ReadOptions, required: bool) -> Net | None:
-    """The net; None, with a warning, if there is only a weights file whose net cannot be read."""
+def _net(files: NetFiles, reading: ReadOptions, required: bool) -> Net | None:
+    """The net; None, with a note, if there is only a weights file whose net cannot be read."""
     try:
-        return reading.load(prototxt, weights, lenient=True, optional=True)
+        return reading.net_of(files, lenient=True, optional=True)
     except ProtogenError as error:
         if required and not isinstance(error, WeightsError):
             raise
         first = "Warning: " if required else "Note: no table of layers: "
         say(f"{first}{error.lines[0]}", *error.lines[1:], err=True)
-    return reading.load(prototxt, lenient=True) if required else None  # weights that do not fit are shown all the same
+    # Weights that do not fit are shown all the same.
+    return reading.net_of(replace(files, weights=None), lenient=True) if required else None
