@@ -76,7 +76,9 @@ def convert_tree(
     create_folder(folder)
     places = outputs(tree.files, format.ending)
     queue = [Job(name, places[name]) for name in tree.files]
-    converter = Converter(root, folder, format.ending, {"phase": None, **(reading or {})}, options)
+    lenient = "postprocess" in format.option_names  # what only trains is left out, whether or not it fits
+    settings = {"phase": None, "lenient": lenient, **(reading or {})}
+    converter = Converter(root, folder, format.ending, settings, options)
 
     def report() -> ConversionReport:
         unreached = {name: FileRow(name, NOT_REACHED) for name in tree.files}

@@ -121,11 +121,9 @@ def _blob_shape(array: Any, options: dict[str, Any]) -> tuple[int, ...]:
 
 
 def _table(report: Any, show_all: bool) -> Any:
-    from rich.box import SIMPLE_HEAD
-
     from ..report.table import PlainTable
 
-    table = PlainTable(box=SIMPLE_HEAD, pad_edge=False)
+    table = PlainTable()
     for header in ("comparison", "blob", "shape", "max abs", "max rel", ""):
         table.add_column(header, justify="right" if header.startswith("max") else "left", no_wrap=True)
     for row in report.rows:

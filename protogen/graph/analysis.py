@@ -19,6 +19,7 @@ from ..plugins import LAYERS, load_entry_points
 from ..prototxt.inputs import with_layers
 from ..prototxt.layer import Layer
 from ..prototxt.message import Message
+from ..prototxt.names import unused
 from ..prototxt.phase import required_state
 from ..prototxt.slips import misspelling
 from ..rules import DEFAULT, ReadingRules
@@ -232,7 +233,7 @@ class Analysis:
         self._check_bottoms(layer, later or {})
         bottoms = [self.shapes[bottom] for bottom in layer.bottoms]
         if layer_class is not None and layer_class.is_loss and not layer.tops:
-            layer.tops = [self._unused(layer.name or layer.type)]  # as in Caffe: a loss layer creates its own top
+            layer.tops = [unused(layer.name or layer.type, self.shapes)]  # as in Caffe: a loss layer creates its own top
         self._check_tops(layer)
         op = None
         if layer_class is not None and None not in bottoms:
@@ -355,11 +356,6 @@ class Analysis:
         op.check(fits, f"its {blob.name} {blob.shape} cannot share param {spec.name!r} with {shared.name} {shared.shape} "
                        f"of layer {owner.layer.name!r}: the shapes differ")  # fmt: skip
         self.shared_blobs[op.layer.name, index] = owner.layer.name, at
-
-    def _unused(self, name: str) -> str:
-        while name in self.shapes:
-            name += "_"
-        return name
 
     def _unmade(self, bottom: str, later: Mapping[str, Layer]) -> str:
         if bottom in later:

@@ -12,6 +12,7 @@ from ..layers.registry import class_for
 from ..prototxt.inputs import input_layer
 from ..prototxt.layer import Layer
 from ..prototxt.message import Message
+from ..prototxt.names import unused
 from ..prototxt.phase import State, active
 from .cut import needed_part, without_measures
 from .graph import Graph, Node, Value
@@ -72,7 +73,7 @@ def with_predictions(graph: Graph) -> Graph:
     its name, and whoever reads that top reads the new layer's. A single one is else called `PREDICTION`.
     """
     pending = dict(_missing_predictions(graph))
-    fresh = _Names({value.name for value in graph.values} | {node.op.layer.name for node in graph.nodes})
+    taken = {value.name for value in graph.values} | {node.op.layer.name for node in graph.nodes}
     nodes: list[Node] = []
     replaced: dict[Value, Value] = {}
     for node in graph.nodes:
@@ -80,7 +81,8 @@ def with_predictions(graph: Graph) -> Graph:
             node = replace(node, inputs=[replaced.get(value, value) for value in node.inputs])
         if node.op in pending:
             second, scores = pending[node.op], node.inputs[0]
-            name = fresh.take(PREDICTION if len(pending) == 1 else f"{scores.name}/{PREDICTION}")
+            name = unused(PREDICTION if len(pending) == 1 else f"{scores.name}/{PREDICTION}", taken)
+            taken.add(name)
             top = Value(second.name if second else name, scores.shape, (second or node.outputs[0]).place)
             nodes.append(Node(_prediction(node.op, name, scores, top), [scores], [top]))
             if second:
@@ -144,16 +146,3 @@ def _fed_from_outside(node: Node) -> Node:
     layer_class = class_for(layer)
     assert layer_class is not None
     return replace(node, op=layer_class(layer, [], node.op.phase))
-
-
-class _Names:
-    """Names that are taken; `take` returns one that is not, as near to a wish as possible."""
-
-    def __init__(self, taken: set[str]) -> None:
-        self._taken = taken
-
-    def take(self, wish: str) -> str:
-        while wish in self._taken:
-            wish += "_"
-        self._taken.add(wish)
-        return wish

@@ -51,8 +51,9 @@ def known_and_dropped(analysis: Analysis, postprocess: bool, unfit: bool = False
         only_unfit &= is_unfit
         lost.update(layer.tops)
         dropped.append(layer)
-    if only_unfit and not set(kept) <= {layer for layer, op in zip(analysis.layers, analysis.ops) if op is not None}:
-        return analysis.layers, []  # shapes are missing anyway, which is what to tell
+    lacking_shapes = {layer for layer, op in zip(analysis.layers, analysis.ops) if op is None}
+    if only_unfit and not lacking_shapes.isdisjoint(kept):
+        return analysis.layers, []  # that is what to tell
     return kept, dropped
 
 

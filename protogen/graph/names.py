@@ -7,6 +7,8 @@ from copy import copy
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..prototxt.names import as_utf8, unused
+
 if TYPE_CHECKING:
     from .graph import Graph, Node, Value
 
@@ -19,7 +21,7 @@ def with_text_names(graph: Graph) -> Graph:
     """
     blobs = _text_names(value.name for value in graph.values)
     layers = _text_names(node.op.layer.name for node in graph.nodes)
-    name = _escaped(graph.name)
+    name = as_utf8(graph.name)
     if not blobs and not layers and name == graph.name:
         return graph
     graph = _with_value_names(graph, {value: blobs.get(value.name, value.name) for value in graph.values})
@@ -35,9 +37,7 @@ def with_version_names(graph: Graph) -> Graph:
         for value in node.outputs:
             before = last.get(value.name)
             if before is not None and value.name:
-                name = f"{value.name} before {node.op.layer.name or node.op.layer.type}"
-                while name in taken:
-                    name += "_"
+                name = unused(f"{value.name} before {node.op.layer.name or node.op.layer.type}", taken)
                 taken.add(name)
                 names[before] = name
             last[value.name] = value
@@ -65,14 +65,7 @@ def _text_names(names: Iterable[str]) -> dict[str, str]:
     taken = dict.fromkeys(names)
     result: dict[str, str] = {}
     for name in list(taken):
-        text = _escaped(name)
-        if text != name:
-            while text in taken:
-                text += "_"
-            taken[text] = None
-            result[name] = text
+        if as_utf8(name) != name:
+            result[name] = unused(as_utf8(name), taken)
+            taken[result[name]] = None
     return result
-
-
-def _escaped(name: str) -> str:
-    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode("utf-8")

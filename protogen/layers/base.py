@@ -6,6 +6,7 @@ builder, the summary and the conversions to PyTorch and ONNX find it through the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -420,10 +421,7 @@ class LayerType:
 
 def count(shape: Sequence[int]) -> int:
     """Number of values in a shape: 1 for ()."""
-    total = 1
-    for dim in shape:
-        total *= dim
-    return total
+    return math.prod(shape)
 
 
 @lru_cache(maxsize=16)

@@ -49,24 +49,23 @@ class Correlation(LayerType):
         border = 2 * (self.most + (self.kernel - 1) // 2)
         self.size = [math.ceil((side + 2 * self.pad - border) / self.step) for side in shape[2:]]
         self.check(min(self.size) > 0, f"its bottoms {shape} with pad {self.pad} have no room for windows and displacements")
+        self.spans = [(size - 1) * self.step + self.kernel for size in self.size]  # that all windows together cover
         self.tops = [(shape[0], len(self.shifts) ** 2, *self.size)]
         self.macs = math.prod(self.tops[0]) * shape[1] * self.kernel**2
 
     def _windows(self) -> Iterator[tuple[list[int], list[int]]]:
         """For each channel of the top, where the part of the second map begins and ends that is compared with the first."""
-        spans = [(size - 1) * self.step + self.kernel for size in self.size]
         for down in self.shifts:
             for across in self.shifts:
                 begin = [self.most + down, self.most + across]
-                yield begin, [start + span for start, span in zip(begin, spans)]
+                yield begin, [start + span for start, span in zip(begin, self.spans)]
 
     def forward(self, a: Tensor, b: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         import torch
         from torch.nn import functional as F
 
         a, b = (F.pad(x, [self.pad] * 4) for x in (a, b))
-        spans = [(size - 1) * self.step + self.kernel for size in self.size]
-        a = a[:, :, self.most : self.most + spans[0], self.most : self.most + spans[1]]
+        a = a[:, :, self.most : self.most + self.spans[0], self.most : self.most + self.spans[1]]
         maps = []
         for begin, end in self._windows():
             shifted = b[:, :, begin[0] : end[0], begin[1] : end[1]]
@@ -78,8 +77,7 @@ class Correlation(LayerType):
             raise graph.refuse("a correlation does not allow open sizes (--dynamic-size)")
         around = [0, 0, self.pad, self.pad]
         a, b = (graph.pad(x, around, around) if self.pad else x for x in bottoms)
-        spans = [(size - 1) * self.step + self.kernel for size in self.size]
-        a = graph.slice(a, [self.most] * 2, [self.most + span for span in spans], [2, 3])
+        a = graph.slice(a, [self.most] * 2, [self.most + span for span in self.spans], [2, 3])
         maps = []
         for begin, end in self._windows():
             shifted = graph.slice(b, begin, end, [2, 3])

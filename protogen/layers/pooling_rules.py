@@ -12,6 +12,7 @@ from collections.abc import Container
 
 from ..errors import ConversionError, printable
 from ..prototxt.message import Message
+from ..prototxt.names import unused
 from ..rules import ReadingRules
 
 _KERNEL, _STRIDE, _PAD = (
@@ -64,7 +65,7 @@ def padded_and_cropped(message: Message, blobs: Container[str]) -> list[Message]
     for name in ("pad_h", "pad_w"):
         param.remove(name)
     pooling.set("pooling_param", param)
-    padded = [_unused(f"{top}_padded", blobs) for top in tops]
+    padded = [unused(f"{top}_padded", blobs) for top in tops]
     pooling.set("top", padded)
     crops = [_crop(message, blob, top) for blob, top in zip(padded, tops)]
     return [pooling, *crops]
@@ -77,9 +78,3 @@ def _crop(message: Message, padded: str, top: str) -> Message:
         "name": f"{top}_crop", "type": "Crop", "bottom": [padded, message.bottom[0]], "top": [top],
         "crop_param": {"axis": 2, "offset": 1},
     })  # fmt: skip
-
-
-def _unused(name: str, blobs: Container[str]) -> str:
-    while name in blobs:
-        name += "_"
-    return name

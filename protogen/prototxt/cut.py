@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from ..errors import NetError, did_you_mean
 from .inputs import input_layer
 from .message import Message
+from .names import unused
 from .phase import State, active
 
 
@@ -121,9 +122,7 @@ def _ends(layers: Iterable[Message]) -> set[str]:
 def _input_layers(shapes: Mapping[str, Sequence[int]], taken: set[str]) -> list[Message]:
     layers = []
     for blob, shape in shapes.items():
-        name = blob
-        while name in taken:
-            name += "_"
+        name = unused(blob, taken)
         taken.add(name)
         layers.append(input_layer(name, {blob: shape}))
     return layers

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..files import Path, write_text
+from ..prototxt.names import as_utf8
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -146,11 +147,9 @@ class ConversionReport:
 
 
 def _table(*headers: str) -> Table:
-    from rich.box import SIMPLE_HEAD
-
     from .table import PlainTable
 
-    table = PlainTable(box=SIMPLE_HEAD, pad_edge=False)
+    table = PlainTable()
     for header in headers:
         table.add_column(header, justify="right" if header == "files" else "left", overflow="fold")
     return table
@@ -159,7 +158,7 @@ def _table(*headers: str) -> Table:
 def _plain(data: Any) -> Any:
     """Return data in which every text can be written as UTF-8."""
     if isinstance(data, str):
-        return data.encode("utf-8", "backslashreplace").decode("utf-8")
+        return as_utf8(data)
     if isinstance(data, Mapping):
         return {_plain(key): _plain(value) for key, value in data.items()}
     return [_plain(item) for item in data] if isinstance(data, (list, tuple)) else data

@@ -62,11 +62,9 @@ class SupportTable:
 
     def table(self) -> Table:
         """Return the table for a `rich` console."""
-        from rich.box import SIMPLE_HEAD
-
         from .table import PlainTable
 
-        table = PlainTable(box=SIMPLE_HEAD, pad_edge=False)
+        table = PlainTable()
         for column in COLUMNS:
             table.add_column(column, no_wrap=column != "note")
         for row in self.rows:

@@ -68,11 +68,9 @@ class Summary:
 
     def table(self) -> Table:
         """Return the table for a `rich` console: one line per layer, and block names as section lines."""
-        from rich.box import SIMPLE_HEAD
-
         from .table import PlainTable
 
-        table = PlainTable(box=SIMPLE_HEAD, title=None, pad_edge=False)
+        table = PlainTable()
         for header, justify in (
             ("layer", "left"),
             ("type", "left"),
@@ -95,17 +93,11 @@ class Summary:
     def totals(self) -> str:
         """The last line: layers, parameters, multiply-accumulates."""
         unknown = "" if self.complete else "; shapes marked ? are unknown, and layers after them are not counted"
-        return f"{len(self.rows)} layers, {self.params:,} parameters, {self.macs:,} multiply-accumulates{unknown}"
+        layers = f"{len(self.rows)} layer{'s' if len(self.rows) != 1 else ''}"
+        return f"{layers}, {self.params:,} parameters, {self.macs:,} multiply-accumulates{unknown}"
 
     def __str__(self) -> str:
-        from io import StringIO
-
-        from rich.console import Console
-
-        text = StringIO()
-        Console(file=text, width=4096).print(self.table())
-        lines = [line.rstrip() for line in text.getvalue().splitlines()]
-        return "\n".join([*lines, self.totals, *self.data])
+        return "\n".join([str(self.table()), self.totals, *self.data])
 
 
 def summarise(net: Net) -> Summary:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
@@ -13,11 +15,20 @@ from ..errors import printable
 
 
 class PlainTable(Table):
-    """A `rich` table that shows cells literally: without markup or control sequences for the terminal."""
+    """A `rich` table with a line below its head, that shows cells literally: without markup or control sequences."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{"box": SIMPLE_HEAD, "pad_edge": False, **settings})
 
     def add_row(self, *cells: str, style: str = "", **settings: Any) -> None:  # type: ignore[override]
         """Add a row of text; `style` applies to all its cells."""
         super().add_row(*(_cell(cell, style) for cell in cells), **settings)
+
+    def __str__(self) -> str:
+        """The table at its natural width, without spaces at the ends of lines."""
+        text = StringIO()
+        Console(file=text, width=4096).print(self)
+        return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
 def _cell(text: str, style: str) -> Text | _Cell:

@@ -73,11 +73,9 @@ class WeightsSummary:
 
     def table(self) -> Table:
         """Return the table for a `rich` console, a line for each blob."""
-        from rich.box import SIMPLE_HEAD
-
         from .table import PlainTable
 
-        table = PlainTable(box=SIMPLE_HEAD, title=None, pad_edge=False)
+        table = PlainTable()
         for header in ("layer", "type", "blob", "shape", "min", "max", "mean", "zeros", "NaN", "infinite"):
             left = header in ("layer", "type", "shape")
             table.add_column(header, justify="left" if left else "right", no_wrap=True)
@@ -88,14 +86,7 @@ class WeightsSummary:
         return table
 
     def __str__(self) -> str:
-        from io import StringIO
-
-        from rich.console import Console
-
-        text = StringIO()
-        Console(file=text, width=4096).print(self.table())
-        lines = [line.rstrip() for line in text.getvalue().splitlines()]
-        return "\n".join([*lines, self.totals])
+        return "\n".join([str(self.table()), self.totals])
 
 
 def weights_summary(path: str | Path) -> WeightsSummary:

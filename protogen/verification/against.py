@@ -90,13 +90,13 @@ class Comparison:
         Raises:
             ProtogenError: ONNX Runtime rejects the model, or no tensor can be compared.
         """
-        found, values = self._model_values()
+        pairs, values = self._model_values()
         feed = {twin.name: self._feed[value.name] for value, twin in zip(self._graph.inputs, self._versions.inputs)}
         reference = BACKENDS["torch"](self._versions, feed, self._setting)
         arbiter = None if self._model.in_half else Arbiter(self._versions, feed, self._setting)
         compared = [
             self._compared(match, values[match.tensor], reference, arbiter, report.tolerance)
-            for match in track("comparing", found)
+            for match in track("comparing", pairs)
         ]
         order = {value: number for number, value in enumerate(self._graph.values)}
         compared.sort(key=lambda each: order[each.value])
@@ -108,19 +108,19 @@ class Comparison:
 
     def _model_values(self) -> tuple[list[Match], Blobs]:
         """Run the model; return the tensors that can be compared, and their values."""
-        found = matches(self._graph, self._model.tensors, self._rename)
+        pairs = matches(self._graph, self._model.tensors, self._rename)
         feed = {each.input.name: each.arranged(self._feed[each.blob]) for each in self._plan}
-        values = self._model.run(feed, list(dict.fromkeys([*(match.tensor for match in found), *self._model.outputs])))
-        found = [match for match in found if match.tensor in values]
-        found += matching_outputs(
-            self._graph, found, {name: values[name].shape for name in self._model.outputs if name in values}
+        values = self._model.run(feed, list(dict.fromkeys([*(match.tensor for match in pairs), *self._model.outputs])))
+        pairs = [match for match in pairs if match.tensor in values]
+        pairs += matching_outputs(
+            self._graph, pairs, {name: values[name].shape for name in self._model.outputs if name in values}
         )
-        if not found:
+        if not pairs:
             raise ProtogenError(
                 f"{self._model.path}: nothing to compare: none of its tensors is named after a blob or a layer, and its outputs "
                 f"do not have the shapes of the net's; say which is which with --rename BLOB=TENSOR"
             )
-        return found, values
+        return pairs, values
 
     def _compared(
         self, match: Match, actual: np.ndarray, reference: Blobs, arbiter: Arbiter | None, tolerance: float
@@ -159,11 +159,11 @@ class Comparison:
 def _layers(graph: Graph, value: Value, agreed: Collection[Value]) -> list[str]:
     """Name the layers that make a value from values that agree, in order."""
     makers = {made: node for node in graph.nodes for made in node.made}
-    found: set[Node] = set()
+    involved: set[Node] = set()
     waiting = [value]
     while waiting:
         node = makers.get(waiting.pop())
-        if node is not None and node not in found:
-            found.add(node)
+        if node is not None and node not in involved:
+            involved.add(node)
             waiting += [bottom for bottom in node.inputs if bottom not in agreed]
-    return [f"{node.op.layer.name!r} ({node.op.layer.type})" for node in graph.nodes if node in found]
+    return [f"{node.op.layer.name!r} ({node.op.layer.type})" for node in graph.nodes if node in involved]

@@ -51,24 +51,24 @@ def matches(graph: Graph, tensors: Mapping[str, str], rename: Mapping[str, str])
         ProtogenError: `rename` has an unknown blob or tensor.
     """
     known = _by_name(graph)
-    given = _given(graph, tensors, rename)
-    names = {tensor: given.get(tensor, tensor) for tensor in tensors}
-    exact = {tensor: name for tensor, name in names.items() if name in known and (tensor in given or name not in rename)}
+    renamed = _renamed(graph, tensors, rename)
+    names = {tensor: renamed.get(tensor, tensor) for tensor in tensors}
+    exact = {tensor: name for tensor, name in names.items() if name in known and (tensor in renamed or name not in rename)}
     covered = {known[name][0] for name in exact.values()}
     similar = {tensor: name for tensor, name in _similar(known, tensors).items() if known[name][0] not in covered}
     return [Match(tensor, *known[name]) for tensor in tensors if (name := exact.get(tensor) or similar.get(tensor))]
 
 
-def matching_outputs(graph: Graph, found: Sequence[Match], outputs: Mapping[str, Sequence[int]]) -> list[Match]:
+def matching_outputs(graph: Graph, named: Sequence[Match], outputs: Mapping[str, Sequence[int]]) -> list[Match]:
     """Match outputs that no name identifies: by position if all their shapes suit, else the only one of its shape.
 
     Args:
         graph: the graph.
-        found: the tensors that names identify.
+        named: the tensors that names identify.
         outputs: shapes of the model's outputs.
     """
-    tensors = [name for name in outputs if name not in {match.tensor for match in found}]
-    covered = {match.named.name for match in found}
+    tensors = [name for name in outputs if name not in {match.tensor for match in named}]
+    covered = {match.named.name for match in named}
     blobs = [value for value in graph.outputs if value.name not in covered and value not in graph.inputs]
     if len(blobs) == len(tensors) and all(_suits(outputs[name], blob.shape) for name, blob in zip(tensors, blobs)):
         return [Match(name, blob, [blob], "by position") for name, blob in zip(tensors, blobs)]
@@ -97,7 +97,7 @@ def _without_ones(shape: Sequence[int]) -> list[int]:
     return [dim for dim in shape if dim != 1]
 
 
-def _given(graph: Graph, tensors: Mapping[str, str], rename: Mapping[str, str]) -> dict[str, str]:
+def _renamed(graph: Graph, tensors: Mapping[str, str], rename: Mapping[str, str]) -> dict[str, str]:
     """Return the blobs by the names that the user gave them, without the inputs."""
     fed = {value.name for value in graph.inputs}
     blobs = {value.name for value in graph.values}
@@ -162,13 +162,13 @@ def _similar(known: Collection[str], tensors: Mapping[str, str]) -> dict[str, st
     parts = {node[: end.start()] for node in nodes if node not in known for end in re.finditer(r"\W|_", node)}
     spellings = Counter(map(_letters, known))
     by_letters = {_letters(name): name for name in known if spellings[_letters(name)] == 1}
-    found: dict[str, str] = {}
+    similar: dict[str, str] = {}
     for tensor, node in tensors.items():
         if node in known and nodes[node] == 1 and node not in parts:
-            found[tensor] = node
+            similar[tensor] = node
         elif _letters(tensor) in by_letters:
-            found[tensor] = by_letters[_letters(tensor)]
-    return found
+            similar[tensor] = by_letters[_letters(tensor)]
+    return similar
 
 
 def _letters(name: str) -> str:

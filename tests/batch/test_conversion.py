@@ -235,3 +235,16 @@ def test_an_interrupt_leaves_no_half_written_file(plugin: Path, tmp_path: Path) 
         "hang2.prototxt": "not reached",
         "last.prototxt": "not reached",
     }
+
+
+def test_a_loss_that_does_not_fit_is_left_out_as_of_a_single_file(tmp_path: Path) -> None:
+    loss = 'layer { name: "loss" type: "EuclideanLoss" bottom: "c" bottom: "label" top: "loss" }'
+    sources = "".join(f'layer {{ name: "{name}" type: "Input" top: "{name}" }}' for name in ("x", "label"))
+    relu = 'layer { name: "c" type: "ReLU" bottom: "x" top: "c" }'
+    write(tmp_path / "in", a=f"{sources} {relu} {loss}")
+    settings = {"inputs": {"x": (1, 2), "label": (1, 3)}}
+    (row,) = convert_tree(tmp_path / "in", tmp_path / "out", jobs=1, reading=settings).rows
+    assert (row.status, list(row.outputs)) == ("converted", ["c"])
+    assert any("although Caffe would reject it" in text for text in row.warnings)
+    (row,) = convert_tree(tmp_path / "in", tmp_path / "out", ".pth", jobs=1, reading=settings).rows
+    assert row.status == "refused", "a state dict has all layers"

@@ -33,7 +33,7 @@ def test_what_the_terminals_encoding_lacks_is_escaped(encoding: str, text: str) 
 
 def test_columns_are_as_wide_as_what_is_shown() -> None:
     """An escape takes more room than the character it stands for."""
-    table = PlainTable(show_header=False, box=None)
+    table = PlainTable(show_header=False, box=None, pad_edge=True)
     table.add_row("\x1b", "b")
     table.add_row("long", "b")
     out = io.StringIO()

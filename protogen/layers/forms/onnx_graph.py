@@ -376,22 +376,20 @@ class OnnxGraph:
         bounds = ["" if bound is None else self.scalar(bound) for bound in (low, high)]
         return self.add("Clip", x, *bounds)
 
-    def softmax(self, x: str, axis: int, ndim: int, log: bool = False) -> str:
+    def softmax(self, x: str, axis: int, ndim: int) -> str:
         """Softmax over one axis.
 
         Args:
             x: name of the value.
             axis: the axis.
             ndim: number of axes of `x`.
-            log: whether to take the logarithm.
         """
-        op = "LogSoftmax" if log else "Softmax"
         if self.opset >= 13 or axis == ndim - 1:
-            return self.add(op, x, axis=axis)
+            return self.add("Softmax", x, axis=axis)
         # Before opset 13 Softmax flattened everything from `axis` on.
         swapped = [i for i in range(ndim) if i != axis] + [axis]
         back = [swapped.index(i) for i in range(ndim)]
-        return self.transpose(self.add(op, self.transpose(x, swapped), axis=ndim - 1), back)
+        return self.transpose(self.add("Softmax", self.transpose(x, swapped), axis=ndim - 1), back)
 
     def filled(self, shape: str, value: float) -> str:
         """A float32 tensor filled with one number; `shape` is the name of a value that holds its shape."""

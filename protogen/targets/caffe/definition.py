@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ...prototxt.message import Message
+from ...prototxt.names import unused
 
 if TYPE_CHECKING:
     from ...graph.graph import Graph, Node, Value
@@ -55,9 +56,6 @@ def blob_names(graph: Graph) -> dict[Value, str]:
     taken: set[str] = set()
     names: dict[Value, str] = {}
     for first, value in reversed(ends.items()):
-        name = value.name or f"blob{len(ends) - len(names)}"
-        while name in taken:
-            name += "_"
-        taken.add(name)
-        names[first] = name
+        names[first] = unused(value.name or f"blob{len(ends) - len(names)}", taken)
+        taken.add(names[first])
     return {value: names[first] for value, first in chain_of.items()}

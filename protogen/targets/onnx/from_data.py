@@ -38,9 +38,9 @@ def with_data_preprocessing(options: OnnxOptions, graph: Graph) -> OnnxOptions:
         return options
     stated = transforms(graph)
     if len(stated) != 1:
-        found = ", ".join(map(str, stated.values()))
+        layers = ", ".join(map(str, stated.values()))
         reason = (
-            f"there are several: {found}" if stated else "none of this net's inputs comes from a data layer with transform_param"
+            f"there are several: {layers}" if stated else "none of this net's inputs comes from a data layer with transform_param"
         )
         raise ConversionError(f"{_OPTION} needs one data layer whose preprocessing to build in; {reason}")
     (name, transform), own = next(iter(stated.items())), options.preprocess or Preprocess()
@@ -65,7 +65,7 @@ def _mean_image(transform: Transform, shape: Sequence[int], origins: Sequence[st
     where = f"data layer {transform.layer!r}"
     if transform.means:
         raise ConversionError(f"{where}: has both mean_value and mean_file, which Caffe refuses")
-    path = _found(transform, where, origins)
+    path = _mean_path(transform, where, origins)
     blob = binaryproto.read(path)
     size = tuple(shape[1:])
     if blob.ndim == 4 and len(blob) == 1 and len(size) == 3:
@@ -77,7 +77,7 @@ def _mean_image(transform: Transform, shape: Sequence[int], origins: Sequence[st
     )
 
 
-def _found(transform: Transform, where: str, origins: Sequence[str]) -> str:
+def _mean_path(transform: Transform, where: str, origins: Sequence[str]) -> str:
     """The path of the mean image: as the prototxt has it, or seen from the prototxt."""
     file, origin = transform.mean_file, origins[0] if origins else ""
     paths = [file, *([os.path.join(os.path.dirname(origin), file)] if os.path.isfile(origin) else [])]

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...prototxt.names import as_utf8
+
 if TYPE_CHECKING:
     import onnx
 
@@ -32,18 +34,18 @@ def describe(model: onnx.ModelProto, graph: Graph, options: OnnxOptions) -> None
 
     model.producer_name, model.producer_version = "protogen", __version__
     files = [Path(name) for name in graph.origins if name and os.path.isfile(name)]
-    origin = _text(Path(graph.origins[0]).name) if graph.origins else ""
-    model.doc_string = f"Caffe net {_text(graph.name)!r}" + (f" from {origin}" if origin else "")
+    origin = as_utf8(Path(graph.origins[0]).name) if graph.origins else ""
+    model.doc_string = f"Caffe net {as_utf8(graph.name)!r}" + (f" from {origin}" if origin else "")
     properties = {"protogen.version": __version__}
     for i, file in enumerate(files, 1):
-        properties[f"source.{i}.name"] = _text(file.name)
+        properties[f"source.{i}.name"] = as_utf8(file.name)
         properties[f"source.{i}.sha256"] = sha256(file)
     filled = dict.fromkeys(node.op.layer.name for node in graph.nodes if any(weight.drawn for weight in node.weights))
     if filled:
-        properties["weights.filled"] = _text(",".join(filled))
+        properties["weights.filled"] = as_utf8(",".join(filled))
     if options.preprocess is not None:
         image = options.preprocess.image_of(graph.inputs).name
-        properties["preprocessing"] = _text(options.preprocess.describe(options.rename.get(image, image)))
+        properties["preprocessing"] = as_utf8(options.preprocess.describe(options.rename.get(image, image)))
         model.doc_string += f"\nInput {properties['preprocessing']}"
     for key, value in properties.items():
         model.metadata_props.add(key=key, value=value)
@@ -56,8 +58,3 @@ def sha256(path: Path) -> str:
         while piece := file.read(_PIECE):
             digest.update(piece)
     return digest.hexdigest()
-
-
-def _text(name: str) -> str:
-    """Replace lone surrogates, which file names may contain but protobuf strings cannot."""
-    return name.encode("utf-8", "replace").decode("utf-8")

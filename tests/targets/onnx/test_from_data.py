@@ -150,7 +150,7 @@ def test_what_cannot_be_built_in() -> None:
     with pytest.raises(ConversionError, match="both mean_value and mean_file"):
         net(MEANS + "mean_file: 'x'").to_onnx(preprocess_from_data=True)
     with pytest.raises(ConversionError, match="mean has 2 numbers, but 'data' 3 channels"):
-        net("mean_value: 1 mean_value: 2").to_onnx(preprocess_from_data=True)
+        protogen.loads(DATA % "mean_value: 1 mean_value: 2", inputs={"data": (2, 3, 4, 4)}).to_onnx(preprocess_from_data=True)
     second = """layer { name: "more" type: "Data" top: "more" transform_param { crop_size: 4 scale: 2 }
             data_param { batch_size: 2 } }
         layer { name: "mean" type: "Eltwise" bottom: "data" bottom: "more" top: "both" }"""
