@@ -55,7 +55,7 @@ def test_an_onnx_that_is_older_than_the_opset(monkeypatch: pytest.MonkeyPatch, t
 
 
 def test_the_documents_name_the_range() -> None:
-    readme = Path(__file__, "../../../../README.md").resolve().read_text(encoding="utf-8")
-    assert f"| `--opset {OPSETS[0]}..{OPSETS[-1]}` | version of the operator set ({DEFAULT_OPSET})" in readme
+    page = Path(__file__, "../../../../examples/options.md").resolve().read_text(encoding="utf-8")
+    assert f"| `--opset {OPSETS[0]}..{OPSETS[-1]}` | version of the operator set ({DEFAULT_OPSET})" in page
     attributes = protogen.targets.onnx.options.OnnxOptions.__doc__ or ""
     assert f"opset: version of the standard operator set, {OPSETS[0]} to {OPSETS[-1]}" in attributes
