@@ -75,9 +75,10 @@ class Net:
         self._input_shapes = {name: tuple(int(dim) for dim in shape) for name, shape in (inputs or {}).items()}
         self._weights: WeightStore | None = None
         self.has_trimmed_end = False
-        layers = layers_by_state(definition, self.state, self._groups, source, self._blob_counts)
-        warned = like.analysis.warned if like else None
-        self.analysis: Analysis = analysis or analyse(*layers, phase, self._input_shapes, rules, warned, lenient)
+        if analysis is None:
+            layers = layers_by_state(definition, self.state, self._groups, source, self._blob_counts)
+            analysis = analyse(*layers, phase, self._input_shapes, rules, like.analysis.warned if like else None, lenient)
+        self.analysis: Analysis = analysis
         self.layers: list[Layer] = self.analysis.layers
         self.definition = self.analysis.rewritten(definition)
         self._blob_counts.update({layer.name: layer.blob_count for layer in self.layers if layer.blob_count is not None})

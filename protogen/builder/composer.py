@@ -236,7 +236,7 @@ class Composer:
 
     def _append(self, layer: Layer, call: _Call) -> None:
         message = layer.message
-        if ("include" not in message and "exclude" not in message) or active(message, self._state):
+        if active(message, self._state):
             if layer.name in self._names:
                 raise NetError(f"{layer.label}: a layer of this name already exists; choose another name")
             self._analysis.add(layer, known=call.set_up)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import LayerError, NetError
-from ..layers.coordinates import crop_offsets_by_any_way
 from .composer import Composer
 
 
@@ -61,6 +60,8 @@ class JoinBuilder(Composer):
         """
         name = name or self.unused("crop")
         if offset is None:
+            from ..layers.coordinates import crop_offsets_by_any_way
+
             axes = range(axis, len(self.shape(bottom)))
             self.shape(like)
             try:

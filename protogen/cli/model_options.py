@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable, Sequence
-from textwrap import dedent
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -169,7 +168,7 @@ def argument_texts(doc: str) -> dict[str, str]:
     section = re.split(r"^(?=\S)", tail, maxsplit=1, flags=re.MULTILINE)[0]
     texts: dict[str, str] = {}
     names: list[str] = []
-    for line in dedent(section).splitlines():
+    for line in inspect.cleandoc("\n" + section).splitlines():
         entry = _ENTRY.match(line)
         if entry:
             names = entry[1].split(", ")

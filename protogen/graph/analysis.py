@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from shlex import quote
 from typing import Any
 
 from ..errors import LayerError, NetError, ProtogenWarning, did_you_mean
@@ -384,6 +383,8 @@ def _unknown_types(layers: Sequence[Layer], types: Sequence[str], ends: Sequence
         lines.append(f"{len(layers) - MAX_LISTED} more layers of types {', '.join(types)}")
     lines[-1] += ' (to define a type, see protogen.register and "Your own templates and layer types" in the README)'
     if 0 < len(ends) <= MAX_LISTED:
+        from shlex import quote
+
         lines.append(
             f"nothing else needs these layers: to stop before them, use --outputs {quote(','.join(ends))} or outputs={list(ends)}"
         )

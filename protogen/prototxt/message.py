@@ -134,8 +134,9 @@ class Message:
     def get(self, name: str, default: Any = None) -> Any:
         """Return the field's value if it is set, else `default` (not the schema's)."""
         value = self._values.get(name, default)
-        in_schema = self.descriptor is not None and name in self.descriptor.fields
-        return value if in_schema or value is default else _unwrapped(value)
+        if value is default or (self.descriptor is not None and name in self.descriptor.fields):
+            return value
+        return _unwrapped(value)
 
     def __contains__(self, name: object) -> bool:
         return name in self._values

@@ -43,6 +43,8 @@ def active(layer: Message, state: State) -> bool:
     >>> active(dropout, State("TEST")), active(dropout, State("TRAIN"))
     (False, True)
     """
+    if "include" not in layer and "exclude" not in layer:
+        return True  # most layers, and this is asked of each several times
     include, exclude = layer.get("include", []), layer.get("exclude", [])
     if include and exclude:
         raise NetError(f"layer {layer.name!r} has both include and exclude rules; give one kind only")
