@@ -16,7 +16,7 @@ from .prototxt.cut import cut_definition
 from .prototxt.lexer import is_binary
 from .prototxt.message import Message
 from .prototxt.phase import State
-from .prototxt.reader import read_definition, read_source
+from .prototxt.reader import check_text, read_definition, read_source
 from .prototxt.template import fill
 from .rules import DEFAULT, ReadingRules
 
@@ -111,6 +111,7 @@ def loads(
     {'x': (1, 2)}
     """
     reading_rules = ReadingRules.of(rules)
+    check_text(text)
     definition = read_definition(fill(text, define) if define else text, source, strict)
     return net_of(
         definition, weights, phase, inputs=inputs, level=level, stages=stages, strict=strict, source=source, rules=reading_rules,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -131,3 +132,16 @@ def test_a_mistake_in_a_layer_does_not_make_a_file_one_for_training() -> None:
         layer { name: "out" type: "Softmax" bottom: "fc" top: "out" softmax_param { axis: 7 } include { phase: TEST } }"""
     with pytest.raises(protogen.LayerError, match="layer 'out'"):
         protogen.loads(text, phase=None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b'layer { name: "x" }', "takes text, not bytes: .*decode.*protogen.load"),
+        (None, "not NoneType"),
+        ("deploy.prototxt", r"not its name 'deploy.prototxt': protogen.load\('deploy.prototxt'\)"),
+    ],
+)
+def test_loads_says_what_it_takes(text: Any, message: str) -> None:
+    with pytest.raises(protogen.ProtogenError, match=message):
+        protogen.loads(text)

@@ -6,14 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, overload
 
-from ..errors import NetError, ProtogenError, did_you_mean
+from ..errors import LayerError, NetError, ProtogenError, did_you_mean
 from ..graph.analysis import Analysis
 from ..layers.base import LayerType, Shape
-from ..layers.registry import layer_type, layer_types
+from ..layers.settings import set_fields
 from ..net import Net
 from ..prototxt.layer import Layer
 from ..prototxt.message import Message
-from ..prototxt.phase import State, active
+from ..prototxt.phase import State, active, required_state
+from ..weights.fillers import check as check_filler
 
 
 class _Call(NamedTuple):
@@ -43,6 +44,7 @@ class Composer:
         self._group: list[str] = []
         self._names: set[str] = set()
         self._inactive: set[str] = set()  # names of the other phase's layers
+        self._elsewhere: dict[str, Message] = {}  # the other phase's layers, by the blobs that they make
         self._opened: set[str] = set()
         self._last: str | None = None
 
@@ -65,12 +67,25 @@ class Composer:
         Raises:
             NetError: no such blob, or its shape is unknown because a layer type is not registered.
         """
+        if not isinstance(blob, str):
+            raise NetError(not_a_blob(blob))
         if blob not in self._analysis.shapes:
-            raise NetError(f"no blob {blob!r} yet{did_you_mean(blob, self._analysis.shapes)}")
+            raise NetError(self._missing(blob))
         shape = self._analysis.shapes[blob]
         if shape is None:
             raise NetError(f"the shape of blob {blob!r} is unknown")
         return shape
+
+    def _missing(self, blob: str) -> str:
+        """Return what to say of a blob that no layer of this phase makes."""
+        maker = self._elsewhere.get(blob)
+        if maker is None:
+            return f"no blob {blob!r} yet{did_you_mean(blob, self._analysis.shapes)}"
+        return (
+            f"blob {blob!r} is there only in {required_state(maker)}, made by layer {maker.get('name', '')!r}, and this builder "
+            f"checks layers in phase {self._state.phase}: build with NetBuilder(phase=...) of that phase, or add a layer that "
+            "makes the blob in this one, too; b.data() adds one for each"
+        )
 
     def has_blob(self, name: str) -> bool:
         """Return whether there is a blob of this name."""
@@ -208,6 +223,9 @@ class Composer:
         if name is None:
             name = self.unused(type.lower())
         name = name if absolute else self.qualified(name)
+        for bottom in bottoms:
+            if not isinstance(bottom, str):
+                raise NetError(f"layer {name!r} ({type}): {not_a_blob(bottom)}")
         tops = self._tops(name, top, bottoms[:1] if in_place else None, absolute)
         call = self._call(type, name, fields)
         message = call.parameters.copy()
@@ -227,8 +245,9 @@ class Composer:
         key = type, repr(fields)  # values may be dicts and lists, which have no hash
         if key not in self._calls:
             parameters = Message.of("LayerParameter")
+            values = {field: value for field, value in fields.items() if value is not None}
             try:
-                self._set_fields(parameters, type, fields)
+                set_fields(parameters, type, {**self.defaults.get(type, {}), **values})
             except ProtogenError as error:
                 raise NetError(f"layer {name!r} ({type}): {error}") from None
             self._calls[key] = _Call(parameters, {})
@@ -239,10 +258,16 @@ class Composer:
         if active(message, self._state):
             if layer.name in self._names:
                 raise NetError(f"{layer.label}: a layer of this name already exists; choose another name")
-            self._analysis.add(layer, known=call.set_up)
+            for bottom in layer.bottoms:
+                if bottom in self._elsewhere and not self.has_blob(bottom):
+                    raise NetError(f"{layer.label}: {self._missing(bottom)}")
+            op = self._analysis.add(layer, known=call.set_up)
             self._names.add(layer.name)
+            if op is not None:
+                _check_fillers(op)
         else:
             self._inactive.add(layer.name)
+            self._elsewhere.update(dict.fromkeys(layer.tops, message))
         self._messages.append(message)
         if layer.group:
             self._groups[layer.name] = layer.group
@@ -255,24 +280,28 @@ class Composer:
         names = [top] if isinstance(top, str) else list(top)
         return names if absolute else [self.qualified(each) for each in names]
 
-    def _set_fields(self, message: Message, type: str, fields: Mapping[str, Any]) -> None:
-        """Set fields of LayerParameter and of the type's own parameters; the type's defaults come first."""
-        own = message.descriptor.fields if message.descriptor else {}
-        values = {**self.defaults.get(type, {}), **{key: value for key, value in fields.items() if value is not None}}
-        layer_class = layer_type(type)
-        param_name = layer_class.param_name if layer_class else None
-        inner = {key: value for key, value in values.items() if key not in own}
-        message.update({key: value for key, value in values.items() if key in own})
-        if not inner:
-            return
-        if layer_class is None and not all(isinstance(value, Mapping) for value in inner.values()):
-            raise ProtogenError(f"unknown layer type{did_you_mean(type, layer_types())} "
-                                "(pass fields of an unknown type as messages: my_param={...})")  # fmt: skip
-        if param_name is None:
-            for key, value in inner.items():
-                message.store(key, [Message(None).update(value)]) if layer_class is None else message.set(key, value)
-            return
-        if param_name in message:
-            getattr(message, param_name).update(inner)
-        else:
-            message.set(param_name, inner)
+
+def not_a_blob(value: Any) -> str:
+    """Return what to say of something that stands where a blob's name should.
+
+    >>> not_a_blob(None)
+    'None is not a blob: give its name, as the call that made it returned it (does your function return it?)'
+    """
+    if value is None:
+        return "None is not a blob: give its name, as the call that made it returned it (does your function return it?)"
+    if isinstance(value, (list, tuple)):
+        return f"{value!r} is not a blob but several: give one of them, or each as an argument of its own"
+    return f"{value!r} is not a blob: give its name, as the call that made it returned it"
+
+
+def _check_fillers(op: LayerType) -> None:
+    """Check the fillers of a layer's blobs, which otherwise only converting would run.
+
+    Raises:
+        LayerError: the first that cannot fill its blob.
+    """
+    for blob in op.blobs:
+        try:
+            check_filler(blob.filler, blob.shape)
+        except ProtogenError as error:
+            raise LayerError(f"{op.label}: its {blob.name}: {error}") from None

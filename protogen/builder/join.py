@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from ..errors import LayerError, NetError
 from .composer import Composer
@@ -11,28 +12,33 @@ from .composer import Composer
 class JoinBuilder(Composer):
     """Joins blobs; see `NetBuilder`."""
 
-    def concat(self, *bottoms: str, axis: int = 1, name: str | None = None) -> str:
+    def concat(self, *bottoms: str | Sequence[str], axis: int = 1, name: str | None = None) -> str:
         """Add a Concat.
 
         Args:
-            bottoms: blobs whose shapes differ only along `axis`.
+            bottoms: blobs whose shapes differ only along `axis`, or one list of them.
             axis: 1 (channels) by default.
             name: of the layer and its top; by default "concat" with a number.
         """
-        return self.layer("Concat", *bottoms, name=name or self.unused("concat"), axis=axis)
+        return self.layer("Concat", *_blobs(bottoms), name=name or self.unused("concat"), axis=axis)
 
     def eltwise(
-        self, *bottoms: str, operation: str = "SUM", coeff: Sequence[float] | None = None, name: str | None = None
+        self,
+        *bottoms: str | Sequence[str],
+        operation: str = "SUM",
+        coeff: Sequence[float] | None = None,
+        name: str | None = None,
     ) -> str:
         """Add an Eltwise.
 
         Args:
-            bottoms: two or more blobs of the same shape.
+            bottoms: two or more blobs of the same shape, or one list of them.
             operation: "SUM", "PROD" or "MAX".
             coeff: factor of each bottom in a sum; 1 by default.
             name: of the layer and its top; by default "eltwise" with a number.
         """
-        return self.layer("Eltwise", *bottoms, name=name or self.unused("eltwise"), operation=operation.upper(), coeff=coeff)
+        name = name or self.unused("eltwise")
+        return self.layer("Eltwise", *_blobs(bottoms), name=name, operation=operation.upper(), coeff=coeff)
 
     def crop(self, bottom: str, like: str, *, axis: int = 2, offset: Sequence[int] | None = None, name: str | None = None) -> str:
         """Add a Crop: the part of one blob that lies on another one's pixels, as pycaffe's `coord_map.crop` finds it.
@@ -71,3 +77,9 @@ class JoinBuilder(Composer):
                     f"layer {self.qualified(name)!r} (Crop): no offset follows: {error}; state it with offset="
                 ) from None
         return self.layer("Crop", bottom, like, name=name, crop_param={"axis": axis, "offset": list(offset)})
+
+
+def _blobs(bottoms: Sequence[str | Sequence[str]]) -> Sequence[str]:
+    """Return the blobs of a call, one argument for each or all in one list."""
+    one = bottoms[0] if len(bottoms) == 1 else None
+    return cast(Sequence[str], one if isinstance(one, (list, tuple)) else bottoms)

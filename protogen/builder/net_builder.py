@@ -6,7 +6,10 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
+from ..errors import NetError
 from ..prototxt.message import Message
+from ..training import data_layers
+from .composer import not_a_blob
 from .join import JoinBuilder
 
 _POOLINGS = {"MAX", "AVE", "STOCHASTIC", "max", "ave", "stochastic"}
@@ -21,6 +24,10 @@ def _bottom_first(method: _F) -> _F:
     @functools.wraps(method)
     def call(self: NetBuilder, *args: Any, **kwargs: Any) -> Any:
         names_method = bool(args) and args[0] in _POOLINGS and not self.has_blob(args[0])
+        if (args and args[0] is None) or kwargs.get("bottom", "") is None:
+            raise NetError(f"{method.__name__}(): its bottom {not_a_blob(None)}; leave it out to continue from the latest blob")
+        if args and isinstance(args[0], (tuple, list)) and any(isinstance(item, str) for item in args[0]):
+            raise NetError(f"{method.__name__}(): its bottom {not_a_blob(args[0])}")
         if not args or not isinstance(args[0], str) or "bottom" in kwargs or names_method:
             args = (kwargs.pop("bottom", None) or self.last, *args)
         return method(self, *args, **kwargs)
@@ -43,7 +50,21 @@ class NetBuilder(JoinBuilder):
 
     def input(self, name: str = "data", shape: Sequence[int] = (1, 3, 224, 224)) -> str:
         """Add an input with a fixed shape, (N, C, H, W) for images."""
-        return self.layer("Input", name=name, shape={"dim": list(shape)})
+        dims = list(shape) if isinstance(shape, Sequence) else [shape]
+        return self.layer("Input", name=name, shape={"dim": dims})
+
+    def data(self, size: int | Sequence[int], **options: Any) -> str:
+        """Add a Data layer for each phase, with tops `data` and `label`, and return the images, (batch, channels, size, size).
+
+        Args:
+            size: of the crop in pixels.
+            options: those of `protogen.training.data_layers`, such as `train="train_lmdb"`, `val_batch=32` or `mean=(0,)`.
+
+        >>> b = NetBuilder(phase="TRAIN")
+        >>> b.data(32, train="cifar_train_lmdb", val="cifar_val_lmdb", train_batch=100), b.shape("data"), b.shape("label")
+        ('data', (100, 3, 32, 32), (100,))
+        """
+        return data_layers(self, size, **options)
 
     @_bottom_first
     def conv(
@@ -80,12 +101,13 @@ class NetBuilder(JoinBuilder):
         Returns:
             The blob (N, num_output, (H + 2 pad - dilation * (kernel - 1) - 1) / stride + 1, likewise W), rounded down.
         """
+        name = name or self.unused("conv" if type == "Convolution" else type.lower())
         return self.layer(
             type,
             bottom,
-            name=name or self.unused("conv" if type == "Convolution" else type.lower()),
+            name=name,
             num_output=num_output,
-            **_windows(kernel_size, stride, pad),
+            **_windows(f"layer {self.qualified(name)!r} ({type})", kernel_size, stride, pad),
             group=group,
             dilation=dilation,
             bias_term=bias_term,
@@ -243,8 +265,10 @@ class NetBuilder(JoinBuilder):
         Returns:
             The blob (N, C, (H + 2 pad - kernel) / stride + 1, likewise W), rounded up as in Caffe.
         """
-        sizes = {"global_pooling": True} if global_pooling else _windows(kernel_size, stride, pad)
-        return self.layer("Pooling", bottom, name=name or self.unused("pool"), pool=pool.upper(), **sizes, **fields)
+        name = name or self.unused("pool")
+        label = f"layer {self.qualified(name)!r} (Pooling)"
+        sizes = {"global_pooling": True} if global_pooling else _windows(label, kernel_size, stride, pad)
+        return self.layer("Pooling", bottom, name=name, pool=pool.upper(), **sizes, **fields)
 
     @_bottom_first
     def global_pool(self, bottom: str, pool: str = "AVE", *, name: str | None = None) -> str:
@@ -411,11 +435,13 @@ class NetBuilder(JoinBuilder):
         return self.relu(x) if relu else x
 
 
-def _windows(kernel_size: Window | None, stride: Window | None, pad: Window | None) -> dict[str, Any]:
-    """Return the fields of a sliding window; pairs are (height, width)."""
+def _windows(label: str, kernel_size: Window | None, stride: Window | None, pad: Window | None) -> dict[str, Any]:
+    """Return the fields of a sliding window; pairs are (height, width). `label` names the layer in messages."""
     fields: dict[str, Any] = {}
     for name, whole, value in (("kernel", "kernel_size", kernel_size), ("stride", "stride", stride), ("pad", "pad", pad)):
-        if isinstance(value, tuple):
+        if isinstance(value, (tuple, list)):
+            if len(value) != 2:
+                raise NetError(f"{label}: {whole} takes one number or (height, width), not {value!r}")
             fields[f"{name}_h"], fields[f"{name}_w"] = value
         else:
             fields[whole] = value

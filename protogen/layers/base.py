@@ -17,9 +17,9 @@ from ..prototxt.layer import Layer
 from ..prototxt.message import Message
 from ..rules import DEFAULT, ReadingRules
 from ..schema import message_type
-from .checks import check_arity, check_loss_weight, check_size
+from .checks import check_arity, check_loss_weight, check_setup, check_size
 from .fields import Fields, field_paths, unknown_fields
-from .own_types import blaming, class_name
+from .own_types import blaming
 from .readings import Reading, doubt
 
 if TYPE_CHECKING:
@@ -115,8 +115,7 @@ class LayerType:
         check_loss_weight(self)
         with blaming(self, "setup"):
             self.setup()
-        self.check(len(self.tops) == len(layer.tops), f"{class_name(self)}.setup sets {len(self.tops)} tops, "
-                                                      f"but the layer has {len(layer.tops)}")  # fmt: skip
+        check_setup(self)
         for shape in filter(None, self.tops):  # a source's shapes may be unknown
             check_size(self, "top", shape)
         for blob in self.blobs:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from .own_types import class_name
+
 if TYPE_CHECKING:
     from .base import LayerType
 
@@ -43,6 +45,25 @@ def check_loss_weight(op: LayerType) -> None:
         op.check(number == n, f"has {n} top{'s' if n != 1 else ''} and {number} of loss_weight; set none, or one per top")
     elif op.is_loss:
         op.check(n == 1, f"is a loss with {n} tops: set loss_weight {n} times, once per top")
+
+
+def check_setup(op: LayerType) -> None:
+    """Check what `setup` has set: one shape per top, and learnable blobs that are `BlobSpec`s.
+
+    Raises:
+        LayerError: the class, ours or a user's, sets something else.
+    """
+    n, tops, where = len(op.layer.tops), op.tops, f"{class_name(op)}.setup"
+    if not isinstance(tops, Sequence) or not all(shape is None or _is_shape(shape) for shape in tops):
+        raise op.error(f"{where} sets tops to {tops!r}: set self.tops to one shape per top, such as [self.bottoms[0]]")
+    if len(tops) != n:
+        raise op.error(f"{where} sets {len(tops)} tops, but the layer has {n}: set self.tops to one shape per top")
+    if not all(hasattr(blob, "filler") for blob in op.blobs):
+        raise op.error(f"{where} sets blobs to {op.blobs!r}: set self.blobs to a list of protogen.BlobSpec")
+
+
+def _is_shape(value: object) -> bool:
+    return isinstance(value, Sequence) and all(hasattr(dim, "__index__") for dim in value)
 
 
 def check_size(op: LayerType, what: str, shape: Sequence[int]) -> None:

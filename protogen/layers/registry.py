@@ -41,7 +41,7 @@ def register(*types: str, override: bool = False) -> Callable[[_C], _C]:
         override: whether to replace one of protogen's types without a warning.
 
     Raises:
-        ProtogenError: two built-in classes claim the same type.
+        ProtogenError: two built-in classes claim the same type; there is no name, or a value that is none.
 
     >>> @register("Twice")
     ... class Twice(LayerType):
@@ -53,6 +53,12 @@ def register(*types: str, override: bool = False) -> Callable[[_C], _C]:
     True
     >>> unregister("Twice")
     """
+
+    wrong = next((name for name in types if not isinstance(name, str) or not name), None)
+    if not types or wrong is not None:
+        example = wrong.__name__ if isinstance(wrong, type) else "MyType"
+        what = f"not {wrong!r}" if types else "and there is none"
+        raise ProtogenError(f'register takes the names of layer types, {what}: write @register("{example}") above the class')
 
     def add(cls: _C) -> _C:
         if cls.param_name is not None and cls.param_fields is not None:

@@ -49,6 +49,22 @@ def read_source(path: str | Path) -> tuple[str, str]:
     return read_text(path), str(path)
 
 
+def check_text(text: object) -> None:
+    """Check that what stands for the text of a file is text, and not the file's bytes or its name.
+
+    Raises:
+        ProtogenError: it is something else; the message says what to do.
+
+    >>> check_text("base_lr: 0.1")
+    """
+    if isinstance(text, (bytes, bytearray, memoryview)):
+        raise ProtogenError("loads takes text, not bytes: decode them first, or let protogen.load(path) read the file")
+    if not isinstance(text, str):
+        raise ProtogenError(f"loads takes the text of a file, not {type(text).__name__}; protogen.load(path) reads a file")
+    if text.strip().endswith((".prototxt", ".pt", ".txt", ".caffemodel")) and len(text.split()) == 1 and "{" not in text:
+        raise ProtogenError(f"loads takes the text of a file, not its name {text!r}: protogen.load({text!r}) reads the file")
+
+
 def read_definition(text: str, source: str = "<text>", strict: bool | None = None) -> Message:
     """Return the NetParameter of a text, in today's dialect.
 

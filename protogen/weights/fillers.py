@@ -63,9 +63,18 @@ def fill(filler: Filler, shape: Sequence[int], seed: Seed) -> np.ndarray:
     >>> fill(filler, (2,), seed=0)
     array([0.5, 0.5], dtype=float32)
     """
+    check(filler, shape)
+    return _FILLERS[filler.type](filler, tuple(int(dim) for dim in shape), seed)
+
+
+def check(filler: Filler, shape: Sequence[int]) -> None:
+    """Check that a filler can fill a blob of a shape, without filling one.
+
+    Raises:
+        ProtogenError: as `fill`.
+    """
     dims = tuple(int(dim) for dim in shape)
-    make = _FILLERS.get(filler.type)
-    if make is None:
+    if filler.type not in _FILLERS:
         raise ProtogenError(
             f"unknown filler type {excerpt(filler.type)}{did_you_mean(filler.type, _FILLERS)} "
             f"(known: {', '.join(sorted(_FILLERS))})"
@@ -74,32 +83,38 @@ def fill(filler: Filler, shape: Sequence[int], seed: Seed) -> np.ndarray:
         raise ProtogenError(f"filler {filler.type!r} cannot fill a blob of shape {dims}: it has no elements")
     if filler.type != "gaussian" and filler.sparse != -1:
         raise ProtogenError(f"filler {filler.type!r} does not support sparse; only gaussian does")
-    return make(filler, dims, seed)
+    if filler.type in _CHECKS:
+        _CHECKS[filler.type](filler, dims)
 
 
 def _constant(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
     return np.full(shape, filler.value, np.float32)
 
 
-def _uniform(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
+def _check_uniform(filler: Filler, shape: tuple[int, ...]) -> None:
     if not filler.min <= filler.max or not math.isfinite(filler.max - filler.min):
         raise ProtogenError(f"filler 'uniform' needs min <= max, both finite, not {filler.min} and {filler.max}")
+
+
+def _uniform(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
     return _uniform_values(filler.min, filler.max, shape, seed)
 
 
-def _gaussian(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
+def _check_gaussian(filler: Filler, shape: tuple[int, ...]) -> None:
     if not 0 < filler.std < math.inf or not math.isfinite(filler.mean):
         raise ProtogenError(f"filler 'gaussian' needs a finite mean and std > 0, not {filler.mean} and {filler.std}")
-    rng = np.random.default_rng(seed)
-    values = _gaussian_values(filler.mean, filler.std, shape, rng)
-    if filler.sparse == -1:
-        return values
-    outputs = _first_axis(filler, shape)
-    if not 0 <= filler.sparse <= outputs:
+    outputs = _first_axis(filler, shape) if filler.sparse != -1 else 0
+    if filler.sparse != -1 and not 0 <= filler.sparse <= outputs:
         raise ProtogenError(
             f"filler 'gaussian' needs sparse between 0 and the {outputs} outputs (or -1 for none), not {filler.sparse}"
         )
-    values *= rng.random(shape, np.float32) < filler.sparse / outputs
+
+
+def _gaussian(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    values = _gaussian_values(filler.mean, filler.std, shape, rng)
+    if filler.sparse != -1:
+        values *= rng.random(shape, np.float32) < filler.sparse / shape[0]
     return values
 
 
@@ -120,9 +135,12 @@ def _positive_unitball(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np
     return rows.reshape(shape)
 
 
-def _bilinear(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
+def _check_bilinear(filler: Filler, shape: tuple[int, ...]) -> None:
     if len(shape) != 4 or shape[2] != shape[3]:
         raise ProtogenError(f"filler 'bilinear' needs a 4-D blob with a square kernel, not shape {shape}")
+
+
+def _bilinear(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
     size = shape[3]
     factor = math.ceil(size / 2)
     center = (size - 1) / (2 * factor)
@@ -170,4 +188,12 @@ _FILLERS: dict[str, Callable[[Filler, tuple[int, ...], Seed], np.ndarray]] = {
     "msra": _msra,
     "positive_unitball": _positive_unitball,
     "bilinear": _bilinear,
+}
+_CHECKS: dict[str, Callable[[Filler, tuple[int, ...]], object]] = {
+    "uniform": _check_uniform,
+    "gaussian": _check_gaussian,
+    "xavier": _fan,
+    "msra": _fan,
+    "positive_unitball": _first_axis,
+    "bilinear": _check_bilinear,
 }

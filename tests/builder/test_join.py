@@ -9,6 +9,7 @@ import pytest
 
 import protogen
 from protogen import NetBuilder, NetError
+from tests.nets import begun
 
 
 def upsampled(shape: tuple[int, ...] = (2, 1, 100, 100), deconv: dict[str, Any] | None = None, **conv: Any) -> NetBuilder:
@@ -134,3 +135,11 @@ def test_the_text_says_the_offset() -> None:
     b.crop("up", "data")
     again = protogen.loads(b.build().to_prototxt(), crop="bvlc")
     assert list(again.layer("crop1").message.crop_param.offset) == [9, 9]
+
+
+@pytest.mark.parametrize("join", ["concat", "eltwise"])
+def test_blobs_may_come_in_a_list(join: str) -> None:
+    b = begun()
+    call = getattr(b, join)
+    assert b.shape(call(["data", "data"], name="list")) == b.shape(call("data", "data", name="arguments"))
+    assert b.build().layer("list").bottoms == ["data", "data"]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import protogen
 from protogen.errors import LayerError
 from protogen.layers.checks import MAX_AXES, MAX_ELEMENTS
+from protogen.layers.registry import unregister
 from tests.layers.nets import net_of
+from tests.nets import begun
 
 RELU = 'type: "ReLU" bottom: "a" top: "y"'
 LOSS = 'type: "EuclideanLoss" bottom: "a" bottom: "b" top: "y"'
@@ -43,3 +47,26 @@ def test_sizes_up_to_caffes_limits() -> None:
         assert net.at(inputs={"a": largest}).shapes["y"] == largest
         with pytest.raises(protogen.LayerError, match=why):
             net.at(inputs={"a": larger})
+
+
+@pytest.mark.parametrize(
+    ("tops", "message"),
+    [
+        ([], r"setup sets 0 tops, but the layer has 1: set self\.tops"),
+        ([(1,), (2,)], "setup sets 2 tops, but the layer has 1"),
+        (None, r"setup sets tops to None: set self\.tops"),
+        ([5], r"setup sets tops to \[5\]: set self\.tops"),
+        ([("a", 2)], r"setup sets .*set self\.tops"),
+    ],
+)
+def test_what_setup_sets_is_checked(tops: Any, message: str) -> None:
+    @protogen.register("Wrong")
+    class Wrong(protogen.LayerType):
+        def setup(self) -> None:
+            self.tops = tops
+
+    try:
+        with pytest.raises(protogen.LayerError, match=f"layer 'wrong1' .Wrong.: .*Wrong.{message}"):
+            begun().layer("Wrong", "data")
+    finally:
+        unregister("Wrong")

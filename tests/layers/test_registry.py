@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from typing import Any
 
 import pytest
 
@@ -66,3 +67,11 @@ def test_replacing_a_type_of_protogen_is_told_or_said() -> None:
 
 def test_layers_of_pythons_are_types_like_any() -> None:
     assert any(name.startswith("Python (") for name in layer_types())
+
+
+@pytest.mark.parametrize(
+    ("names", "message"), [((type("Gain", (LayerType,), {}),), r'@register\("Gain"\)'), ((), "there is none"), ((5,), "not 5")]
+)
+def test_register_takes_names(names: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ProtogenError, match=message):
+        register(*names)
