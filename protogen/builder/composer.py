@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, overload
 
-from ..errors import LayerError, NetError, ProtogenError, did_you_mean
+from ..errors import NetError, ProtogenError, did_you_mean
 from ..graph.analysis import Analysis
 from ..layers.base import LayerType, Shape
 from ..layers.settings import set_fields
@@ -14,7 +14,7 @@ from ..net import Net
 from ..prototxt.layer import Layer
 from ..prototxt.message import Message
 from ..prototxt.phase import State, active, required_state
-from ..weights.fillers import check as check_filler
+from .arguments import not_a_blob
 
 
 class _Call(NamedTuple):
@@ -261,10 +261,8 @@ class Composer:
             for bottom in layer.bottoms:
                 if bottom in self._elsewhere and not self.has_blob(bottom):
                     raise NetError(f"{layer.label}: {self._missing(bottom)}")
-            op = self._analysis.add(layer, known=call.set_up)
+            self._analysis.add(layer, known=call.set_up)
             self._names.add(layer.name)
-            if op is not None:
-                _check_fillers(op)
         else:
             self._inactive.add(layer.name)
             self._elsewhere.update(dict.fromkeys(layer.tops, message))
@@ -279,29 +277,3 @@ class Composer:
             return [name]
         names = [top] if isinstance(top, str) else list(top)
         return names if absolute else [self.qualified(each) for each in names]
-
-
-def not_a_blob(value: Any) -> str:
-    """Return what to say of something that stands where a blob's name should.
-
-    >>> not_a_blob(None)
-    'None is not a blob: give its name, as the call that made it returned it (does your function return it?)'
-    """
-    if value is None:
-        return "None is not a blob: give its name, as the call that made it returned it (does your function return it?)"
-    if isinstance(value, (list, tuple)):
-        return f"{value!r} is not a blob but several: give one of them, or each as an argument of its own"
-    return f"{value!r} is not a blob: give its name, as the call that made it returned it"
-
-
-def _check_fillers(op: LayerType) -> None:
-    """Check the fillers of a layer's blobs, which otherwise only converting would run.
-
-    Raises:
-        LayerError: the first that cannot fill its blob.
-    """
-    for blob in op.blobs:
-        try:
-            check_filler(blob.filler, blob.shape)
-        except ProtogenError as error:
-            raise LayerError(f"{op.label}: its {blob.name}: {error}") from None

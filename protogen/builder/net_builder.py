@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 from ..errors import NetError
-from ..prototxt.message import Message
 from ..training import data_layers
-from .composer import not_a_blob
+from .arguments import Filler, Window, filler_fields, not_a_blob, windows
 from .join import JoinBuilder
 
 _POOLINGS = {"MAX", "AVE", "STOCHASTIC", "max", "ave", "stochastic"}
 _F = TypeVar("_F", bound=Callable[..., Any])
-Filler = Mapping[str, Any] | Message | None
-Window = int | tuple[int, int]  # one side for both, or (height, width)
 
 
 def _bottom_first(method: _F) -> _F:
@@ -107,12 +104,12 @@ class NetBuilder(JoinBuilder):
             bottom,
             name=name,
             num_output=num_output,
-            **_windows(f"layer {self.qualified(name)!r} ({type})", kernel_size, stride, pad),
+            **windows(f"layer {self.qualified(name)!r} ({type})", kernel_size, stride, pad),
             group=group,
             dilation=dilation,
             bias_term=bias_term,
-            weight_filler=_filler(weight_filler),
-            bias_filler=_filler(bias_filler),
+            weight_filler=filler_fields(weight_filler),
+            bias_filler=filler_fields(bias_filler),
             **fields,
         )
 
@@ -267,7 +264,7 @@ class NetBuilder(JoinBuilder):
         """
         name = name or self.unused("pool")
         label = f"layer {self.qualified(name)!r} (Pooling)"
-        sizes = {"global_pooling": True} if global_pooling else _windows(label, kernel_size, stride, pad)
+        sizes = {"global_pooling": True} if global_pooling else windows(label, kernel_size, stride, pad)
         return self.layer("Pooling", bottom, name=name, pool=pool.upper(), **sizes, **fields)
 
     @_bottom_first
@@ -326,8 +323,8 @@ class NetBuilder(JoinBuilder):
             name=name or self.unused("fc"),
             num_output=num_output,
             bias_term=bias_term,
-            weight_filler=_filler(weight_filler),
-            bias_filler=_filler(bias_filler),
+            weight_filler=filler_fields(weight_filler),
+            bias_filler=filler_fields(bias_filler),
             **fields,
         )
 
@@ -433,21 +430,3 @@ class NetBuilder(JoinBuilder):
         x = self.conv(bottom, num_output, kernel_size, stride=stride, pad=pad or None, bias_term=False, name=name, **options)
         x = self.bn(x)
         return self.relu(x) if relu else x
-
-
-def _windows(label: str, kernel_size: Window | None, stride: Window | None, pad: Window | None) -> dict[str, Any]:
-    """Return the fields of a sliding window; pairs are (height, width). `label` names the layer in messages."""
-    fields: dict[str, Any] = {}
-    for name, whole, value in (("kernel", "kernel_size", kernel_size), ("stride", "stride", stride), ("pad", "pad", pad)):
-        if isinstance(value, (tuple, list)):
-            if len(value) != 2:
-                raise NetError(f"{label}: {whole} takes one number or (height, width), not {value!r}")
-            fields[f"{name}_h"], fields[f"{name}_w"] = value
-        else:
-            fields[whole] = value
-    return fields
-
-
-def _filler(filler: Filler | str) -> Filler:
-    """Return a filler's fields; a string is its type."""
-    return {"type": filler} if isinstance(filler, str) else filler

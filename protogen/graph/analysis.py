@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import LayerError, NetError, ProtogenWarning, did_you_mean
 from ..layers.base import LayerType, Shape
-from ..layers.checks import check_size
+from ..layers.checks import check_fillers, check_size
 from ..layers.registry import class_for, layer_type, unknown_type_hint
 from ..layers.source import UnknownSource
 from ..plugins import LAYERS, load_entry_points
@@ -269,8 +269,10 @@ class Analysis:
         key = (*bottoms, len(layer.tops))
         if key in known:
             return known[key].for_layer(layer)
-        known[key] = layer_class(layer, bottoms, self.phase, self.rules)
-        return known[key]
+        op = layer_class(layer, bottoms, self.phase, self.rules)
+        check_fillers(op)  # a builder's call, to be told of a mistake at once
+        known[key] = op
+        return op
 
     def _place(self, op: LayerType) -> None:
         """Resolve what depends on earlier layers (`LayerType.place`), then register the layer as the maker of its tops."""

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..errors import ProtogenError
+from ..weights.fillers import check
 from .own_types import class_name
 
 if TYPE_CHECKING:
@@ -45,6 +47,19 @@ def check_loss_weight(op: LayerType) -> None:
         op.check(number == n, f"has {n} top{'s' if n != 1 else ''} and {number} of loss_weight; set none, or one per top")
     elif op.is_loss:
         op.check(n == 1, f"is a loss with {n} tops: set loss_weight {n} times, once per top")
+
+
+def check_fillers(op: LayerType) -> None:
+    """Check the fillers of a layer's blobs, which Caffe runs when it sets the layer up, and protogen when a blob is needed.
+
+    Raises:
+        LayerError: the first that cannot fill its blob.
+    """
+    for blob in op.blobs:
+        try:
+            check(blob.filler, blob.shape)
+        except ProtogenError as error:
+            raise op.error(f"its {blob.name}: {error}") from None
 
 
 def check_setup(op: LayerType) -> None:

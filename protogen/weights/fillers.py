@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from ..errors import ProtogenError, did_you_mean, excerpt
 
-Seed = Sequence[int] | int | np.random.Generator
+if TYPE_CHECKING:
+    import numpy as np
+
+Seed: TypeAlias = "Sequence[int] | int | np.random.Generator"
 _VARIANCE_NORMS = ("FAN_IN", "FAN_OUT", "AVERAGE")
 
 
@@ -88,6 +89,8 @@ def check(filler: Filler, shape: Sequence[int]) -> None:
 
 
 def _constant(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
+    import numpy as np
+
     return np.full(shape, filler.value, np.float32)
 
 
@@ -111,6 +114,8 @@ def _check_gaussian(filler: Filler, shape: tuple[int, ...]) -> None:
 
 
 def _gaussian(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
+    import numpy as np
+
     rng = np.random.default_rng(seed)
     values = _gaussian_values(filler.mean, filler.std, shape, rng)
     if filler.sparse != -1:
@@ -128,6 +133,8 @@ def _msra(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
 
 
 def _positive_unitball(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
+    import numpy as np
+
     rows = np.random.default_rng(seed).random((_first_axis(filler, shape), math.prod(shape[1:])), np.float32)
     # 1 - u is in (0, 1], so no row sums to zero.
     np.subtract(1, rows, out=rows)
@@ -141,6 +148,8 @@ def _check_bilinear(filler: Filler, shape: tuple[int, ...]) -> None:
 
 
 def _bilinear(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
+    import numpy as np
+
     size = shape[3]
     factor = math.ceil(size / 2)
     center = (size - 1) / (2 * factor)
@@ -149,6 +158,8 @@ def _bilinear(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
 
 
 def _uniform_values(low: float, high: float, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
+    import numpy as np
+
     values = np.random.default_rng(seed).random(shape, np.float32)
     values *= np.float32(high - low)
     values += np.float32(low)
@@ -156,6 +167,8 @@ def _uniform_values(low: float, high: float, shape: tuple[int, ...], seed: Seed)
 
 
 def _gaussian_values(mean: float, std: float, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
+    import numpy as np
+
     values = np.random.default_rng(seed).standard_normal(shape, np.float32)
     values *= np.float32(std)
     values += np.float32(mean)
