@@ -230,9 +230,8 @@ class Composer:
         call = self._call(type, name, fields)
         message = call.parameters.copy()
         message.set("name", name)
-        message.set("type", type)
         if bottoms:
-            message.set("bottom", bottoms)
+            message.store("bottom", list(bottoms))  # names of blobs, or `add` refuses them
         if tops:
             message.set("top", tops)
         self._append(Layer(message, self._group[-1] if self._group else ""), call)
@@ -244,7 +243,7 @@ class Composer:
         """Return the state shared by all calls of `layer` with these fields."""
         key = type, repr(fields)  # values may be dicts and lists, which have no hash
         if key not in self._calls:
-            parameters = Message.of("LayerParameter")
+            parameters = Message.of("LayerParameter", type=type)
             values = {field: value for field, value in fields.items() if value is not None}
             try:
                 set_fields(parameters, type, {**self.defaults.get(type, {}), **values})

@@ -320,7 +320,7 @@ class Analysis:
                                "rename it (only a layer that reads a blob may write it, in place)")  # fmt: skip
         if "" in layer.tops:
             raise NetError(f"{layer.label}: the name of a top is empty")
-        if len(set(layer.tops)) != len(layer.tops):
+        if len(layer.tops) > 1 and len(set(layer.tops)) != len(layer.tops):
             raise NetError(f"{layer.label}: two of its tops have the same name")
 
     @staticmethod
@@ -342,8 +342,8 @@ class Analysis:
         if first is not op:
             self._warn(self.names.tell_apart(first, op))
             self.learnable[op.layer.name] = op
-        for layer in dict.fromkeys((first, op)):
-            for i, spec in enumerate(layer.layer.message.param[: len(layer.blobs)]):
+        for layer in (op,) if first is op else (first, op):
+            for i, spec in enumerate(layer.layer.message.get("param", ())[: len(layer.blobs)]):
                 if spec.name:
                     self._share(layer, i, spec)
 

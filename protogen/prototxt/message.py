@@ -161,10 +161,12 @@ class Message:
     def copy(self) -> Message:
         """Return a deep copy."""
         twin = Message(self.descriptor, self.origin)
-        twin._values = {
-            name: value.copy() if isinstance(value, Message) else _copies(value) if isinstance(value, list) else value
-            for name, value in self._values.items()
-        }
+        values = twin._values = self._values.copy()
+        for name, value in values.items():
+            if isinstance(value, Message):
+                values[name] = value.copy()
+            elif isinstance(value, list):
+                values[name] = _copies(value)
         return twin
 
     def __eq__(self, other: object) -> bool:
