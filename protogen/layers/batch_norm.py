@@ -120,6 +120,32 @@ class BatchNorm(FusedReLU):
 
     def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         use_global = not training if self.global_stats is None else self.global_stats
+        plain = self.centres and self.divides and x.dim() > 1
+        if plain and use_global:
+            return self.activated(self._by_pytorch(x, blobs, *self._statistics(blobs), training=False))
+        m = x.numel() // blobs[0].numel()
+        if plain and m > 1:  # of one value, PyTorch has no variance, and Caffe 0
+            return self.activated(self._by_batch(x, blobs, m))
+        return self.activated(self._step_by_step(x, blobs, use_global))
+
+    def _by_pytorch(self, x: Tensor, blobs: Sequence[Tensor], mean: Tensor, variance: Tensor, training: bool) -> Tensor:
+        """PyTorch's normalisation, one pass over `x`; in training it sets `mean` and `variance`, the latter times m / (m - 1)."""
+        from torch.nn.functional import batch_norm
+
+        weight, bias = blobs[3:5] if self.five else (None, None)
+        return batch_norm(x, mean, variance, weight, bias, training, momentum=1.0, eps=self.eps)
+
+    def _by_batch(self, x: Tensor, blobs: Sequence[Tensor], m: int) -> Tensor:
+        """Normalise by the statistics of the batch, `m` values per channel, and update the stored ones."""
+        import torch
+
+        mean, variance = torch.zeros_like(blobs[0]), torch.zeros_like(blobs[1])
+        y = self._by_pytorch(x, blobs, mean, variance, training=True)
+        self._update(blobs, mean, variance * ((m - 1) / m), m)
+        return y
+
+    def _step_by_step(self, x: Tensor, blobs: Sequence[Tensor], use_global: bool) -> Tensor:
+        """Normalise in any form, in several passes over `x`."""
         axes = [i for i in range(x.dim()) if i != 1] if x.dim() > 1 else [0]
         view = [1, -1] + [1] * (x.dim() - 2) if x.dim() > 1 else [-1]
         if use_global:
@@ -132,9 +158,7 @@ class BatchNorm(FusedReLU):
                 variance, y = x.square().mean(axes), x
             y = y / (variance.view(view) + self.eps).sqrt() if self.divides else y
             self._update(blobs, mean.detach(), variance.detach(), x.numel() // mean.numel())
-        if self.five:
-            y = y * blobs[3].view(view) + blobs[4].view(view)
-        return self.activated(y)
+        return y * blobs[3].view(view) + blobs[4].view(view) if self.five else y
 
     def _statistics(self, blobs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         import torch
@@ -142,7 +166,7 @@ class BatchNorm(FusedReLU):
         mean, variance, factor = blobs[:3]
         if self.nvidia:
             return mean, variance
-        scale = torch.where(factor == 0, torch.zeros_like(factor), 1 / factor)
+        scale = torch.where(factor == 0, 0.0, 1 / factor)
         return mean * scale, variance * scale
 
     def _update(self, blobs: Sequence[Tensor], mean: Tensor, variance: Tensor, m: int) -> None:

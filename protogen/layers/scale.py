@@ -96,8 +96,10 @@ class Scale(Broadcast):
             self.blobs.append(BlobSpec("bias", self.operand, p.bias_filler))
 
     def forward(self, x: Tensor, *others: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:
-        y = x * self.expand(others[0] if others else self._factors(blobs[0], training), x)
-        return y + self.expand(blobs[-1], x) if self.bias else y
+        import torch
+
+        factors = self.expand(others[0] if others else self._factors(blobs[0], training), x)
+        return torch.addcmul(self.expand(blobs[-1], x), x, factors) if self.bias else x * factors
 
     def _factors(self, factors: Tensor, training: bool) -> Tensor:
         """The learned factors, clamped to their bounds."""
