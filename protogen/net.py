@@ -383,7 +383,7 @@ class Net:
             path: the file to write, atomically.
             outputs: blobs that become the model's outputs, with only the layers that they depend on; see `cut`.
             options: `opset=17`, `dynamic_batch=False`, `dynamic_size=False`, `fold=True`, `postprocess=True`, `preprocess=None`,
-                `preprocess_from_data=False`, `rename={}`, `fp16=False`, `external_data=False`, `seed=0`: see
+                `preprocess_from_data=False`, `rename={}`, `names="blob"`, `fp16=False`, `external_data=False`, `seed=0`: see
                 `protogen.targets.onnx.options.OnnxOptions`.
 
         Returns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,8 +24,7 @@ class ModelFile:
         path: of the file.
         feed: input values by the model's input names.
         outputs: the model's output names.
-        blobs: the blob of each output: outputs may have been renamed, and an input that a layer overwrites in place has a
-            separate output.
+        blobs: the blob of each output, whose name may be another.
     """
 
     path: str
@@ -51,19 +50,25 @@ def model_file(graph: Graph, feed: Blobs, setting: Setting) -> Iterator[ModelFil
     options = replace(setting.onnx, fold=False, all_blobs=not setting.outputs_only)
     model = emit(setting.made_at or graph, options, check=False)
     skeleton = model.skeleton.graph
-    old = {new: blob for blob, new in options.rename.items()}
-    values = {old.get(value.name, value.name): value.name for value in skeleton.input}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         model.save(path, options.external_data)
         yield ModelFile(
             str(path),
-            {name: feed[blob] for blob, name in values.items()},
+            dict(zip((value.name for value in skeleton.input), (feed[blob] for blob in blobs_of(skeleton.input)))),
             [value.name for value in skeleton.output],
-            [old.get(blob, blob) for blob in onnx_blobs(skeleton)],
+            onnx_blobs(skeleton),
         )
 
 
 def onnx_blobs(graph: onnx.GraphProto) -> list[str]:
-    """Return the blob of each output: a blob that overwrites an input in place is an output of another name."""
-    return [value.doc_string or value.name for value in graph.output]
+    """Return the blob of each output."""
+    return blobs_of(graph.output)
+
+
+def blobs_of(ends: Iterable[onnx.ValueInfoProto]) -> list[str]:
+    """Return the blob of each input or output: its doc string has it where the name is another.
+
+    It is if it was renamed or named after a layer, or if the blob overwrites an input in place.
+    """
+    return [value.doc_string or value.name for value in ends]

@@ -105,6 +105,7 @@ def _refuse_unused_options(target: Format, output: str) -> None:
             continue
         if option not in target.option_names:
             endings = [format.ending for format in FORMATS.values() if option in format.option_names]
-            raise usage_error(f"{param.opts[0]} is only for {' and '.join(endings)} files")
+            listed = " and ".join(filter(None, (", ".join(endings[:-1]), endings[-1])))
+            raise usage_error(f"{param.opts[0]} is only for {listed} files")
         if option == "external_data" and output == "-":
             raise usage_error(f"{param.opts[0]} needs -o FILE instead of standard output")

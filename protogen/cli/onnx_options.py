@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..targets.onnx.options import NAMES
 from .options import finite, usage_error
 
 
@@ -44,9 +45,11 @@ class Mean(PerChannel):
 
 ONNX_OPTIONS = (
     click.option("--dynamic-size", is_flag=True, help="Make height and width dynamic (if no weights depend on them)."),
-    click.option("--no-postprocess", is_flag=True, help="Cut off detection layers at the end; the model outputs their bottoms."),
+    click.option("--no-postprocess", is_flag=True, help="Cut off detection layers at the end; the outputs are their bottoms."),
     click.option("--rename", "--rename-input", "--rename-output", "renames", multiple=True, metavar="OLD=NEW",
                  help="Rename an input or output; repeatable."),
+    click.option("--names", type=click.Choice(NAMES), default=NAMES[0], show_default=True,
+                 help="Name outputs after their blobs, or after the layers that make them, as OpenCV 4 did."),
     click.option("--mean", type=Mean(), help="Subtract this from the image inside the model: one number, or one per "
                  "channel in the net's order (blue, green, red for Caffe's models), or the channel means of a .binaryproto."),
     click.option("--scale", type=PerChannel(), help="Multiply the image by this inside the model, after --mean."),
@@ -74,7 +77,7 @@ def onnx_options(command: Callable[..., None]) -> Callable[..., None]:
 
 def onnx_settings(
     renames: Sequence[str], mean: tuple[float, ...] | None, scale: tuple[float, ...] | None, swap_rb: bool, nhwc: bool,
-    no_postprocess: bool, **same: bool,
+    no_postprocess: bool, **same: bool | str,
 ) -> dict[str, Any]:  # fmt: skip
     """Convert command line options to the fields of `OnnxOptions`.
 

@@ -93,7 +93,7 @@ def verify(
 def _refuse_options_of_conversions() -> None:
     """Refuse options on the command line that say how to make a model, or which engines run it."""
     context = click.get_current_context()
-    for name in ("extra", "dtype", "opset", "dynamic_batch", "dynamic_size", "fp16", "external_data"):
+    for name in ("extra", "dtype", "opset", "dynamic_batch", "dynamic_size", "fp16", "external_data", "names"):
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             (option,) = (param.opts[0] for param in context.command.params if param.name == name)
             raise usage_error(f"{option} does not apply with --against: that model is run by ONNX Runtime as it is")

@@ -7,11 +7,12 @@ bottom on (`LayerType.passes_first`) is gone if its other tops are no longer rea
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..errors import ConversionError
+from ..errors import ConversionError, ProtogenWarning
 from ..layers.registry import class_for
 from ..prototxt.layer import Layer
 from .graph import Graph, Node, Value
@@ -60,14 +61,20 @@ def measures(graph: Graph) -> tuple[list[str], list[Value]]:
 
 
 def needed_part(graph: Graph) -> Graph:
-    """`graph` without what its outputs do not depend on, inputs included."""
-    return replace(graph, nodes=_needed(graph.nodes, graph.outputs))
+    """`graph`, whose outputs were asked for, without what they do not depend on, inputs included."""
+    return replace(graph, nodes=_needed(graph.nodes, graph.outputs), has_chosen_outputs=not graph.has_trimmed_end)
 
 
 def ends_in_detections(graph: Graph) -> bool:
     """Whether `without_postprocess` would cut anything off, once training layers are gone."""
     nodes, _ = _split(graph.nodes, _measures)
     return len(_split(nodes, _detects)[0]) < len(nodes)
+
+
+def warn_without_postprocess(graph: Graph) -> None:
+    """Warn if `without_postprocess` cuts nothing off."""
+    if not (graph.has_trimmed_end or ends_in_detections(graph)):
+        warnings.warn("no postprocessing to cut off: the net does not end in detection layers", ProtogenWarning, stacklevel=5)
 
 
 def _detects(op: LayerType) -> bool:

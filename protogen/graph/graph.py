@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from .layer_names import top_names
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -27,11 +29,13 @@ class Value:
         name: the blob's name, for display, outputs and Caffe's files; "" for a value without one.
         shape: its shape.
         place: rank of the blob in the order in which the net first makes its blobs: outputs are listed in this order.
+        layer_name: what OpenCV 4 called it, after the layer of the net that makes it: see `top_names`.
     """
 
     name: str
     shape: Shape
     place: int = 0
+    layer_name: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +97,7 @@ class Graph:
         strict: as for the net: if False, fields that no layer type computes are ignored with a warning.
         origins: names of the files of the definition and of the weights, "" where there is none.
         has_trimmed_end: layers of unknown types at the end are left out already.
+        has_chosen_outputs: the outputs, and their order, are those that the user asked for.
     """
 
     nodes: Sequence[Node]
@@ -102,6 +107,7 @@ class Graph:
     strict: bool | None = None
     origins: Sequence[str] = ()
     has_trimmed_end: bool = False
+    has_chosen_outputs: bool = False
 
     @classmethod
     def of(
@@ -118,9 +124,13 @@ class Graph:
         current: dict[str, Value] = {}
         places: dict[str, int] = {}
         nodes = []
-        for op in ops:
+        ops = list(ops)
+        for op, names in zip(ops, top_names(ops)):
             inputs = [current[blob] for blob in op.layer.bottoms]
-            tops = [Value(top, shape, places.setdefault(top, len(places))) for top, shape in zip(op.layer.tops, op.tops)]
+            tops = [
+                Value(top, shape, places.setdefault(top, len(places)), name)
+                for top, shape, name in zip(op.layer.tops, op.tops, names)
+            ]
             current.update(zip(op.layer.tops, tops))
             nodes.append(Node(op, inputs, tops, [weights[op.layer.name, i] for i in range(len(op.blobs))]))
         return cls(nodes, [current[name] for name in outputs], **attributes)

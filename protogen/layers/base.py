@@ -96,6 +96,7 @@ class LayerType:
     keeps_place: ClassVar[bool] = False
     # Axis of the tops whose size depends on the data; there `tops` has Caffe's placeholder.
     dynamic_rows: ClassVar[int | None] = None
+    is_exportable: ClassVar[bool] = True  # whether `torch.export` can follow the layer; not if its steps depend on the data
     # Forms of the type that differ only in their number of learnable blobs, by that number: see `reading`.
     readings: ClassVar[Mapping[int, Reading]] = {}
     text_decides = True  # whether the prototxt determines which of `readings` the layer is

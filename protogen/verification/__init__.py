@@ -75,8 +75,8 @@ def verify(
         opset: of the ONNX model.
         folded: also compare the outputs of the folded forms.
         options: further options of `Net.to_onnx`: `dynamic_batch`, `dynamic_size`, `preprocess`, `preprocess_from_data`,
-            `rename`, `fp16`, `postprocess`, `external_data`. A model with a dynamic batch or size also runs at a larger one than
-            the net's.
+            `rename`, `names`, `fp16`, `postprocess`, `external_data`. A model with a dynamic batch or size also runs at a larger
+            one than the net's.
 
     Raises:
         ProtogenError: an unknown backend or input, a missing package, an unavailable device, a net without layers to run, or

@@ -99,7 +99,7 @@ def test_the_same_command_gives_the_same_bytes() -> None:
         (["--rename", "dat=a"], 1, "did you mean 'data'"),
         (["--swap-rb", "--to", "pth"], 2, "--swap-rb is only for .onnx files"),
         (["--rename", "a=b", "--to", "pt2"], 2, "--rename is only for .onnx files"),
-        (["--no-postprocess", "--to", "caffemodel"], 2, "--no-postprocess is only for .onnx files"),
+        (["--no-postprocess", "--to", "caffemodel"], 2, "--no-postprocess is only for .onnx, .pt2 and .pth files"),
         (["--scale", "2", "--to", "h5"], 2, "--scale is only for .onnx files"),
         (["--opset", "17", "--to", "pt2"], 2, "--opset is only for .onnx files"),
         (["--dynamic-batch", "--to", "pth"], 2, "--dynamic-batch is only for .onnx and .pt2 files"),

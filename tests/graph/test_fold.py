@@ -267,7 +267,7 @@ def test_outputs_keep_their_order() -> None:
     x = torch.randn(2, 4, 9, 9)
     for plain, merged in zip(net.to_torch()(x), net.to_torch(fold=True)(x)):
         torch.testing.assert_close(merged, plain, rtol=1e-4, atol=1e-4)
-    assert [value.name for value in net.to_onnx().graph.output] == net.outputs
+    assert [value.name for value in net.to_onnx(outputs=net.outputs).graph.output] == net.outputs
 
 
 def test_folding_twice_changes_nothing_more() -> None:

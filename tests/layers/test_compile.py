@@ -59,6 +59,17 @@ def test_exports(module_and_inputs) -> None:
     assert_equal(torch.export.export(module, inputs).module()(*inputs), module(*inputs))
 
 
+@pytest.mark.parametrize("type", sorted(DYNAMIC))
+def test_what_torch_export_cannot_follow_is_known(type: str) -> None:
+    net, inputs = small_net(type)
+    try:
+        torch.export.export(net.to_torch(), inputs)
+        follows = True
+    except Exception:  # of many kinds
+        follows = False
+    assert layer_types()[type].is_exportable is follows
+
+
 def test_every_static_type_is_among_these_nets() -> None:
     covered = {layer.full_type for parameter in NETS for layer in parameter.values[0](parameter.values[1])[0].layers}
     wanted = {row.type for row in support_table().rows if row.torch and row.note != INPUT}

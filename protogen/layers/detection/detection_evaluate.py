@@ -33,6 +33,7 @@ class DetectionEvaluate(LayerType):
     n_bottoms = (2, 2)
     has_gradient = False
     is_postprocess = True
+    is_exportable = False
     only_trains = True
     onnx_note = "it evaluates detections against ground truth"
 

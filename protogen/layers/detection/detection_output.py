@@ -54,6 +54,7 @@ class DetectionOutput(LayerType):
     has_gradient = False
     is_postprocess = True
     dynamic_rows = 2
+    is_exportable = False
 
     def setup(self) -> None:
         p = self.param

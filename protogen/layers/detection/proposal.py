@@ -45,6 +45,7 @@ class Proposal(LayerType):
     n_tops = (1, 2)
     has_gradient = False
     dynamic_rows = 0
+    is_exportable = False
     least = 0.0  # smallest extent of an intersection, see `boxes.iou`
 
     def setup(self) -> None:

@@ -218,6 +218,7 @@ class ProposalTarget(Targets):
     n_bottoms = (2, 2)
     n_tops = (5, 5)
     dynamic_rows = 0
+    is_exportable = False
     passes_first = True
     drawn: ClassVar[int] = 128  # BATCH_SIZE; a number beyond that of the regions takes all, like -1 in R-FCN's configuration
     fraction: ClassVar[float] = 0.25  # FG_FRACTION: largest fraction with labels other than the background

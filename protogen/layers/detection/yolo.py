@@ -34,6 +34,7 @@ class YoloOutput(LayerType):
     has_gradient = False
     is_postprocess = True
     dynamic_rows = 2
+    is_exportable = False
     inclusive = False  # whether a score equal to the threshold counts
     scores_per_box = 1
 

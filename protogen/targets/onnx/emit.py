@@ -6,12 +6,14 @@ import warnings
 from collections import Counter
 from dataclasses import dataclass
 from itertools import islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from ...errors import ConversionError, ProtogenError, ProtogenNote, ProtogenWarning, did_you_mean
-from ...graph.cut import ends_in_detections, inference_part, measures
+from ...graph.cut import inference_part, measures, warn_without_postprocess
 from ...graph.fold import folded
 from ...graph.names import with_text_names
+from ...graph.outputs import last_layer_first, layer_names
 from ...graph.transforms import lost
 from ...layers.fields import require_computed
 from ...layers.forms.onnx_graph import OnnxGraph
@@ -25,7 +27,7 @@ from .shapes import dimensions, require_size_free
 from .tidy import merge_reshapes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from .options import Preprocess
     from .shapes import Dimension
 
+MAX_LISTED = 5
+"""Most outputs that a note names."""
 MAX_RETURNED_BYTES = 256 << 20
 """Largest weights that `to_onnx` returns in memory as well when it writes them to a file."""
 
@@ -76,7 +80,10 @@ def save(graph: Graph, path: Path, options: OnnxOptions) -> None:
 
 
 def warn_of_omissions(graph: Graph, options: OnnxOptions) -> None:
-    """Warn of layers omitted because they only train or read data, and of `postprocess=False` without effect."""
+    """Warn of layers omitted because they only train or read data, and of `postprocess=False` without effect.
+
+    A note says what OpenCV 4 called outputs, where that is not the name of their blob.
+    """
     names, _ = measures(graph)
     if names:
         listed = ", ".join(map(repr, names))
@@ -85,8 +92,20 @@ def warn_of_omissions(graph: Graph, options: OnnxOptions) -> None:
         for transform in lost(graph):
             text = f"{transform}: not part of the model; --preprocess-from-data (preprocess_from_data=True) builds it in"
             warnings.warn(text, ProtogenNote, stacklevel=4)
-    if not options.postprocess and not (graph.has_trimmed_end or ends_in_detections(graph)):
-        warnings.warn("no postprocessing to cut off: the net does not end in detection layers", ProtogenWarning, stacklevel=4)
+    if not options.postprocess:
+        warn_without_postprocess(graph)
+    if options.names == "blob":
+        _note_layers(modelled_part(graph, options), options.rename)
+
+
+def _note_layers(graph: Graph, renamed: Collection[str]) -> None:
+    layers = layer_names(graph)
+    blobs = {value.name: layers[value] for value in graph.outputs if value in layers and value.name not in renamed}
+    listed = [f"{layer!r} for blob {blob!r}" for blob, layer in blobs.items() if blob != layer]
+    if listed:
+        more = f" and {len(listed) - MAX_LISTED} more" if len(listed) > MAX_LISTED else ""
+        text = f"OpenCV 4 called outputs by their layers: {', '.join(listed[:MAX_LISTED])}{more}"
+        warnings.warn(f"{text}; --names layer (names='layer') does, too", ProtogenNote, stacklevel=5)
 
 
 def emit(graph: Graph, options: OnnxOptions | None = None, check: bool = True) -> OnnxModel:
@@ -100,11 +119,11 @@ def emit(graph: Graph, options: OnnxOptions | None = None, check: bool = True) -
     Raises:
         ConversionError: layers without an ONNX form (all are named), or options that do not suit the net.
     """
-    graph = with_text_names(graph)
-    options = with_data_preprocessing(options or OnnxOptions(), graph)
-    graph = inference_part(graph, options.postprocess)
+    options = with_data_preprocessing(options or OnnxOptions(), with_text_names(graph))
+    graph = modelled_part(graph, options)
     require_computed((node.op for node in graph.nodes), graph.strict)
-    emitter = Emitter(folded(graph) if options.fold and graph.phase == "TEST" else graph, options)
+    names = layer_names(graph) if options.names == "layer" else {}
+    emitter = Emitter(folded(graph) if options.fold and graph.phase == "TEST" else graph, options, names)
     emitter.emit()
     if options.dynamic_size:
         require_size_free(emitter)
@@ -113,6 +132,11 @@ def emit(graph: Graph, options: OnnxOptions | None = None, check: bool = True) -
     if check:
         _check(model, graph)
     return model
+
+
+def modelled_part(graph: Graph, options: OnnxOptions) -> Graph:
+    """Return what a model has of a graph: no training layers, outputs in the model's order, names that ONNX can store."""
+    return inference_part(last_layer_first(with_text_names(graph)), options.postprocess)
 
 
 def _check(model: OnnxModel, graph: Graph) -> None:
@@ -139,13 +163,22 @@ class Emitted:
 class Emitter:
     """Converts one graph to ONNX.
 
+    Args:
+        graph: the graph.
+        options: of the model.
+        own_names: names of values that are not named after their blobs.
+        dims: dimensions of each value, if they are known already.
+
     Attributes:
         onnx: the ONNX graph that layers emit into.
         names: name of each value in the model.
         emitted: ONNX form of each layer, in order.
     """
 
-    def __init__(self, graph: Graph, options: OnnxOptions, dims: Mapping[Value, list[Dimension]] | None = None) -> None:
+    def __init__(
+        self, graph: Graph, options: OnnxOptions, own_names: Mapping[Value, str] = MappingProxyType({}),
+        dims: Mapping[Value, list[Dimension]] | None = None,
+    ) -> None:  # fmt: skip
         self.graph, self.options = graph, options
         self.onnx = OnnxGraph(options.opset, options.dynamic_batch, options.dynamic_size)
         self.names: dict[Value, str] = {}
@@ -157,12 +190,16 @@ class Emitter:
         self._fed = {value.name for value in graph.inputs}
         self._value_shapes: dict[str, Sequence[Dimension]] = {}
         self._overwritten: dict[str, str] = {}
+        self._own_names = own_names
+        self._blobs: dict[str, str] = {}  # of the model's inputs and outputs, by name
         self._image = options.preprocess.image_of(graph.inputs) if options.preprocess else None
-        self._new_names = _new_names(graph, options.rename)
+        self._new_names = _new_names(graph, options.rename, own_names)
 
     def like(self, twin: Graph) -> Emitter:
         """Convert the same graph at other shapes with the same options; return the emitter."""
-        other = Emitter(twin, self.options, dict(zip(twin.values, self._dims.values())))
+        twins = dict(zip(self.graph.values, twin.values))
+        own_names = {twins[value]: name for value, name in self._own_names.items() if value in twins}
+        other = Emitter(twin, self.options, own_names, dict(zip(twin.values, self._dims.values())))
         other.emit()
         return other
 
@@ -172,7 +209,7 @@ class Emitter:
         Raises:
             ConversionError: layers without an ONNX form; all are named.
         """
-        self.onnx.reserve([*(value.name for value in self.graph.blobs), *self.options.rename.values()])
+        self.onnx.reserve([*(value.name for value in self.graph.blobs), *self.options.rename.values(), *self._own_names.values()])
         problems: list[str] = []
         for node in self.graph.nodes:
             first_node, first_initializer = len(self.onnx.nodes), len(self.onnx.initializers)
@@ -195,9 +232,8 @@ class Emitter:
         for name in merge_reshapes(self.onnx, outputs):
             self._value_shapes.pop(name, None)
         arrays = self._used_initializers()
-        blobs = {name: blob for blob, name in self._overwritten.items()}  # for outputs named differently from their blob
         info = {
-            name: helper.make_tensor_value_info(self._new_names.get(name, name), TensorProto.FLOAT, dims, blobs.get(name, ""))
+            name: helper.make_tensor_value_info(self._new_names.get(name, name), TensorProto.FLOAT, dims, self._other_blob(name))
             for name, dims in self._shapes().items()
         }
         inputs = [self.names[value] if value is not self._image else value.name for value in self.graph.inputs]
@@ -219,6 +255,7 @@ class Emitter:
     def _inputs(self, values: Iterable[Value]) -> None:
         for value in values:
             self.names[value] = value.name or self.onnx.unique("input")
+            self._blobs[self.names[value]] = value.name
             if value is self._image:
                 assert self.options.preprocess is not None
                 self.onnx.layer = "preprocess"
@@ -248,7 +285,9 @@ class Emitter:
         _rename(onnx.nodes[first:], public)
 
     def _name_of(self, value: Value) -> str:
-        """Return the name of a value that a layer computes: its blob's, if it is the blob's last value."""
+        """Return the name of a value that a layer computes: its own, or its blob's, if it is the blob's last value."""
+        if value in self._own_names:
+            return self._own_names[value]
         if self._carries(value):
             return self._public(value.name)
         return self.onnx.unique(f"{value.name or 'value'}/{self.onnx.layer}")
@@ -283,7 +322,8 @@ class Emitter:
         """Give each output its public name, with an Identity if it already has another; return the names."""
         outputs = []
         for value in values:
-            name = self._public(value.name) if value.name else self.names[value]
+            name = self._own_names.get(value) or (self._public(value.name) if value.name else self.names[value])
+            self._blobs[name] = value.name
             if self.names[value] != name:
                 self.onnx.layer = value.name
                 copy = self.onnx.add("Identity", self.names[value])
@@ -291,6 +331,11 @@ class Emitter:
             self._value_shapes[name] = self._dims[value]
             outputs.append(name)
         return outputs
+
+    def _other_blob(self, name: str) -> str:
+        """Return the blob of an input or output whose name in the model is another, for its doc string; "" otherwise."""
+        blob = self._blobs.get(name, "")
+        return "" if blob == self._new_names.get(name, name) else blob
 
     def _shapes(self) -> dict[str, Sequence[Dimension]]:
         inputs = {value.name if value is self._image else self.names[value]: self._dims[value] for value in self.graph.inputs}
@@ -336,10 +381,10 @@ def _is_idle(node: Node) -> bool:
     return node.op.is_identity and [value.name for value in node.outputs] == [value.name for value in node.inputs]
 
 
-def _new_names(graph: Graph, rename: Mapping[str, str]) -> dict[str, str]:
+def _new_names(graph: Graph, rename: Mapping[str, str], own_names: Mapping[Value, str]) -> dict[str, str]:
     """Check that `rename` maps inputs and outputs to unused names, and return it."""
-    public = list(dict.fromkeys(value.name for value in (*graph.inputs, *graph.outputs)))
-    taken = {value.name for value in graph.values}
+    public = list(dict.fromkeys(own_names.get(value, value.name) for value in (*graph.inputs, *graph.outputs)))
+    taken = {own_names.get(value, value.name) for value in graph.values}
     for old, new in rename.items():
         if old not in public:
             raise ConversionError(

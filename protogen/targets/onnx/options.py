@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ...graph.graph import Value
 
 
+NAMES = ("blob", "layer")
+"""What tensors can be named after."""
+
+
 @dataclass(frozen=True)
 class Preprocess:
     """Preprocessing of the image inside the model: `y = (x - mean) * scale` for each channel.
@@ -173,14 +177,16 @@ class OnnxOptions:
         preprocess: preprocessing of the image inside the model.
         preprocess_from_data: take mean and scale from the net's own data layer; `preprocess` may then only swap channels or take
             another layout.
-        rename: new names of inputs and outputs by blob name.
+        rename: new names of inputs and outputs, by the names that they would have.
         fp16: store weights as float16, which halves the file. The model still computes in float32 (with one Cast per weight,
             which runtimes execute once, when they load it), so it runs on every engine.
         external_data: write the weights to `<path>.data`; always done beyond 2 GB.
         all_blobs: make every blob an output, for `verify`.
+        names: "blob" names tensors after their blobs; "layer" after the layers that make them, as OpenCV 4's Caffe importer
+            called them (see `protogen.graph.layer_names`). Inputs keep their blobs' names.
 
     Raises:
-        ConversionError: the opset is not supported.
+        ConversionError: the opset is not supported, or `names` is neither.
     """
 
     opset: int = DEFAULT_OPSET
@@ -195,6 +201,7 @@ class OnnxOptions:
     fp16: bool = False
     all_blobs: bool = False
     preprocess_from_data: bool = False
+    names: str = "blob"
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> OnnxOptions:
@@ -207,6 +214,8 @@ class OnnxOptions:
 
     def __post_init__(self) -> None:
         require_supported(self.opset)
+        if self.names not in NAMES:
+            raise ConversionError(f"names must be {' or '.join(map(repr, NAMES))}, not {self.names!r}")
         own = self.preprocess
         if self.preprocess_from_data and own is not None and (own.offset.any() or (own.factor != 1).any()):
             raise ConversionError("preprocess_from_data takes mean and scale from the data layer; give none with preprocess")

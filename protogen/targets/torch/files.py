@@ -13,6 +13,7 @@ import torch
 
 from ...errors import ConversionError, ProtogenError, ProtogenNote
 from ...files import replacing
+from ...graph.cut import ends_in_detections, warn_without_postprocess, without_postprocess
 from ...graph.fold import folded
 from ...graph.transforms import lost
 from .convert import to_torch
@@ -31,17 +32,41 @@ def save_exported(graph: Graph, path: Path, options: ExportOptions) -> None:
         options: of the conversion.
 
     Raises:
-        ConversionError: layers without a PyTorch form, or a net that does not support another batch size.
+        ConversionError: layers without a PyTorch form, or that `torch.export` cannot follow, or a net that does not support
+            another batch size.
     """
+    graph = _written_part(graph, options.postprocess)
+    _require_exportable(graph)
     for transform in lost(graph):
         warnings.warn(f"{transform}: not part of the program", ProtogenNote, stacklevel=4)
     open_batch = _open_batch(graph) if options.dynamic_batch else None
     module = to_torch(folded(graph) if options.fold and graph.phase == "TEST" else graph)
     example = tuple(torch.zeros(_example_shape(value.shape, options.dynamic_batch)) for value in graph.inputs)
-    program = torch.export.export(module, example, dynamic_shapes=open_batch)
+    try:
+        program = torch.export.export(module, example, dynamic_shapes=open_batch)
+    except Exception as error:  # of any kind, with pages of text
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ConversionError(f"torch.export cannot follow this net: {reason}") from error
     # A file object, because torch.export requires file names to end in .pt2.
     with _writing(path) as file:
         torch.export.save(program, file)
+
+
+def _written_part(graph: Graph, postprocess: bool) -> Graph:
+    """Return the graph to write: without the detection layers at its end unless `postprocess`."""
+    if postprocess:
+        return graph
+    warn_without_postprocess(graph)
+    return without_postprocess(graph)
+
+
+def _require_exportable(graph: Graph) -> None:
+    """Refuse layers that `torch.export` is known not to follow, whose own report of that is a thousand lines long."""
+    for op in (node.op for node in graph.nodes):
+        if not op.is_exportable:
+            can_be_cut = op.is_postprocess and ends_in_detections(graph)
+            advice = "; --no-postprocess (postprocess=False) cuts it off" if can_be_cut else ""
+            raise ConversionError(f"{op.label}: torch.export cannot follow it, as its steps depend on the data{advice}")
 
 
 def _example_shape(shape: Sequence[int], dynamic_batch: bool) -> tuple[int, ...]:
@@ -69,6 +94,7 @@ def save_state_dict(graph: Graph, path: Path, options: StateDictOptions) -> None
     Raises:
         ConversionError: layers without a PyTorch form.
     """
+    graph = _written_part(graph, options.postprocess)
     state = to_torch(folded(graph) if options.fold else graph).state_dict()
     with _writing(path) as file:
         torch.save(state, file)

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import protogen
-from protogen import NetBuilder
+from protogen import NetBuilder, ProtogenWarning
 from protogen.errors import ConversionError
+from tests.nets import SSD
 from tests.targets.nets import TEXT
 from tests.targets.torch.nets import assert_alike, image, small_net
 
@@ -81,3 +82,45 @@ def test_a_batch_that_cannot_be_left_open_is_refused_for_an_exported_program(tmp
     )
     with pytest.raises(ConversionError, match=r"the batch cannot be dynamic \(--dynamic-batch\)"):
         fixed.save(tmp_path / "net.pt2", dynamic_batch=True)
+
+
+@pytest.mark.parametrize("ending", [".pt2", ".pth"])
+def test_without_postprocessing_an_ssd_ends_in_its_heads(tmp_path: Path, ending: str) -> None:
+    net = protogen.loads(SSD).fill(1)
+    net.save(tmp_path / f"heads{ending}", postprocess=False)
+    if ending == ".pth":
+        assert torch.load(tmp_path / "heads.pth", weights_only=True).keys() == net.to_torch().state_dict().keys()
+        return
+    x = image(net, 1)
+    blobs = net.to_torch().blobs(x)
+    assert_alike(
+        torch.export.load(tmp_path / "heads.pt2").module()(x), [blobs[name] for name in ("loc_flat", "conf_flat", "prior")]
+    )
+
+
+def test_a_layer_that_cannot_be_exported_is_named_in_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(
+        ConversionError, match=r"layer 'detection_out' \(DetectionOutput\): torch.export .*--no-postprocess"
+    ) as error:
+        protogen.loads(SSD).save(tmp_path / "net.pt2")
+    assert (len(error.value.lines), capfd.readouterr(), list(tmp_path.iterdir())) == (1, ("", ""), [])
+
+
+def test_an_own_layer_that_cannot_be_exported_is_told_in_one_line(tmp_path: Path) -> None:
+    @protogen.register("ByData")
+    class ByData(protogen.LayerType):
+        def setup(self) -> None:
+            self.tops = [self.bottoms[0]]
+
+        def forward(self, x: torch.Tensor, *, blobs: object, training: bool) -> torch.Tensor:
+            return x + 1 if x.sum() > 0 else x
+
+    net = protogen.loads(TEXT + 'layer { name: "own" type: "ByData" bottom: "conv" top: "own" }')
+    with pytest.raises(ConversionError, match=r"^torch\.export cannot follow this net: .*data-dependent") as error:
+        net.save(tmp_path / "net.pt2")
+    assert (len(error.value.lines), list(tmp_path.iterdir())) == (1, [])
+
+
+def test_nothing_to_cut_off_is_told(tmp_path: Path) -> None:
+    with pytest.warns(ProtogenWarning, match="no postprocessing to cut off"):
+        protogen.loads(TEXT).save(tmp_path / "net.pth", postprocess=False)
