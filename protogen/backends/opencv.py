@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .setting import Blobs, Setting
 
 MADE_FOR = 5
-"""Major version of OpenCV that the ONNX forms are designed for; version 4 runs most nets without detection layers."""
+"""Major version of OpenCV that the ONNX forms are designed for; version 4 runs most nets but those with detection layers."""
 # Without this, Python would import modules from the working folder, which may hold a stranger's cv2.py.
 _PROGRAM = "import sys; sys.path[:] = filter(None, sys.path); from protogen.backends.opencv import _child; _child()"
 _REFUSED = 3  # exit code of the child if OpenCV raised an error
@@ -110,6 +110,11 @@ def _refusal(version: str, error: Exception) -> str:
     text = " ".join(str(error).split())
     if int(version.partition(".")[0]) >= MADE_FOR:
         return f"OpenCV {version} cannot run this net's ONNX form: {text}"
+    if "NonMaxSuppression" in text:
+        return (
+            f"OpenCV {version} reads no detections from ONNX models, as it lacks NonMaxSuppression: they need version {MADE_FOR} "
+            f"({install_hint('opencv')})"
+        )
     return f"OpenCV {version} cannot run this net's ONNX form, version {MADE_FOR} may ({install_hint('opencv')}): {text}"
 
 

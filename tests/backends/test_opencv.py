@@ -51,6 +51,13 @@ def test_proposals_of_equal_scores() -> None:
     assert report.ok, report.verdict
 
 
+@pytest.mark.skipif(int(cv2.__version__.partition(".")[0]) > 4, reason="needs OpenCV 4, which lacks NonMaxSuppression")
+def test_opencv_4_says_that_detections_need_version_5() -> None:
+    with pytest.raises(ProtogenError, match=r"^OpenCV 4\S* reads no detections .* need version 5 ") as error:
+        protogen.verify(protogen.loads(SSD), ("torch", "opencv"))
+    assert "handleNode" not in str(error.value)
+
+
 def test_a_model_it_cannot_read_is_told_in_its_words(tmp_path: Path) -> None:
     model = tmp_path / "no.onnx"
     model.write_bytes(b"no model")
@@ -84,6 +91,7 @@ def test_modules_in_the_working_folder_are_not_run(tmp_path: Path, monkeypatch: 
 
 
 @needs_opencv5
+@pytest.mark.filterwarnings("ignore:.*taken for happynear's Normalize")
 @pytest.mark.parametrize("path", ["sizes", "fixed"])
 def test_open_sizes(path: str) -> None:
     """OpenCV 5.0 crashes on a PRelu whose slopes are made by a node: they must be initializers of their shape."""
