@@ -92,6 +92,11 @@ def test_unknown_fields_of_a_layers_rules_are_refused(rules: str) -> None:
         net.to_torch()
 
 
+def test_what_only_the_solver_reads_is_no_reason() -> None:
+    """lr_mult and decay_mult, and force_mult of wenwei202/caffe (src/caffe/solvers/sgd_solver.cpp:231)."""
+    load(TEXT % ("", "param { lr_mult: 2 decay_mult: 0 force_mult: 1 }", "")).to_torch()
+
+
 @pytest.mark.parametrize("modifier", ["quantization_param { }", "quantization_param { bw_params: 32 }"])
 def test_intels_layers_quantise_as_soon_as_the_message_is_there(modifier: str) -> None:
     net = protogen.loads(TEXT % ("", modifier, ""))

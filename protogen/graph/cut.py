@@ -144,7 +144,7 @@ class _Cut:
     def decide(self, node: Node, named: bool) -> None:
         """Keep a node, cut it off or bypass it; `named` says whether it matches the rule."""
         still_read = [value in self.read for value in node.outputs]
-        if node.outputs and not any(still_read) and (named or self._stands_between(node)):
+        if node.outputs and not any(still_read) and (named or self._stands_between(node) or self._weighs(node)):
             self.loose += node.inputs
             self.spare.update(node.inputs)
         elif named and node.op.passes_first and not any(still_read[1:]):
@@ -159,6 +159,10 @@ class _Cut:
     def _stands_between(self, node: Node) -> bool:
         """Whether a node reads values derived from matching nodes, and only nodes cut off read its outputs."""
         return not self.derived.isdisjoint(node.inputs) and self.spare.issuperset(node.outputs)
+
+    def _weighs(self, node: Node) -> bool:
+        """Whether a node is part of the net's loss, by its `loss_weight`, and only computes with values of matching nodes."""
+        return any(node.op.layer.message.loss_weight) and self.derived.issuperset(node.inputs)
 
     def behind(self, value: Value) -> Value:
         """The value that replaces `value` once nodes are bypassed."""

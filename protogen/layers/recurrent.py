@@ -43,6 +43,7 @@ class Recurrent(LayerType):
     n_tops = (1, None)
     states: tuple[str, ...] = ("h",)
     gates = 1
+    operator = "RNN"  # ONNX's
 
     def setup(self) -> None:
         p, shape = self.param, self.bottoms[0]
@@ -102,10 +103,16 @@ class Recurrent(LayerType):
             state = [x.new_zeros(x.shape[1], self.size) for _ in self.states]
         weight, hidden = blobs[2 + self.static], []
         for t, marks in enumerate(cont.detach().to(x.dtype).unsqueeze(2).unbind(0)):
-            state = self.step(inputs[t] + F.linear(state[0] * marks, weight), state, marks)
+            state = self.step(inputs[t] + self.carried(state[0], marks, weight), state, marks)
             hidden.append(state[0])
         top = self.output(torch.stack(hidden), blobs)
         return [top, *(last.detach().unsqueeze(0) for last in state)] if self.exposed else top
+
+    def carried(self, hidden: Tensor, cont: Tensor, weight: Tensor) -> Tensor:
+        """What the hidden state (N, size) before a step adds to the sums (N, gates * size) of the step."""
+        from torch.nn import functional as F
+
+        return F.linear(hidden * cont, weight)
 
     def step(self, gates: Tensor, state: list[Tensor], cont: Tensor) -> list[Tensor]:
         """Advance the state by one step.
@@ -155,7 +162,7 @@ class Recurrent(LayerType):
         arrays[1] = np.concatenate([arrays[1], np.zeros_like(arrays[1])])  # ONNX has a second bias, for the recurrence
         weight_x, bias, weight_h = (graph.own_array("constant", array[None]) for array in arrays)
         values = graph.add(
-            type(self).__name__, self._features(graph, x), weight_x, weight_h, bias, "", *states,
+            self.operator, self._features(graph, x), weight_x, weight_h, bias, "", *states,
             outputs=1 + len(self.states), hidden_size=self.size,
         )  # fmt: skip
         return [graph.squeeze(values[0], [1]), *values[1:]]
@@ -222,6 +229,7 @@ class LSTM(Recurrent):
 
     states = ("h", "c")
     gates = 4
+    operator = "LSTM"
 
     def step(self, gates: Tensor, state: list[Tensor], cont: Tensor) -> list[Tensor]:
         i, f, o, g = gates.chunk(4, dim=1)

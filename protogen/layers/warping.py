@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .forms.onnx_graph import OnnxGraph
 
 
-class Warping(LayerType):
+class Warped(LayerType):
     """Bottoms: an image (N, C, H, W) and a flow (N, 2, H, W), of which channel 0 is along the width and 1 along the height."""
 
     n_bottoms = (2, 2)
@@ -33,7 +33,11 @@ class Warping(LayerType):
         """Whether positions lie in an axis of `size` pixels."""
         raise NotImplementedError
 
-    def forward(self, x: Tensor, flow: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
+    def forward(self, x: Tensor, *flow: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:
+        return self.moved(x, flow[0])
+
+    def moved(self, x: Tensor, flow: Tensor) -> Tensor:
+        """The image at each pixel's position plus its flow."""
         import torch
 
         height, width = x.shape[2:]
@@ -88,7 +92,7 @@ class Warping(LayerType):
 
 
 @register("FlowWarp")
-class FlowWarp(Warping):
+class FlowWarp(Warped):
     """The image at each pixel's position plus its flow; outside, `fill_value` (0, or NaN) (flownet2, flow_warp_layer.cpp).
 
     Positions from 0 to below W and H are inside; the last pixel is repeated past its middle.
@@ -110,7 +114,7 @@ class FlowWarp(Warping):
 
 
 @register("Warp")
-class Warp(Warping):
+class Warp(Warped):
     """The image at each pixel's position plus its flow, 0 outside of it (NVlabs/PWC-Net, Caffe/warping_code/warp_layer.cu).
 
     Positions from 0 to W - 1 and H - 1 are inside. Where a position is a whole number, the gradient of the flow is the mean of
@@ -143,6 +147,57 @@ class Warp(Warping):
         outside = graph.add("Or", graph.add("Less", place, graph.scalar(0.0)),
                             graph.add("Greater", place, graph.scalar(float(size - 1))))  # fmt: skip
         return graph.add("Not", outside)
+
+
+@register("Warping")
+class Warping(Warped):
+    """The image at each pixel's position plus its flow, 0 outside of it (Ravi-Garg/Unsupervised_Depth_Estimation, warping_layer.cu).
+
+    Bottoms: an image (N, C, H, W), and the flow along the width and along the height, (N, 1, H, W) each. Positions from 0 to
+    below W - 1 and H - 1 are inside. The gradient of the flow is half the difference of the top's neighbours on both sides, 0 at
+    the edges; the image has none, as the fork refuses to compute it. Forks whose Warping has two bottoms are refused.
+    """
+
+    n_bottoms = (3, 3)
+
+    def setup(self) -> None:
+        image, *flows = self.bottoms
+        self.check(len(image) == 4, f"takes an image with 4 axes (N, C, H, W), not {image}")
+        wanted = (image[0], 1, *image[2:])
+        for flow in flows:
+            self.check(flow == wanted, f"each flow for an image of shape {image} must be {wanted}, not {flow}")
+        self.tops = [image]
+
+    def inside(self, place: Tensor, size: int) -> Tensor:
+        return (place >= 0) & (place < size - 1)
+
+    def forward(self, x: Tensor, *flow: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:
+        import torch
+
+        top = self.moved(x.detach(), torch.cat(flow, 1).detach())
+        slopes = [_central_slope(top, 3), _central_slope(top, 2)]
+        for part, slope in zip(flow, slopes):
+            top = top + (part - part.detach()) * slope
+        return top
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        image, *flows = bottoms
+        return super().onnx(graph, [image, graph.add("Concat", *flows, axis=1)], blobs)
+
+    def onnx_inside(self, graph: OnnxGraph, place: str, size: int) -> str:
+        past = graph.add("Less", place, graph.scalar(0.0))
+        return graph.add("And", graph.add("Not", past), graph.add("Less", place, graph.scalar(float(size - 1))))
+
+
+def _central_slope(x: Tensor, axis: int) -> Tensor:
+    """Half the difference of the neighbours on both sides along an axis, 0 at its ends."""
+    from torch.nn import functional as F
+
+    size = x.shape[axis]
+    if size < 3:
+        return x * 0
+    slope = (x.narrow(axis, 2, size - 2) - x.narrow(axis, 0, size - 2)) / 2
+    return F.pad(slope, (1, 1) if axis == 3 else (0, 0, 1, 1))
 
 
 def row_of(image: Tensor, row: Tensor, left: Tensor, alpha: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Caffe's fillers: initial values of learnable blobs.
 
-Formulas: Caffe's include/caffe/filler.hpp. Xavier: Glorot and Bengio, AISTATS 2010; MSRA: He et al., ICCV 2015.
+Formulas: Caffe's include/caffe/filler.hpp. Xavier: Glorot and Bengio, AISTATS 2010; MSRA: He et al., ICCV 2015. EdgeX and EdgeY:
+filler.hpp of Ravi-Garg/Unsupervised_Depth_Estimation.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def fill(filler: Filler, shape: Sequence[int], seed: Seed) -> np.ndarray:
     Args:
         filler: its `type` is one of constant (`value`), uniform (`min`, `max`), gaussian (`mean`, `std`, and `sparse`, the
             expected number of non-zero inputs per output, -1 for all), xavier and msra (`variance_norm`: "FAN_IN", "FAN_OUT"
-            or "AVERAGE"), positive_unitball, or bilinear.
+            or "AVERAGE"), positive_unitball, bilinear, or EdgeX and EdgeY (differences of the rows and columns on both sides).
         shape: the blob's shape, such as (out, in, height, width); fan-in is count / shape[0], and fan-out is count / shape[1],
             or the count if there is only one axis.
         seed: a seed or generator, as for `numpy.random.default_rng`.
@@ -57,7 +58,7 @@ def fill(filler: Filler, shape: Sequence[int], seed: Seed) -> np.ndarray:
 
     Raises:
         ProtogenError: the type is unknown, a parameter is out of range, or the shape does not suit the filler (no elements; for
-            bilinear, anything but (n, c, k, k)).
+            bilinear, anything but (n, c, k, k), for edges, anything but (n, c, 3, 3)).
 
     >>> from types import SimpleNamespace
     >>> filler = SimpleNamespace(type="constant", value=0.5, sparse=-1)
@@ -157,6 +158,14 @@ def _bilinear(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
     return np.broadcast_to(np.outer(line, line), shape).astype(np.float32)
 
 
+def _edge(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
+    if len(shape) != 4 or shape[2:] != (3, 3):
+        raise ProtogenError(f"filler {filler.type!r} needs a 4-D blob with a 3x3 kernel, not shape {shape}")
+    kernel = np.zeros((3, 3), np.float32)
+    kernel[:, 1] = -0.5, 0, 0.5
+    return np.array(np.broadcast_to(kernel if filler.type == "EdgeX" else kernel.T, shape))
+
+
 def _uniform_values(low: float, high: float, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
     import numpy as np
 
@@ -201,6 +210,8 @@ _FILLERS: dict[str, Callable[[Filler, tuple[int, ...], Seed], np.ndarray]] = {
     "msra": _msra,
     "positive_unitball": _positive_unitball,
     "bilinear": _bilinear,
+    "EdgeX": _edge,
+    "EdgeY": _edge,
 }
 _CHECKS: dict[str, Callable[[Filler, tuple[int, ...]], object]] = {
     "uniform": _check_uniform,

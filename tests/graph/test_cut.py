@@ -187,6 +187,17 @@ def test_what_only_stands_between_measures_goes_with_them() -> None:
     assert ([value.name for value in rest.inputs], {value.name for value in rest.outputs}) == (["x"], {"fc", "box"})
 
 
+def test_a_loss_that_another_layer_weighs_goes_with_that_layer() -> None:
+    """As in JunhyeongBak/Caffe_Light_Field: a Power with a loss_weight takes a part of a loss, in place."""
+    weighed = """
+layer { name: "error" type: "EuclideanLoss" bottom: "fc" bottom: "side" top: "error" }
+layer { name: "part" type: "Power" bottom: "error" top: "error" loss_weight: 1 power_param { scale: 0.25 } }
+"""
+    graph = protogen.loads(TRAIN_VAL + weighed).graph()
+    assert {"error", "part"} < set(measures(graph)[0])
+    assert [value.name for value in without_measures(graph).outputs] == ["side", "fc"]
+
+
 def test_without_weights_all_that_is_read_counts() -> None:
     net = protogen.loads("""
         layer { name: "in" type: "Input" top: "x" top: "y" input_param { shape { dim: 2 dim: 3 } } }

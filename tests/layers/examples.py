@@ -65,6 +65,10 @@ SMALL: dict[str, tuple[str, list[tuple[int, ...]]]] = {
     "Transpose": ('bottom: "a" top: "y" transpose_param { dim: 2 dim: 0 dim: 1 dim: 3 }', [IMAGE]),
     "Unpooling": ('bottom: "a" bottom: "b" top: "y" unpooling_param { kernel_size: 2 stride: 2 }', [IMAGE, IMAGE]),
     "Warp": ('bottom: "a" bottom: "b" top: "y"', [IMAGE, (2, 2, 6, 6)]),
+    "AbsLoss": ('bottom: "a" bottom: "b" top: "y"', [IMAGE, IMAGE]),
+    "L1Loss": ('bottom: "a" bottom: "b" top: "y"', [IMAGE, IMAGE]),
+    "Lstm": ('bottom: "a" top: "y" lstm_param { num_output: 2 }', [(4, 5)]),
+    "Warping": ('bottom: "a" bottom: "b" bottom: "c" top: "y"', [IMAGE, (2, 1, 6, 6), (2, 1, 6, 6)]),
     "SegAccuracy": ('bottom: "a" bottom: "b" top: "y"', [(2, 3, 4, 4), (2, 1, 4, 4)]),
     "SmoothL1LossOHEM": ('bottom: "a" bottom: "b" top: "y"', [(2, 3, 4, 4), (2, 3, 4, 4)]),
     "SoftmaxWithLossOHEM": ('bottom: "a" bottom: "b" top: "y"', [(2, 3, 4, 4), (2, 1, 4, 4)]),
@@ -79,6 +83,9 @@ SMALL: dict[str, tuple[str, list[tuple[int, ...]]]] = {
         'bottom: "a" bottom: "b" bottom: "c" top: "y"', [(1, 18, 4, 5), (1, 36, 4, 5), (1, 3)],
     ),
     "Python (spatial_dropout.SpatialDropoutLayer)": ('bottom: "a" top: "y"', [IMAGE]),
+    **{
+        f"Python (visualization_layer{kind}.VisualizationLayer)": ('bottom: "a" top: "y"', [IMAGE]) for kind in ("", "_norm")
+    },
 }  # fmt: skip
 PARAM_STR = {
     "AnchorTargetLayer": "'feat_stride': 16",

@@ -1,4 +1,4 @@
-"""FlowWarp and Warp, pixel by pixel as in the forks' C++ and CUDA."""
+"""FlowWarp, Warp and Warping, pixel by pixel as in the forks' C++ and CUDA."""
 
 from __future__ import annotations
 
@@ -87,6 +87,40 @@ def test_warps_flow_at_whole_positions_has_the_mean_slope_of_both_sides() -> Non
 def test_a_flow_of_another_size_is_refused() -> None:
     with pytest.raises(LayerError, match=r"the flow for an image of shape \(2, 3, 4, 5\) must be \(2, 2, 4, 5\)"):
         over('type: "FlowWarp"', (2, 3, 4, 5), (2, 2, 4, 4))
+
+
+# ---- Warping, whose flow has two bottoms
+
+TWO_FLOWS = [(2, 3, 4, 5), (2, 1, 4, 5), (2, 1, 4, 5)]
+
+
+def test_warping_by_two_flows_is_the_forks_with_its_central_differences() -> None:
+    """warping_layer.cu: the gradient of a flow is that of the warped image, whose edges have none."""
+    net = over('type: "Warping"', *TWO_FLOWS)
+    flow = flows(SHAPES[1])
+    values = {"a": example("Warp")[1]["a"], "b": flow[:, :1], "c": flow[:, 1:]}
+    expected = warped(values["a"], flow, False, 0.0)
+    height, width = expected.shape[2:]
+    for i, y, x in np.ndindex(2, height, width):  # the last row and column are outside here
+        if x + flow[i, 0, y, x] >= width - 1 or y + flow[i, 1, y, x] >= height - 1:
+            expected[i, :, y, x] = 0
+    tensors = [torch.tensor(values[name], requires_grad=name != "a") for name in "abc"]
+    top = net.to_torch()(*tensors)
+    np.testing.assert_allclose(top.detach(), expected, rtol=0, atol=1e-5)
+    top.sum().backward()
+    for axis, tensor in zip((3, 2), tensors[1:]):
+        slope = np.zeros_like(expected)
+        inner = [slice(None)] * 4
+        inner[axis] = slice(1, -1)
+        slope[tuple(inner)] = np.gradient(expected, axis=axis)[tuple(inner)]
+        assert tensor.grad is not None
+        np.testing.assert_allclose(tensor.grad, slope.sum(1, keepdims=True), rtol=0, atol=1e-5)
+    check_every_form(net)
+
+
+def test_a_warping_of_two_bottoms_is_another_forks() -> None:
+    with pytest.raises(LayerError, match="needs at least 3 bottoms|needs 3 bottoms"):
+        over('type: "Warping"', *SHAPES)
 
 
 def filled_with_nan(net: protogen.Net, values: Arrays) -> list[np.ndarray]:

@@ -105,6 +105,14 @@ def test_bilinear_upsampling_keeps_a_constant_image() -> None:
             assert kernel[y::2, x::2].sum() == 1
 
 
+def test_edges_are_half_the_difference_of_both_sides() -> None:
+    """filler.hpp of Ravi-Garg/Unsupervised_Depth_Estimation; its EdgeX is the one along the height."""
+    image = numpy.arange(9).reshape(3, 3) ** 2
+    for type, ends in (("EdgeX", (image[0, 1], image[2, 1])), ("EdgeY", (image[1, 0], image[1, 2]))):
+        values = run(type, (2, 3, 3, 3))
+        numpy.testing.assert_array_equal((values * image).sum((2, 3)), (ends[1] - ends[0]) / 2)
+
+
 def test_a_seed_gives_the_same_values() -> None:
     assert (run("xavier", seed=3) == run("xavier", seed=3)).all()
     assert (run("xavier", seed=3) != run("xavier", seed=4)).any()
@@ -128,7 +136,7 @@ def test_bad_parameters(type: str, fields: dict[str, Any], message: str) -> None
 
 
 @pytest.mark.parametrize(("type", "shape"), [
-    ("bilinear", (4, 4)), ("bilinear", (1, 1, 3, 4)), ("xavier", ()), ("constant", (0, 3)),
+    ("bilinear", (4, 4)), ("bilinear", (1, 1, 3, 4)), ("EdgeX", (1, 1, 5, 5)), ("xavier", ()), ("constant", (0, 3)),
     ("uniform", (-1,)), ("positive_unitball", ()),
 ])  # fmt: skip
 def test_bad_shapes(type: str, shape: tuple[int, ...]) -> None:
