@@ -11,12 +11,16 @@ from ..prototxt.layer import Layer
 if TYPE_CHECKING:
     from .analysis import Analysis
 
-# Types of forks that stand before a loss and read its labels, so that no net to deploy has them.
+# Types of forks that stand before a loss or measure the net, and read its labels, so that no net to deploy has them.
 TRAINING_TYPES = frozenset(
     (
         "LabeledMatching",  # ShuangLI59/person_search models/psdb/resnet50/train.prototxt; its test nets have none
         "UnlabeledMatching",  # the same
         "MarginInnerProduct",  # wy1iu/sphereface margin_inner_product_layer.cpp
+        "AnchorTargetLayer",  # of Faster R-CNN's programs; SSH's in SSH/layers/anchor_target_layer.py of mahyarnajibi/SSH
+        "ClusterGroundtruth",  # DetectNet's python/caffe/layers/detectnet/clustering.py of NVIDIA/caffe
+        "ScoreDetections",  # the same, in mean_ap.py
+        "mAP",  # the same
     )
 )
 

@@ -151,7 +151,8 @@ class Warp(Warped):
 
 @register("Warping")
 class Warping(Warped):
-    """The image at each pixel's position plus its flow, 0 outside of it (Ravi-Garg/Unsupervised_Depth_Estimation, warping_layer.cu).
+    """The image at each pixel's position plus its flow, 0 outside of it (Ravi-Garg/Unsupervised_Depth_Estimation,
+    warping_layer.cu).
 
     Bottoms: an image (N, C, H, W), and the flow along the width and along the height, (N, 1, H, W) each. Positions from 0 to
     below W - 1 and H - 1 are inside. The gradient of the flow is half the difference of the top's neighbours on both sides, 0 at

@@ -82,6 +82,9 @@ SMALL: dict[str, tuple[str, list[tuple[int, ...]]]] = {
     "Python (rpn.proposal_layer.ProposalLayer)": (
         'bottom: "a" bottom: "b" bottom: "c" top: "y"', [(1, 18, 4, 5), (1, 36, 4, 5), (1, 3)],
     ),
+    "Python (SSH.layers.proposal_layer.ProposalLayer)": (
+        'bottom: "a" bottom: "b" bottom: "c" top: "y"', [(1, 18, 4, 5), (1, 36, 4, 5), (1, 3)],
+    ),
     "Python (spatial_dropout.SpatialDropoutLayer)": ('bottom: "a" top: "y"', [IMAGE]),
     **{
         f"Python (visualization_layer{kind}.VisualizationLayer)": ('bottom: "a" top: "y"', [IMAGE]) for kind in ("", "_norm")

@@ -10,7 +10,8 @@ NET = """
 layer { name: "a" type: "Input" top: "a" input_param { shape { dim: 1 dim: 3 dim: 4 dim: 4 } } }
 layer { name: "c" type: "Convolution" bottom: "a" top: "c" convolution_param { num_output: 3 kernel_size: 1 } }
 layer { name: "show" type: "Python" bottom: "c" top: "trash"
-        python_param { module: "visualization_layer" layer: "VisualizationLayer" param_str: "{'path': '.', 'name': 'c', 'mult': 200}" } }
+        python_param { module: "visualization_layer" layer: "VisualizationLayer"
+                       param_str: "{'path': '.', 'name': 'c', 'mult': 200}" } }
 layer { name: "quiet" type: "Silence" bottom: "trash" }
 """
 

@@ -125,11 +125,15 @@ class Proposal(LayerType):
         large = (side >= info[..., self._scales()] * self.min_size).all(2)
         score, order = self.ranked(scores[:, len(self.anchors) :].permute(0, 2, 3, 1).reshape(n, -1), large)
         boxes = boxes.gather(1, order.unsqueeze(2).expand(-1, -1, 4))
-        keep = box_ops.suppress(boxes, score > LOWEST, self.threshold, pixel=1.0, least=self.least, limit=self.after)
-        keep &= keep.cumsum(1) <= self.after
+        keep = self.kept(boxes, score > LOWEST)
         image, place = keep.nonzero(as_tuple=True)
         regions = torch.cat([image.to(boxes).unsqueeze(1), boxes[image, place]], 1)
         return [regions, self.score_rows(score[image, place])][: len(self.layer.tops)]
+
+    def kept(self, boxes: Tensor, valid: Tensor) -> Tensor:
+        """Mask (N, K) of the boxes (N, K, 4) that suppression leaves of those that are valid, the best first."""
+        keep = box_ops.suppress(boxes, valid, self.threshold, pixel=1.0, least=self.least, limit=self.after)
+        return keep & (keep.cumsum(1) <= self.after)
 
     def ranked(self, scores: Tensor, large: Tensor) -> tuple[Tensor, Tensor]:
         """The best scores, in descending order, and their indices, from scores (N, K) and a mask (N, K) of large enough boxes."""
@@ -169,16 +173,19 @@ class Proposal(LayerType):
         scores, rows = self._onnx_ranked(graph, graph.reshape(scores, [0, total]), small, total, count)
         boxes = graph.add("Gather", graph.reshape(boxes, [-1, 4]), rows)
 
-        # NonMaxSuppression takes edges, which are one beyond the last pixels.
-        edges = graph.add("Add", boxes, graph.constant([0.0, 0.0, 1.0, 1.0]))
-        keep = box_ops.onnx_suppress(graph, edges, graph.unsqueeze(scores, [1]), self.threshold, score=LOWEST, limit=self.after)
-        place = graph.positions(keep)
+        place = graph.positions(self._onnx_kept(graph, boxes, scores))
         image = graph.cast(graph.add("Div", place, graph.constant(count, "int64")), "float32")
         box = graph.add("Gather", graph.reshape(boxes, [-1, 4]), place)
         regions = graph.add("Concat", graph.unsqueeze(image, [1]), box, axis=1)
         if len(self.layer.tops) == 1:
             return [regions]
         return [regions, self._onnx_score_rows(graph, graph.add("Gather", graph.reshape(scores, [-1]), place))]
+
+    def _onnx_kept(self, graph: OnnxGraph, boxes: str, scores: str) -> str:
+        """Emit `kept`, for the boxes with a score above LOWEST."""
+        # NonMaxSuppression takes edges, which are one beyond the last pixels.
+        edges = graph.add("Add", boxes, graph.constant([0.0, 0.0, 1.0, 1.0]))
+        return box_ops.onnx_suppress(graph, edges, graph.unsqueeze(scores, [1]), self.threshold, score=LOWEST, limit=self.after)
 
     def _onnx_moved(self, graph: OnnxGraph, offsets: str, anchors: Sequence[Any]) -> str:
         """Emit `moved`."""

@@ -58,7 +58,10 @@ def offsets(boxes: Tensor, truth: Tensor) -> Tensor:
 
 
 class Targets(PythonLayer):
-    """The base of both layers; ground truth (G, 5) is x1, y1, x2, y2 in pixels of the network's input, and a label, per box."""
+    """The base of both layers; ground truth (G, 5) is x1, y1, x2, y2 in pixels of the network's input, and a label, per box.
+
+    In person_search's nets it is (G, 6), with the number of the person.
+    """
 
     has_gradient = False
     only_trains = True
@@ -66,7 +69,8 @@ class Targets(PythonLayer):
 
     def setup(self) -> None:
         truth = self.bottoms[1]
-        self.check(_values(truth) == 5, f"gt_boxes must have rows of x1, y1, x2, y2, label, not {truth}")
+        self.columns = _values(truth)
+        self.check(self.columns in (5, 6), f"gt_boxes must have rows of x1, y1, x2, y2, label, not {truth}")
 
     def example(self, index: int, rng: np.random.Generator) -> np.ndarray | None:
         """Boxes of about a hundred pixels, with labels; see `LayerType.example`."""
@@ -76,19 +80,19 @@ class Targets(PythonLayer):
             return None
         count = self.bottoms[1][0]
         corners = rng.integers(0, 100, (count, 2))
-        rows = np.concatenate([corners, corners + rng.integers(20, 120, (count, 2)), np.ones((count, 1))], 1)
+        rows = np.concatenate([corners, corners + rng.integers(20, 120, (count, 2)), np.ones((count, self.columns - 4))], 1)
         return rows.reshape(self.bottoms[1])
 
     def ground_truth(self, truth: Tensor) -> tuple[Tensor, Tensor]:
-        """Boxes (G, 4) and labels (G,).
+        """Boxes (G, 4), and labels (G, 1) or, with a person's number, (G, 2).
 
         Raises:
             ProtogenError: there is none; py-faster-rcnn removes images without boxes before training.
         """
-        rows = truth.detach().reshape(-1, 5)
+        rows = truth.detach().reshape(-1, self.columns)
         if not len(rows):
             raise ProtogenError(f"{self.label}: cannot train on an image without ground truth boxes; leave it out")
-        return rows[:, :4], rows[:, 4]
+        return rows[:, :4], rows[:, 4:]
 
 
 @register_python("AnchorTargetLayer", "rpn.anchor_target_layer")
@@ -212,11 +216,14 @@ class ProposalTarget(Targets):
     the label: R-FCN's class-agnostic boxes.
 
     In inference the regions are passed on unchanged.
+
+    A sixth top (S, 1, 1, 1), of ShuangLI59/person_search, is the number of the person of each region, `bg_aux_label` (0) for
+    the background.
     """
 
-    known_arguments = frozenset(("num_classes",))
+    known_arguments = frozenset(("num_classes", "bg_aux_label"))
     n_bottoms = (2, 2)
-    n_tops = (5, 5)
+    n_tops = (5, 6)
     dynamic_rows = 0
     is_exportable = False
     passes_first = True
@@ -235,7 +242,12 @@ class ProposalTarget(Targets):
         if not isinstance(classes, int) or not 2 <= classes <= LARGEST:
             raise self.error(f"param_str must set num_classes, a whole number of at least 2: {self.param.param_str!r}")
         self.classes = classes
-        self.tops = [(1, columns, 1, 1) for columns in (5, 1, *[4 * classes] * 3)]
+        number = arguments(self.layer).get("bg_aux_label", 0)
+        self.check(_is_number(number), f"bg_aux_label must be a number, not {number!r}")
+        self.nobody = float(number)
+        fits = len(self.layer.tops) < 6 or self.columns == 6
+        self.check(fits, f"with six tops, gt_boxes must have rows of x1, y1, x2, y2, label, person, not {self.bottoms[1]}")
+        self.tops = [(1, columns, 1, 1) for columns in (5, 1, *[4 * classes] * 3, 1)][: len(self.layer.tops)]
 
     def forward(self, regions: Tensor, truth: Tensor, *, blobs: Sequence[Tensor], training: bool) -> list[Tensor]:
         import torch
@@ -248,17 +260,19 @@ class ProposalTarget(Targets):
         positive = sample(most >= self.positive_overlap, round(self.fraction * self.drawn))
         negative = sample((most >= low) & (most < high), self.drawn - positive.sum())
         rows = torch.cat([positive.nonzero(), negative.nonzero()])[:, 0]
-        label = torch.where(positive, labels[box], 0)[rows]
+        label = torch.where(positive, labels[box, 0], 0)[rows]
         targets = self.targets(regions[rows, 1:], boxes[box[rows]].to(regions))
-        weights = self.columns(label).to(regions)
+        weights = self.columns_of(label).to(regions)
         tops = [regions[rows], label.to(regions), torch.where(weights > 0, targets.repeat(1, self.classes), 0), weights, weights]
+        if len(self.layer.tops) > 5:
+            tops.append(torch.where(positive, labels[box, 1], self.nobody)[rows].to(regions))
         return [x.reshape(len(rows), -1, 1, 1) for x in tops]
 
     def targets(self, regions: Tensor, boxes: Tensor) -> Tensor:
         """Offsets (S, 4), normalized by their typical means and deviations."""
         return (offsets(regions, boxes) - regions.new_tensor(self.means)) / regions.new_tensor(self.deviations)
 
-    def columns(self, label: Tensor) -> Tensor:
+    def columns_of(self, label: Tensor) -> Tensor:
         """Mask (S, 4 * C) of the columns of each label (S,); none for the background."""
         import torch
 

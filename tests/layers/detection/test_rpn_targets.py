@@ -183,6 +183,18 @@ def test_few_regions_are_all_taken_and_the_ground_truth_is_among_them() -> None:
         assert labels[place, 0] == row[4]
 
 
+def test_a_sixth_top_numbers_the_persons() -> None:
+    """lib/rpn/proposal_target_layer.py of ShuangLI59/person_search: a region's box has a person, the background none."""
+    given, truth = regions(40, 4), np.concatenate([TRUTH, [[7.0], [8.0], [-1.0], [9.0]]], 1).astype(np.float32)
+    net = net_of(proposal_layer("'num_classes': 21, 'bg_aux_label': 5532", tops=6), given.shape, truth.shape)
+    rois, labels, *_, person = (top[:, :, 0, 0] for top in by_torch(net, {"a": given, "b": truth}))
+    box = overlaps(rois[:, 1:], TRUTH).argmax(1)
+    np.testing.assert_array_equal(person[:, 0], np.where(labels[:, 0] > 0, truth[box, 5], 5532))
+    assert len(set(person[:, 0])) == 5
+    with pytest.raises(LayerError, match="with six tops, gt_boxes must have rows of x1, y1, x2, y2, label, person"):
+        net_of(proposal_layer(tops=6), given.shape, TRUTH.shape)
+
+
 @pytest.mark.parametrize("classes", [21, 2])
 def test_offsets_stand_in_the_columns_of_the_label(classes: int) -> None:
     """With two classes, all objects are the second."""
@@ -225,7 +237,7 @@ def test_offsets_stand_in_the_columns_of_the_label(classes: int) -> None:
         (proposal_layer("'num_classes': 99999999999"), [(9, 5), (2, 5)], "num_classes, a whole number"),
         (proposal_layer(), [(9, 4), (2, 5)], "regions must have 5 values each"),
         (proposal_layer(), [(9, 5), (10,)], "gt_boxes must have rows"),
-        (proposal_layer(tops=2), [(9, 5), (2, 5)], "needs 5 tops, has 2"),
+        (proposal_layer(tops=2), [(9, 5), (2, 5)], "needs 5 to 6 tops, has 2"),
     ],
 )
 def test_what_cannot_be_built_names_the_layer(text: str, sizes: list[tuple[int, ...]], message: str) -> None:
