@@ -85,12 +85,14 @@ SMALL: dict[str, tuple[str, list[tuple[int, ...]]]] = {
     "Python (SSH.layers.proposal_layer.ProposalLayer)": (
         'bottom: "a" bottom: "b" bottom: "c" top: "y"', [(1, 18, 4, 5), (1, 36, 4, 5), (1, 3)],
     ),
+    "Python (caffe.layers.detectnet.clustering.ClusterDetections)": ('bottom: "a" bottom: "b" top: "y"', [(1, 1, 4, 6), (1, 4, 4, 6)]),
     "Python (spatial_dropout.SpatialDropoutLayer)": ('bottom: "a" top: "y"', [IMAGE]),
     **{
         f"Python (visualization_layer{kind}.VisualizationLayer)": ('bottom: "a" top: "y"', [IMAGE]) for kind in ("", "_norm")
     },
 }  # fmt: skip
 PARAM_STR = {
+    "ClusterDetections": "96, 64, 16, 0.5, 1, 0.2, 1",
     "AnchorTargetLayer": "'feat_stride': 16",
     "ProposalLayer": "'feat_stride': 16",
     "ProposalTargetLayer": "'num_classes': 3",

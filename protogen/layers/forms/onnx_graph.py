@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import onnx
 
 Shape = tuple[int, ...]
-_TYPES = {"float32": 1, "int64": 7, "bool": 9, "float64": 11}  # TensorProto.DataType by numpy's name
+_TYPES = {"float32": 1, "int64": 7, "bool": 9, "float16": 10, "float64": 11}  # TensorProto.DataType by numpy's name
 MAX_COMPARED = 64  # constants of up to this many values are stored once if equal
 _NEUTRAL = {"Add": 0, "Sub": 0, "Mul": 1, "Div": 1}  # second operands that change nothing
 
@@ -163,7 +163,7 @@ class OnnxGraph:
         return names
 
     def cast(self, x: str, dtype: str) -> str:
-        """Cast to another element type, by numpy's name: "float32", "float64", "int64" or "bool"."""
+        """Cast to another element type, by numpy's name: "float16", "float32", "float64", "int64" or "bool"."""
         return self.add("Cast", x, to=_TYPES[dtype])
 
     def loop(self, going: str, state: Sequence[tuple[str, str]], step: Callable[..., Sequence[str]]) -> list[str]:
