@@ -6,11 +6,15 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import printable
+
+if TYPE_CHECKING:
+    from ..report.table import PlainTable
 
 
 def reopen_closed_streams() -> None:
@@ -69,17 +73,15 @@ def write_binary(write: Callable[[str], None]) -> None:
         sys.stdout.buffer.flush()
 
 
-def print_table(table: Any) -> None:
-    """Print a rich table, fitted to the terminal, or at its natural width if the output is a pipe."""
-    from rich.console import Console
+def print_table(table: PlainTable) -> None:
+    """Print a table, fitted to the terminal, or at its natural width if the output is a pipe."""
+    import shutil
 
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 4096, highlight=False)
-    if console.is_terminal:
-        console.print(table)
-        return
-    with console.capture() as text:
-        console.print(table)
-    click.echo("\n".join(line.rstrip() for line in text.get().splitlines()))
+    is_terminal = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if is_terminal else None
+    lines = table.lines(width, sys.stdout.encoding or "utf-8")
+    while some := list(islice(lines, 1000)):  # each echo flushes the stream
+        click.echo("\n".join(click.style(text, bold=True) if bold and is_terminal else text for text, bold in some))
 
 
 @contextmanager

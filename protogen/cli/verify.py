@@ -121,11 +121,12 @@ def _blob_shape(array: Any, options: dict[str, Any]) -> tuple[int, ...]:
 
 
 def _table(report: Any, show_all: bool) -> Any:
-    from ..report.table import PlainTable
+    from ..report.table import Column, PlainTable
 
-    table = PlainTable()
-    for header in ("comparison", "blob", "shape", "max abs", "max rel", ""):
-        table.add_column(header, justify="right" if header.startswith("max") else "left", no_wrap=True)
+    table = PlainTable(
+        Column("comparison", "words"), Column("blob", "text"), Column("shape", drop=1), Column("max abs", right=True, drop=2),
+        Column("max rel", right=True), Column("", "words"),
+    )  # fmt: skip
     for row in report.rows:
         if show_all or not row.ok or row.blob in report.outputs:
             shape = "x".join(map(str, row.shape))

@@ -94,6 +94,7 @@ class LayerType:
     index_bottoms: ClassVar[tuple[int, ...]] = ()
     # Along height and width, each value of the (first) top comes from the same position of the first bottom; see `coordinates`.
     keeps_place: ClassVar[bool] = False
+    shares_memory: ClassVar[bool] = False  # in Caffe, the tops lie in the memory of the bottom: Reshape, Split
     # Axis of the tops whose size depends on the data; there `tops` has Caffe's placeholder.
     dynamic_rows: ClassVar[int | None] = None
     is_exportable: ClassVar[bool] = True  # whether `torch.export` can follow the layer; not if its steps depend on the data
@@ -269,6 +270,22 @@ class LayerType:
         return field_paths(cls.param_name or "", cls.known_fields())
 
     # ---- for layers whose behaviour depends on their place in the net (Crop) or on the rules for reading it (Pooling)
+
+    def window(self) -> Mapping[str, Sequence[int]]:
+        """Kernel, stride, pad and dilation of its sliding window, for display: a number for each spatial axis; {} without one."""
+        return {}
+
+    def reach(self) -> Sequence[int]:
+        """How far apart, along each axis with a map, the first and the last position are that one value of the tops depends on.
+
+        Positions are those of the bottoms. 0: each value depends on one position, as of layers that work on each value alone.
+        """
+        return [0] * len(self.bottoms[0])
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether each value of the tops depends on all positions of the bottoms, as that of an InnerProduct."""
+        return False
 
     def coordinates(self) -> Sequence[AxisMap] | None:
         """The map from coordinates of the first bottom to those of the tops, for each axis (see coordinates.py); None if unknown.

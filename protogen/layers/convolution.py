@@ -207,6 +207,15 @@ class Convolutional(Linear):
         maps = [window(*settings) for settings in zip(self.kernel, self.stride, self.pad, self.dilation)]
         return [IDENTITY] * (self.channel_axis + 1) + [map.inverse() if self.transposed else map for map in maps]
 
+    def window(self) -> dict[str, Sequence[int]]:
+        return {"kernel": self.kernel, "stride": self.stride, "pad": self.pad, "dilation": self.dilation}
+
+    def reach(self) -> list[int]:
+        spans = [dilation * (kernel - 1) for kernel, dilation in zip(self.kernel, self.dilation)]
+        if self.transposed:  # a pixel of the top lies under every stride-th tap of the kernel only
+            spans = [span // stride for span, stride in zip(spans, self.stride)]
+        return [0] * (self.channel_axis + 1) + spans
+
     # ---- folding
 
     @property

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import NetError
@@ -38,6 +39,7 @@ class AxisMap(NamedTuple):
 IDENTITY = AxisMap(Fraction(1), Fraction(0))
 
 
+@lru_cache(maxsize=1024)
 def window(kernel: int, stride: int, pad: int, dilation: int = 1) -> AxisMap:
     """The map of a convolution or a pooling along one axis: a coordinate goes to the window that is centred on it.
 

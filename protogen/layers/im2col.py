@@ -63,6 +63,12 @@ class Im2col(LayerType):
         maps = [window(*settings) for settings in zip(self.kernel, self.stride, self.pad, self.dilation)]
         return [IDENTITY] * (self.channel_axis + 1) + maps
 
+    def window(self) -> dict[str, Sequence[int]]:
+        return {"kernel": self.kernel, "stride": self.stride, "pad": self.pad, "dilation": self.dilation}
+
+    def reach(self) -> list[int]:
+        return [0] * (self.channel_axis + 1) + [extent - 1 for extent in self._extents()]
+
     def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Tensor:
         import torch
         from torch.nn import functional as F

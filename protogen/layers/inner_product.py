@@ -34,6 +34,10 @@ class InnerProduct(Linear):
         engine="intel/caffe src/caffe/layer_factory.cpp:217: GetInnerProductLayer picks the library",
     )
 
+    @property
+    def sees_all(self) -> bool:
+        return self.first <= 2
+
     def setup(self) -> None:
         p = self.param
         self.first = self.axis(p.axis)

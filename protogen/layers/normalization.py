@@ -40,6 +40,10 @@ class LRN(LayerType):
         self.k = 1.0 if self.within else p.k
         self.tops = [shape]
 
+    def reach(self) -> list[int]:
+        spans = [self._window(extent) - 1 if self.within else 0 for extent in self.bottoms[0][2:]]
+        return [0, 0, *spans]
+
     def _window(self, extent: int) -> int:
         """`local_size`, or less if a smaller window already covers the whole extent from each of its points."""
         return min(self.size, 2 * max(extent, 1) - 1)
@@ -116,6 +120,10 @@ class MVN(FourAxes):
     param_name = "mvn_param"
     fields = Fields("normalize_variance across_channels eps")
 
+    @property
+    def sees_all(self) -> bool:
+        return True
+
     def setup(self) -> None:
         super().setup()
         self.axes = [1, 2, 3] if self.param.across_channels else [2, 3]
@@ -180,6 +188,10 @@ class Normalize(FourAxes):
             self._setup_ssd()
         else:
             self._setup_happynear()
+
+    @property
+    def sees_all(self) -> bool:
+        return self.ssd and bool(self.p.across_spatial)
 
     def _stated_blobs(self) -> int | None:
         """The number of blobs that the prototxt implies, None if it leaves that open."""
@@ -259,6 +271,10 @@ class L2Normalization(LayerType):
     """x / sqrt(sum of squares) over all axes but the batch, without an eps (l2normalization_layer.cpp of several forks)."""
 
     keeps_place = True
+
+    @property
+    def sees_all(self) -> bool:
+        return True
 
     def setup(self) -> None:
         shape = self.bottoms[0]

@@ -141,6 +141,16 @@ class Pooling(LayerType):
 
         return [IDENTITY, IDENTITY, *(window(*settings) for settings in zip(self.kernel, self.stride, self.pad))]
 
+    def window(self) -> dict[str, Sequence[int]]:
+        return {"kernel": self.kernel, "stride": self.stride, "pad": self.pad}
+
+    def reach(self) -> list[int]:
+        return [0, 0, *(kernel - 1 for kernel in self.kernel)]
+
+    @property
+    def sees_all(self) -> bool:
+        return self.global_pooling
+
     # ---- how a rule is written
 
     @classmethod

@@ -45,6 +45,10 @@ class Recurrent(LayerType):
     gates = 1
     operator = "RNN"  # ONNX's
 
+    @property
+    def sees_all(self) -> bool:
+        return True
+
     def setup(self) -> None:
         p, shape = self.param, self.bottoms[0]
         self.size, self.exposed = int(p.num_output), bool(p.expose_hidden)

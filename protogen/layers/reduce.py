@@ -26,6 +26,10 @@ class Reduction(LayerType):
     fields = Fields("operation axis coeff")
     _ONNX: ClassVar[dict[str, str]] = {"SUM": "Sum", "ASUM": "L1", "SUMSQ": "SumSquare", "MEAN": "Mean"}
 
+    @property
+    def sees_all(self) -> bool:
+        return self.start <= 2
+
     def setup(self) -> None:
         self.operation: str = self.param.operation
         self.coeff: float = self.param.coeff

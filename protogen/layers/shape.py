@@ -26,6 +26,7 @@ class Flatten(LayerType):
     """
 
     param_name = "flatten_param"
+    shares_memory = True
     fields = Fields("axis end_axis")
 
     def setup(self) -> None:
@@ -59,6 +60,7 @@ class Reshape(LayerType):
     """
 
     param_name = "reshape_param"
+    shares_memory = True
     fields = Fields("shape axis num_axes")
 
     def setup(self) -> None:
@@ -201,6 +203,7 @@ class Split(LayerType):
     """The bottom under several names; Caffe inserts it where several layers read a blob (caffe/layers/split_layer.cpp)."""
 
     keeps_place = True
+    shares_memory = True
     n_tops = (1, None)
 
     def setup(self) -> None:

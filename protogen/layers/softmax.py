@@ -32,6 +32,10 @@ class Softmax(LayerType):
     )
     keeps_place = True
 
+    @property
+    def sees_all(self) -> bool:
+        return self.over >= 2
+
     def setup(self) -> None:
         self.over = self.axis(self.param.axis)
         self.tops = [self.bottoms[0]]

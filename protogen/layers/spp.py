@@ -31,6 +31,10 @@ class SPP(LayerType):
         engine="BVLC/caffe src/caffe/layers/spp_layer.cpp:37: not passed on to the pooling layers inside",
     )
 
+    @property
+    def sees_all(self) -> bool:
+        return True
+
     def setup(self) -> None:
         shape, height = self.bottoms[0], self.param.pyramid_height
         self.check(len(shape) == 4, f"takes a bottom with 4 axes (N, C, H, W), not {shape}")

@@ -12,7 +12,7 @@ from ..files import Path, write_text
 from ..prototxt.names import as_utf8
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from .table import PlainTable
 
 VERSION = 1
 """Of the report as JSON: it grows by one when a field changes its meaning or goes."""
@@ -118,8 +118,8 @@ class ConversionReport:
         head = json.dumps(data, indent=2).removesuffix("\n}")
         write_text(path, f'{head},\n  "files": [\n{lines}\n  ]\n}}\n')
 
-    def table(self) -> Table:
-        """Return the table of counts for a `rich` console."""
+    def table(self) -> PlainTable:
+        """Return the table of counts for a terminal."""
         counts = self.counts
         table = _table("files", "")
         for status in STATUSES:
@@ -127,10 +127,10 @@ class ConversionReport:
                 table.add_row(str(counts[status]), status)
             if status == CONVERTED:
                 for part in ("with weights", "with warnings"):
-                    table.add_row(str(counts[part]), f"  {part}", style="dim")
+                    table.add_row(str(counts[part]), f"  {part}")
         return table
 
-    def remarks(self) -> Table | None:
+    def remarks(self) -> PlainTable | None:
         """Return the table of files that a person should look at: failures, and weights that were guessed or left out."""
         rows = [row for row in self.rows if row.remark]
         if not rows:
@@ -146,13 +146,10 @@ class ConversionReport:
         return f"{len(self.rows)} files in {self.seconds:.1f} s"
 
 
-def _table(*headers: str) -> Table:
-    from .table import PlainTable
+def _table(*headers: str) -> PlainTable:
+    from .table import Column, PlainTable
 
-    table = PlainTable()
-    for header in headers:
-        table.add_column(header, justify="right" if header == "files" else "left", overflow="fold")
-    return table
+    return PlainTable(*(Column("files", right=True) if header == "files" else Column(header, "text") for header in headers))
 
 
 def _plain(data: Any) -> Any:

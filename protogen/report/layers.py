@@ -9,7 +9,7 @@ from ..layers.base import LayerType
 from ..layers.registry import layer_types
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from .table import PlainTable
 
 COLUMNS = ("type", "shapes", "PyTorch", "gradient", "ONNX", "note")
 
@@ -60,13 +60,12 @@ class SupportTable:
         rows = [list(COLUMNS), ["---", *[":-:"] * 4, "---"], *[[f"`{row.type}`", *row.cells[1:]] for row in self.rows]]
         return "".join("|" + "".join(f" {cell} |" if cell else " |" for cell in cells) + "\n" for cells in rows)
 
-    def table(self) -> Table:
-        """Return the table for a `rich` console."""
-        from .table import PlainTable
+    def table(self) -> PlainTable:
+        """Return the table for a terminal."""
+        from .table import Column, PlainTable
 
-        table = PlainTable()
-        for column in COLUMNS:
-            table.add_column(column, no_wrap=column != "note")
+        wraps, drops = {"type": "text", "note": "words"}, {"shapes": 1, "gradient": 2, "note": 3}
+        table = PlainTable(*(Column(name, wraps.get(name, ""), drop=drops.get(name, 0)) for name in COLUMNS))
         for row in self.rows:
             table.add_row(*row.cells)
         return table

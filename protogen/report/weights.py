@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
-    from rich.table import Table
 
     from ..weights.content import Content
+    from .table import PlainTable
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,15 @@ class WeightsSummary:
         """Return plain data for JSON."""
         return {"source": self.source, "rows": [asdict(row) for row in self.rows]}
 
-    def table(self) -> Table:
-        """Return the table for a `rich` console, a line for each blob."""
-        from .table import PlainTable
+    def table(self) -> PlainTable:
+        """Return the table for a terminal, a line for each blob."""
+        from .table import Column, PlainTable
 
-        table = PlainTable()
-        for header in ("layer", "type", "blob", "shape", "min", "max", "mean", "zeros", "NaN", "infinite"):
-            left = header in ("layer", "type", "shape")
-            table.add_column(header, justify="left" if left else "right", no_wrap=True)
+        drops = {"min": 7, "max": 6, "mean": 1, "zeros": 3, "NaN": 5, "infinite": 4}
+        table = PlainTable(
+            Column("layer", "text"), Column("type", "text", drop=2), Column("blob", right=True), Column("shape"),
+            *(Column(header, right=True, drop=drop) for header, drop in drops.items()),
+        )  # fmt: skip
         for row in self.rows:
             shape, zeros = "x".join(map(str, row.shape)), f"{row.zeros / row.count:.1%}" if row.zeros else ""
             values = [_number(value) for value in (row.min, row.max, row.mean)]
