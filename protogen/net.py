@@ -15,6 +15,7 @@ from .prototxt.layer import Layer, layers_by_state
 from .prototxt.message import Message
 from .prototxt.phase import State
 from .rules import DEFAULT, ReadingRules
+from .surgery import Surgery
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from .report.summary import Summary
 
 
-class Net:
+class Net(Surgery):
     """A Caffe net in one phase: its active layers in order, and everything that follows from them.
 
     Args:
@@ -198,24 +199,6 @@ class Net:
         """
         return self.redefined(self.definition, {**self._input_shapes, **(inputs or {})}, weights, phase=phase or self.phase)
 
-    def cut(self, inputs: Mapping[str, Sequence[int]] | None = None, outputs: Sequence[str] | None = None) -> Net:
-        """Return the part of the net between some blobs and others, with its weights.
-
-        A blob's name stands for its last value, behind all layers that work on it in place.
-
-        Args:
-            inputs: shapes of blobs to feed, by name: blobs of layers, which are cut off, or the net's own inputs.
-            outputs: blobs that become the outputs; by default the net's own.
-
-        Raises:
-            NetError: there is no such blob, or it cannot be fed, because the layer that makes it is needed for another blob.
-        """
-        from .prototxt.cut import cut_definition
-
-        shapes = {**self._input_shapes, **(inputs or {})}
-        definition, inputs = cut_definition(self.definition, self.state, shapes, outputs)
-        return self.redefined(definition, inputs, outputs=outputs)
-
     def known_part(self, postprocess: bool = True, unfit: bool = True) -> Net:
         """Return the net without what `Analysis.known_ends` finds at its end, or itself."""
         ends = self.analysis.known_ends(postprocess, unfit)
@@ -242,17 +225,21 @@ class Net:
             weights: take the weights along.
             changes: other arguments of `Net`.
         """
-        settings: dict[str, Any] = {
-            "phase": self.phase, "level": self.state.level, "stages": self.state.stages, "source": self.source, "like": self,
-            "strict": self.strict, "groups": self._groups, "blob_counts": self._blob_counts, "rules": self.rules,
-            "outputs": self._outputs, "lenient": self.analysis.lenient,
-        }  # fmt: skip
-        twin = Net(definition, inputs=inputs, **{**settings, **changes})
+        twin = Net(definition, inputs=inputs, **{**self.settings, "like": self, **changes})
         if weights and self._weights is not None:
             from .graph.store import WeightStore
 
             twin._weights = WeightStore(twin.analysis.known_ops, twin.shared_blobs, like=self._weights)
         return twin
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments by which the net is read, besides its definition and the shapes of its inputs."""
+        return {
+            "phase": self.phase, "level": self.state.level, "stages": self.state.stages, "source": self.source,
+            "strict": self.strict, "groups": self._groups, "blob_counts": self._blob_counts, "rules": self.rules,
+            "outputs": self._outputs, "lenient": self.analysis.lenient,
+        }  # fmt: skip
 
     def require_shapes(self) -> None:
         """Check that the shape of every blob is known.

@@ -23,7 +23,7 @@ FLOORS = (
     ("targets",),
     ("backends", "verification"),
     ("report",),
-    ("net", "reading", "deploy"),
+    ("net", "surgery", "reading", "deploy"),
     ("builder", "blocks", "training", "models", "batch"),
     ("cli",),
 )

@@ -2,34 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Sequence
+from typing import Any
 
-from ..errors import NetError
 from ..training import data_layers
-from .arguments import Filler, Window, filler_fields, not_a_blob, windows
+from .arguments import Filler, Window, bottom_first, filler_fields, windows
 from .join import JoinBuilder
-
-_POOLINGS = {"MAX", "AVE", "STOCHASTIC", "max", "ave", "stochastic"}
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def _bottom_first(method: _F) -> _F:
-    """Make a method's leading bottom optional: `b.conv(32, 3)` and `b.pool("MAX", 3)` continue from `b.last`."""
-
-    @functools.wraps(method)
-    def call(self: NetBuilder, *args: Any, **kwargs: Any) -> Any:
-        names_method = bool(args) and args[0] in _POOLINGS and not self.has_blob(args[0])
-        if (args and args[0] is None) or kwargs.get("bottom", "") is None:
-            raise NetError(f"{method.__name__}(): its bottom {not_a_blob(None)}; leave it out to continue from the latest blob")
-        if args and isinstance(args[0], (tuple, list)) and any(isinstance(item, str) for item in args[0]):
-            raise NetError(f"{method.__name__}(): its bottom {not_a_blob(args[0])}")
-        if not args or not isinstance(args[0], str) or "bottom" in kwargs or names_method:
-            args = (kwargs.pop("bottom", None) or self.last, *args)
-        return method(self, *args, **kwargs)
-
-    return cast(_F, call)
 
 
 class NetBuilder(JoinBuilder):
@@ -63,7 +41,7 @@ class NetBuilder(JoinBuilder):
         """
         return data_layers(self, size, **options)
 
-    @_bottom_first
+    @bottom_first
     def conv(
         self,
         bottom: str,
@@ -113,7 +91,7 @@ class NetBuilder(JoinBuilder):
             **fields,
         )
 
-    @_bottom_first
+    @bottom_first
     def depthwise_conv(self, bottom: str, kernel_size: Window = 3, *, multiplier: int = 1, **options: Any) -> str:
         """Add a Convolution with one group per channel.
 
@@ -127,7 +105,7 @@ class NetBuilder(JoinBuilder):
         name = options.pop("name", None) or self.unused("dwconv")
         return self.conv(bottom, channels * multiplier, kernel_size, group=channels, name=name, **options)
 
-    @_bottom_first
+    @bottom_first
     def deconv(self, bottom: str, num_output: int, kernel_size: Window = 4, **options: Any) -> str:
         """Add a Deconvolution (transposed convolution).
 
@@ -142,7 +120,7 @@ class NetBuilder(JoinBuilder):
         """
         return self.conv(bottom, num_output, kernel_size, type="Deconvolution", **options)
 
-    @_bottom_first
+    @bottom_first
     def bn(
         self,
         bottom: str,
@@ -186,7 +164,7 @@ class NetBuilder(JoinBuilder):
         name = self._beside(beside or bottom, suffix) if name is None else name
         return self.layer(type, bottom, name=name, in_place=in_place, absolute=absolute, **fields)
 
-    @_bottom_first
+    @bottom_first
     def relu(self, bottom: str, *, negative_slope: float | None = None, in_place: bool = True, name: str | None = None) -> str:
         """Add a ReLU: max(x, 0), by default in place.
 
@@ -198,7 +176,7 @@ class NetBuilder(JoinBuilder):
         """
         return self._continue("ReLU", bottom, "relu", name, in_place, negative_slope=negative_slope)
 
-    @_bottom_first
+    @bottom_first
     def relu6(self, bottom: str, *, in_place: bool = True, name: str | None = None) -> str:
         """Add a ReLU6, a layer of MobileNet forks: min(max(x, 0), 6).
 
@@ -207,7 +185,7 @@ class NetBuilder(JoinBuilder):
         """
         return self._continue("ReLU6", bottom, "relu6", name, in_place)
 
-    @_bottom_first
+    @bottom_first
     def prelu(self, bottom: str, *, channel_shared: bool | None = None, in_place: bool = True, name: str | None = None) -> str:
         """Add a PReLU, a ReLU with learned slopes.
 
@@ -217,7 +195,7 @@ class NetBuilder(JoinBuilder):
         """
         return self._continue("PReLU", bottom, "prelu", name, in_place, channel_shared=channel_shared)
 
-    @_bottom_first
+    @bottom_first
     def sigmoid(self, bottom: str, *, in_place: bool = True, name: str | None = None) -> str:
         """Add a Sigmoid: 1 / (1 + exp(-x)).
 
@@ -226,7 +204,7 @@ class NetBuilder(JoinBuilder):
         """
         return self._continue("Sigmoid", bottom, "sigmoid", name, in_place)
 
-    @_bottom_first
+    @bottom_first
     def dropout(self, bottom: str, ratio: float = 0.5, *, in_place: bool = True, name: str | None = None) -> str:
         """Add a Dropout, which does nothing in TEST.
 
@@ -236,7 +214,7 @@ class NetBuilder(JoinBuilder):
         """
         return self._continue("Dropout", bottom, "dropout", name, in_place, dropout_ratio=ratio)
 
-    @_bottom_first
+    @bottom_first
     def pool(
         self,
         bottom: str,
@@ -267,7 +245,7 @@ class NetBuilder(JoinBuilder):
         sizes = {"global_pooling": True} if global_pooling else windows(label, kernel_size, stride, pad)
         return self.layer("Pooling", bottom, name=name, pool=pool.upper(), **sizes, **fields)
 
-    @_bottom_first
+    @bottom_first
     def global_pool(self, bottom: str, pool: str = "AVE", *, name: str | None = None) -> str:
         """Add a Pooling over the whole image: (N, C, H, W) to (N, C, 1, 1).
 
@@ -276,7 +254,7 @@ class NetBuilder(JoinBuilder):
         """
         return self.pool(bottom, pool, global_pooling=True, name=name or self.unused("global_pool"))
 
-    @_bottom_first
+    @bottom_first
     def scale(
         self, bottom: str, factor: str | None = None, *, axis: int | None = None, name: str | None = None, **fields: Any
     ) -> str:
@@ -292,7 +270,7 @@ class NetBuilder(JoinBuilder):
         bottoms = [bottom] if factor is None else [bottom, factor]
         return self.layer("Scale", *bottoms, name=name or self.unused("scale"), axis=axis, **fields)
 
-    @_bottom_first
+    @bottom_first
     def fc(
         self,
         bottom: str,
@@ -328,7 +306,7 @@ class NetBuilder(JoinBuilder):
             **fields,
         )
 
-    @_bottom_first
+    @bottom_first
     def lrn(
         self, bottom: str, local_size: int = 5, alpha: float = 1e-4, beta: float = 0.75, *, name: str | None = None, **fields: Any
     ) -> str:
@@ -345,7 +323,7 @@ class NetBuilder(JoinBuilder):
             "LRN", bottom, name=name or self.unused("norm"), local_size=local_size, alpha=alpha, beta=beta, **fields
         )
 
-    @_bottom_first
+    @bottom_first
     def flatten(self, bottom: str, *, axis: int | None = None, name: str | None = None) -> str:
         """Add a Flatten: (N, C, H, W) to (N, C * H * W).
 
@@ -356,7 +334,7 @@ class NetBuilder(JoinBuilder):
         """
         return self.layer("Flatten", bottom, name=name or self.unused("flatten"), axis=axis)
 
-    @_bottom_first
+    @bottom_first
     def softmax(self, bottom: str, *, axis: int | None = None, name: str | None = None) -> str:
         """Add a Softmax.
 
@@ -394,7 +372,7 @@ class NetBuilder(JoinBuilder):
         """
         return self.layer("Accuracy", bottom, label, name=name or self.unused("accuracy"), top_k=top_k, **fields)
 
-    @_bottom_first
+    @bottom_first
     def conv_block(
         self,
         bottom: str,

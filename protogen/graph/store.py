@@ -245,6 +245,26 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
             for layer, specs in self._specs.items()
         }
 
+    def adopt(self, other: WeightStore, names: Mapping[str, str]) -> dict[str, str]:
+        """Take over the weights of another net where they fit; the arrays are shared, not copied.
+
+        Args:
+            other: the other net's store.
+            names: the layers to take over, by their names in the other net; here they may have other names.
+
+        Returns:
+            Why weights do not fit, by this net's layers.
+        """
+        self.source = other.source
+        unfit = {}
+        for old, layer in names.items():
+            if layer in self.shapes:
+                try:
+                    self._update(self._fitted(layer, other[old]))
+                except WeightsError as error:
+                    unfit[layer] = str(error)
+        return unfit
+
     def _refuse_absurd_sizes(self) -> None:
         undrawn = {
             (layer, i): spec.count

@@ -1,27 +1,37 @@
-"""What builder calls take, and what is said of anything else."""
+"""Wrong arguments of the builder's methods: told at the call, with the layer and what to do."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
-from protogen.builder.arguments import filler_fields, not_a_blob, windows
-from protogen.errors import NetError
+from protogen import NetError
+from tests.nets import begun
+
+MISTAKES: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "no bottom": (lambda b: b.conv(None, 8, 3), r"conv\(\): its bottom None is not a blob"),
+    "no bottom by name": (lambda b: b.conv(bottom=None, num_output=8), "None is not a blob"),
+    "several bottoms": (lambda b: b.conv(("data", "label"), 8, 3), "not a blob but several"),
+    "a number for a bottom": (lambda b: b.layer("ReLU", 5), "layer 'relu1' .ReLU.: 5 is not a blob"),
+    "the shape of nothing": (lambda b: b.shape(None), "None is not a blob"),
+    "kernel of three": (lambda b: b.conv(8, (3, 3, 3)), r"'conv1' .*: kernel_size takes one number or \(height, width\)"),
+    "stride of one": (lambda b: b.pool("MAX", 3, stride=(1,)), "'pool1' .*: stride takes one number"),
+    "filler of a weight": (
+        lambda b: b.conv(8, 3, weight_filler="kaiming"),
+        "'conv1' .*: its weight: unknown filler",
+    ),
+    "filler's number": (lambda b: b.fc(8, weight_filler={"type": "gaussian", "std": -1}), "'fc1' .*: its weight: .*std > 0"),
+    "filler of a bias": (lambda b: b.fc(8, bias_term=True, bias_filler="zero"), "'fc1' .*: its bias: unknown filler"),
+    "filler of any layer": (lambda b: b.layer("PReLU", "data", filler={"type": "x"}), "'prelu1' .*: unknown filler type 'x'"),
+    "field of a message": (lambda b: b.layer("Data", batch_size=8), "say data_param={'batch_size': 8}"),
+}
 
 
-def test_windows_of_one_number_or_two() -> None:
-    assert windows("layer 'c'", 3, None, (1, 2)) == {"kernel_size": 3, "stride": None, "pad_h": 1, "pad_w": 2}
-    with pytest.raises(NetError, match=r"layer 'c': kernel_size takes one number or \(height, width\), not \(3, 3, 3\)"):
-        windows("layer 'c'", (3, 3, 3), None, None)  # type: ignore[arg-type]
-
-
-def test_a_filler_by_its_type() -> None:
-    assert filler_fields("msra") == {"type": "msra"}
-    assert filler_fields({"type": "constant", "value": 2}) == {"type": "constant", "value": 2}
-    assert filler_fields(None) is None
-
-
-@pytest.mark.parametrize(
-    ("value", "said"), [(None, "does your function return it"), (["a"], "but several"), (3, "3 is not a blob")]
-)
-def test_what_is_no_blob(value: object, said: str) -> None:
-    assert said in not_a_blob(value)
+@pytest.mark.parametrize(("call", "message"), MISTAKES.values(), ids=list(MISTAKES))
+def test_mistakes_are_told_at_the_call(call: Callable[[Any], Any], message: str) -> None:
+    b = begun()
+    with pytest.raises(NetError, match=message):
+        call(b)
+    assert b.relu() == "data"  # the builder is as it was

@@ -180,3 +180,16 @@ def test_the_module_does_not_alias_the_nets_weights() -> None:
     module = net.to_torch()
     module.caffe_params("one")[0].data.zero_()
     np.testing.assert_array_equal(net.weights["one"][0], before)
+
+
+def test_adopting_shares_what_fits_and_says_why_the_rest_does_not() -> None:
+    text = 'layer {{ name: "x" type: "Input" top: "x" input_param {{ shape {{ dim: 1 dim: 2 }} }} }}' + "".join(
+        f'layer {{{{ name: "{name}" type: "InnerProduct" bottom: "x" top: "{name}" '
+        f"inner_product_param {{{{ num_output: {size} bias_term: false }}}} }}}}"
+        for name, size in (("{0}", 3), ("b", "{1}"))
+    )
+    old, new = protogen.loads(text.format("a", 4)).fill(), protogen.loads(text.format("renamed", 5))
+    unfit = new.weights.adopt(old.weights, {"a": "renamed", "b": "b"})
+    assert np.shares_memory(new.weights["renamed"][0], old.weights["a"][0])
+    assert list(new.weights) == ["renamed"]
+    assert unfit == {"b": "layer 'b', blob 0: the net's shape is (5, 2), the weights' (4, 2)"}
