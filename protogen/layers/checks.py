@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..errors import ProtogenError
-from ..weights.fillers import check
+from ..weights.filler_rules import check
 from .own_types import class_name
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy
 import pytest
 
 from protogen.errors import ProtogenError
-from protogen.weights.fillers import check, fill
+from protogen.weights.fillers import fill
 
 SHAPE = (64, 48, 5, 5)
 FAN_IN, FAN_OUT = 48 * 25, 64 * 25
@@ -142,20 +142,3 @@ def test_bad_parameters(type: str, fields: dict[str, Any], message: str) -> None
 def test_bad_shapes(type: str, shape: tuple[int, ...]) -> None:
     with pytest.raises(ProtogenError):
         run(type, shape)
-
-
-def test_checking_refuses_what_filling_refuses_and_fills_nothing() -> None:
-    def filler(**fields: Any) -> Any:
-        defaults = {"value": 0.0, "min": 0.0, "max": 1.0, "mean": 0.0, "std": 1.0, "sparse": -1, "variance_norm": "FAN_IN"}
-        return SimpleNamespace(**{**defaults, **fields})
-
-    huge = (1 << 20, 1 << 20, 64, 64)
-    for type in ("constant", "uniform", "gaussian", "xavier", "msra", "positive_unitball", "bilinear"):
-        check(filler(type=type), huge)
-    for wrong in (
-        {"type": "kaiming"}, {"type": "uniform", "min": 2.0}, {"type": "gaussian", "std": 0.0}, {"type": "xavier", "sparse": 1},
-        {"type": "gaussian", "sparse": 65}, {"type": "msra", "variance_norm": "FAN"},
-    ):  # fmt: skip
-        for function in (check, lambda *args: fill(*args, seed=0)):
-            with pytest.raises(ProtogenError):
-                function(filler(**wrong), SHAPE)
