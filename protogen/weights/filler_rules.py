@@ -1,4 +1,4 @@
-"""What Caffe's fillers check: types, parameters, and the shapes that they can fill. Without NumPy, which builders do not import."""
+"""What Caffe's fillers check: types, parameters, shapes that they can fill. Without NumPy, which builders do not import."""
 
 from __future__ import annotations
 
