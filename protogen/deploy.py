@@ -65,12 +65,13 @@ def to_deploy(net: Net, batch: int | None = None) -> Net:
     return deployment(net, batch).net
 
 
-def deployment(net: Net, batch: int | None = None, outputs: Sequence[str] | None = None) -> Deployment:
+def deployment(net: Net, batch: int | None = None, outputs: Sequence[str] | None = None, own_phase: bool = False) -> Deployment:
     """Return the net to deploy, as `to_deploy` does, with what became of the rest; notes tell what is to be done outside of it.
 
     Args:
         net, batch: as for `to_deploy`.
         outputs: blobs of the net to deploy that are its outputs; by default all predictions.
+        own_phase: take the layers of the net's own phase, even if that is TRAIN and there are some for TEST.
 
     Raises:
         ProtogenError: as `to_deploy`.
@@ -80,7 +81,7 @@ def deployment(net: Net, batch: int | None = None, outputs: Sequence[str] | None
 
     if batch is not None and batch < 1:
         raise ConversionError(f"a batch must have at least one image, not {batch}")
-    net = _in_test(net).known_part(unfit=False)  # a known loss tells what its prediction is
+    net = _in_test(net, own_phase).known_part(unfit=False)  # a known loss tells what its prediction is
     full = net.graph(seed=None)
     deployed = net.with_graph(_with_batch(net, full, deploy_part(full), batch), drawn=False)
     stated = list(transforms(full).values())
@@ -110,12 +111,15 @@ def _on_outputs(graph: Graph) -> list[str]:
     return lines
 
 
-def _in_test(net: Net) -> Net:
-    """Return the net in TEST, with losses that only TRAIN has; if only its own phase is complete, its own layers in TEST."""
+def _in_test(net: Net, own_phase: bool) -> Net:
+    """Return the net in TEST, with losses that only TRAIN has.
+
+    If only its own phase is complete, or `own_phase` is wanted, it is its own layers in TEST.
+    """
     from .graph.deploy import with_losses
     from .prototxt.phase import without_rules
 
-    test = net if net.phase == "TEST" else _at_test(net)
+    test = net if net.phase == "TEST" else None if own_phase else _at_test(net)
     definition = without_rules(net.definition, net.state) if test is None else with_losses(test.definition, test.state)
     if definition is net.definition and test is net:
         return net

@@ -416,7 +416,7 @@ class Net(Surgery):
         target = format_of(path, ending)
         settings = target.settings(options)
         if target.is_definition and not settings.fold:
-            self.save_prototxt(path)
+            self.save_prototxt(path, settings.templates)
         else:
             part = self.known_part(settings.postprocess) if "postprocess" in target.option_names else self
             target.write(part.graph(settings.seed), Path(path), settings)

@@ -46,10 +46,10 @@ def load(
 
     Args:
         path: the prototxt, in any dialect and encoding; or a `.caffemodel`, recognised by its content.
-        weights: a `.caffemodel`, a `.caffemodel.h5`, or a state dict (`.pth`, `.safetensors`) of the net's PyTorch form. Layers
-            missing from it keep the weights of the prototxt itself (`blobs`), if any. Where forks use one type name for
-            different layers (Normalize, BN), the number of blobs in this file determines which is meant. By default those in
-            `path`, if it is a `.caffemodel`.
+        weights: a `.caffemodel`, a `.caffemodel.h5`, or a state dict (`.pth`, `.safetensors`) of the net's PyTorch form; "-"
+            reads one from standard input. Layers missing from it keep the weights of the prototxt itself (`blobs`), if any. Where
+            forks use one type name for different layers (Normalize, BN), the number of blobs in this file determines which is
+            meant. By default those in `path`, if it is a `.caffemodel`.
         phase: "TEST" or "TRAIN"; with `level` and `stages`, selects layers by their include/exclude rules. None: TEST or, for a
             file that is a net in phase TRAIN only, TRAIN, with a warning.
         inputs: input shapes by blob name, such as {"data": (1, 3, 224, 224)}. A blob that a layer computes becomes an input, and
@@ -138,6 +138,8 @@ class NetFiles:
     @classmethod
     def of(cls, path: str | Path, weights: str | Path | None = None) -> NetFiles:
         """Look at the first bytes of one or two files, of which the definition should come first."""
+        if str(path) == str(weights) == "-":
+            raise ProtogenError("standard input (-) can be the net or its weights, not both")
         binary = is_caffemodel(path)
         if weights is None:
             return cls(path, path if binary else None, binary)

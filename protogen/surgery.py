@@ -145,37 +145,43 @@ class Surgery:
         edit = edits.inserted(net.definition, message, after=after or "", before=before or "", in_place=in_place)
         return _operated(net, edit)
 
-    def with_classes(self, classes: int, layers: Mapping[str, int] | None = None, seed: int = 0) -> Net:
+    def with_classes(self, classes: int | None = None, layers: Mapping[str, int] | None = None, seed: int = 0) -> Net:
         """Return the net for another number of classes; its last layers get new weights from their fillers, if it has weights.
 
         Args:
-            classes: with the background, if the net counts it (SSD).
-            layers: the new `num_output` (`num_classes` of detections) by layer, where the layers before a Softmax, a loss or the
-                detections do not tell which are meant, or there are none.
+            classes: the number, with the background, if the net counts it (SSD).
+            layers: instead, the new `num_output` (`num_classes` of detections) by layer, where the layers before a Softmax, a
+                loss or the detections do not tell which are meant, or there are none.
             seed: for the fillers.
 
         Raises:
             NetError: it cannot be told which layers decide the number (the message names them), or layers no longer fit.
         """
-        net = cast("Net", self)
-        from .graph.classes import check_classes, class_changes
+        from .graph.classes import Changes, check_classes, class_changes
 
-        if classes < 1:
+        net = cast("Net", self)
+        if (classes is None) == (layers is None):
+            raise NetError("say with_classes(N), or with_classes(layers={name: N}) for the layers that are meant")
+        if classes is not None and classes < 1:
             raise NetError(f"a net has at least one class, not {classes}")
-        changes = class_changes(_phases(net), classes) if layers is None else {k: _number(net, k, n) for k, n in layers.items()}
+        changes: Changes = {name: _number(net, name, n) for name, n in (layers or {}).items()}
+        changes = class_changes(_phases(net), classes) if classes is not None else changes
         twin = _operated(net, Edit(_with_fields(net.definition, changes)), seed=seed)
-        if layers is None:
+        if classes is not None:
             check_classes(_phases(twin), classes)
-        _tell(f"{classes} classes: new numbers in {some(list(changes), 20)}; to train from the old caffemodel with Caffe, which "
+        _tell(f"other numbers of classes in {some(list(changes), 20)}; to train from the old caffemodel with Caffe, which "
               "finds weights by name, rename those that have weights")  # fmt: skip
         return twin
 
-    def with_input_channels(self, channels: int, inputs: Sequence[str] | None = None) -> Net:
+    def with_input_channels(self, channels: int, inputs: Sequence[str] | None = None, seed: int = 0) -> Net:
         """Return the net for images of another number of channels, such as 1 for grey ones.
+
+        The layers that read them get new weights from their fillers, if the net has weights.
 
         Args:
             channels: the new number.
             inputs: names of the inputs; by default the only one that has images.
+            seed: for the fillers.
 
         Raises:
             NetError: which input is meant cannot be told; its layer does not state a shape; or layers no longer fit.
@@ -188,7 +194,7 @@ class Surgery:
         for name in names:
             definition = _with_channels(definition, name, channels)
         shapes = {name: _with_axis(net.shapes[name], channels) for name in names if name in net.analysis.input_shapes}
-        return _operated(net, Edit(definition), shapes=shapes)
+        return _operated(net, Edit(definition), seed=seed, shapes=shapes)
 
 
 def _operated(

@@ -151,7 +151,7 @@ def test_another_number_of_classes(net: Net, image: np.ndarray) -> None:
     np.testing.assert_array_equal(values(result, image)["sum"], values(net, image)["sum"])
     text = notes(lambda: net.with_classes(4))
     assert "filled anew by the layers' fillers: 'fc8'" in text and "(4, 144), the weights' (10, 144)" in text
-    assert "4 classes: new numbers in 'fc8'" in text
+    assert "other numbers of classes in 'fc8'" in text
     assert net.with_classes(4, seed=1).weights["fc8"][0][0, 0] != result.weights["fc8"][0][0, 0]
 
 
@@ -169,9 +169,12 @@ def test_a_net_without_weights_gets_none() -> None:
 
 def test_classes_of_layers_that_are_named() -> None:
     net = protogen.loads(NET)
-    assert net.with_classes(4, layers={"conv2": 4, "fc8": 6}).shapes["prob"] == (2, 6)
+    assert net.with_classes(layers={"conv2": 4, "fc8": 6}).shapes["prob"] == (2, 6)
     with pytest.raises(NetError, match=r"layer 'prob' .Softmax. has neither num_output nor num_classes"):
-        net.with_classes(4, layers={"prob": 4})
+        net.with_classes(layers={"prob": 4})
+    for wrong in ({}, {"classes": 4, "layers": {"fc8": 4}}):
+        with pytest.raises(NetError, match=r"say with_classes\(N\), or"):
+            net.with_classes(**wrong)  # type: ignore[arg-type]
     with pytest.raises(NetError, match="at least one class, not 0"):
         net.with_classes(0)
 
@@ -209,10 +212,8 @@ def test_a_net_to_train_keeps_both_phases(phase: str) -> None:
 def test_another_number_of_input_channels(net: Net) -> None:
     result = net.with_input_channels(1)
     assert result.shapes["data"] == (2, 1, 8, 8)
-    assert result.weights.missing == ["conv1"]
-    assert "without weights now, which fill() draws from the layers' fillers: 'conv1'" in notes(
-        lambda: net.with_input_channels(1)
-    )
+    assert not result.weights.missing
+    assert "filled anew by the layers' fillers: 'conv1'" in notes(lambda: net.with_input_channels(1))
     assert list(protogen.loads(result.to_prototxt()).layer("data").message.input_param.shape[0].dim) == [2, 1, 8, 8]
     reshaped = protogen.loads(NET, inputs={"data": (1, 3, 12, 12)}).with_input_channels(4)
     assert reshaped.shapes["data"] == (1, 4, 12, 12)

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import ProtogenError, ProtogenWarning, did_you_mean, printable
 from ..files import create_folder, remove_leftovers
+from ..plugins import loaded_files
 from ..progress import track
 from ..reading import loads
 from ..report.conversions import CONVERTED, FAILED, NOT_REACHED, REFUSED, ConversionReport, FileRow
@@ -78,7 +79,7 @@ def convert_tree(
     queue = [Job(name, places[name]) for name in tree.files]
     lenient = "postprocess" in format.option_names  # what only trains is left out, whether or not it fits
     settings = {"phase": None, "lenient": lenient, **(reading or {})}
-    converter = Converter(root, folder, format.ending, settings, options)
+    converter = Converter(root, folder, format.ending, settings, options, loaded_files())
 
     def report() -> ConversionReport:
         unreached = {name: FileRow(name, NOT_REACHED) for name in tree.files}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NotANetError, ProtogenError, ProtogenWarning, printable
 from ..files import create_folder, reason
+from ..plugins import load_file
 from ..report.conversions import CONVERTED, FAILED, NOT_A_NET, REFUSED, FileRow
 from ..targets.formats import FORMATS
 from .pairing import Paired, Reader
@@ -37,6 +38,7 @@ class Converter:
         ending: of the format.
         reading: keyword arguments of `protogen.load`.
         options: those of the format.
+        plugins: Python files that register layer types, run before the first file is read.
     """
 
     source: str
@@ -44,6 +46,7 @@ class Converter:
     ending: str
     reading: Mapping[str, Any]
     options: Mapping[str, Any]
+    plugins: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self._reader = Reader(self.reading)
@@ -59,6 +62,8 @@ class Converter:
 
     def _outcome(self, job: Job) -> FileRow:
         try:
+            for plugin in self.plugins:
+                load_file(plugin)
             return self._convert(job)
         except NotANetError as error:
             return FileRow(job.source, NOT_A_NET, self._brief(job, error.lines[-1]))

@@ -32,6 +32,7 @@ COMMANDS = {
     "verify": "verify",
     "deploy": "deploy",
     "fold": "fold",
+    "edit": "edit",
     "upgrade": "upgrade",
     "diff": "diff",
     "layers": "layers",
@@ -41,7 +42,7 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 on success, 1 on an error in a file or net, 2 on wrong usage, 130 if interrupted."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments, debug = _without_debug(list(sys.argv[1:] if arguments is None else arguments))
     sys.excepthook = _show_traceback
     reopen_closed_streams()
     # A command creates many small objects and hardly any cycles: by default the collector would inspect them over and over.
@@ -65,10 +66,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         drop_output()  # the reader has closed the pipe (`| head`)
         sys.exit(0)
     except (ProtogenError, OSError, MemoryError, RecursionError) as error:
-        if "--debug" in arguments:
+        if debug:
             raise
         _fail(_lines_of(error), 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """Take --debug out of the command line, anywhere before `--`; return what is left, and whether it was there."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    rest = [argument for argument in arguments[:end] if argument != "--debug"]
+    return [*rest, *arguments[end:]], len(rest) < end
 
 
 def _lines_of(error: Exception) -> Sequence[str]:
@@ -116,8 +124,8 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings=CONTEXT)
 @click.version_option(__version__, message="protogen %(version)s")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(debug: bool) -> None:
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error; also after the command.")
+def cli() -> None:
     """Build, read, check and convert Caffe networks without Caffe.
 
     \b

@@ -10,6 +10,7 @@ import click
 from ..errors import NetError
 from .options import usage_error
 from .output import write_text
+from .plugin import PLUGIN
 
 if TYPE_CHECKING:
     from ..models.registry import Model
@@ -67,6 +68,7 @@ def _write(model: Model, /, *, output: str, templates: str | None, solver: str |
 
 
 @click.group(cls=Models, invoke_without_command=True, options_metavar="", subcommand_metavar="[NAME [OPTIONS]]")
+@PLUGIN
 @click.pass_context
 def build(ctx: click.Context) -> None:
     """Write a published architecture as prototxt; without NAME, list them.

@@ -11,7 +11,18 @@ from click.core import ParameterSource
 from ..errors import ConversionError
 from ..targets.formats import FORMATS, Format, format_of
 from .onnx_options import OPTION_OF, onnx_options, onnx_settings
-from .options import DYNAMIC_BATCH, OPSET, SEED, ReadOptions, reads_net, usage_error
+from .options import (
+    DYNAMIC_BATCH,
+    FORCE,
+    OPSET,
+    SEED,
+    TEMPLATES,
+    ReadOptions,
+    output_needed,
+    reads_net,
+    refuse_overwriting,
+    usage_error,
+)
 from .output import progress, say, write_binary
 
 ENDINGS = [ending[1:] for ending in FORMATS]
@@ -22,7 +33,7 @@ _KINDS = ", ".join(f"{ending} ({format.what})" for ending, format in FORMATS.ite
 @click.argument("prototxt")
 @click.argument("weights", required=False)
 @click.option(
-    "-o", "--output", required=True, metavar="FILE",
+    "-o", "--output", metavar="FILE",
     help=f"The file to write, whose ending selects the format: {_KINDS}; or - for standard output, with --to. "
     "If PROTOTXT is a folder, the folder to write.",
 )  # fmt: skip
@@ -33,6 +44,8 @@ _KINDS = ", ".join(f"{ending} ({format.what})" for ending, format in FORMATS.ite
 @DYNAMIC_BATCH
 @onnx_options
 @click.option("--fold/--no-fold", default=None, help="Fold BatchNorm and Scale into convolutions (default for .onnx and .pt2).")
+@TEMPLATES
+@FORCE
 @reads_net()
 @SEED
 @click.option(
@@ -40,8 +53,9 @@ _KINDS = ", ".join(f"{ending} ({format.what})" for ending, format in FORMATS.ite
 )
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), metavar="SECONDS", help="For a folder: limit for each file.")
 def convert(
-    prototxt: str, weights: str | None, output: str, ending: str | None, opset: int, dynamic_batch: bool, fold: bool | None,
-    seed: int, jobs: int | None, timeout: float | None, reading: ReadOptions, **onnx_only: Any,
+    prototxt: str, weights: str | None, output: str | None, ending: str | None, opset: int, dynamic_batch: bool,
+    fold: bool | None, seed: int, jobs: int | None, timeout: float | None, templates: str | None, force: bool,
+    reading: ReadOptions, **onnx_only: Any,
 ) -> None:  # fmt: skip
     """Convert PROTOTXT with the weights of WEIGHTS to ONNX, PyTorch or Caffe; or every net of a folder.
 
@@ -64,6 +78,8 @@ def convert(
     protogen convert models/ -o converted/ --to onnx --jobs 4
     """
     is_folder = os.path.isdir(prototxt)
+    if output is None:
+        raise output_needed(prototxt, weights, "_converted" if is_folder else f".{ending or 'onnx'}")
     if is_folder and weights is not None:
         raise usage_error(f"{prototxt} is a folder, whose nets take the weights beside them: WEIGHTS is for one net")
     if not is_folder and (jobs is not None or timeout is not None):
@@ -73,7 +89,8 @@ def convert(
     except ConversionError as error:
         raise usage_error(f"{error}, or use --to") from error
     _refuse_unused_options(target, output)
-    values = {"opset": opset, "dynamic_batch": dynamic_batch, "seed": seed, **onnx_settings(**onnx_only)}
+    refuse_overwriting([output], (prototxt, weights), force)
+    values = {"opset": opset, "dynamic_batch": dynamic_batch, "seed": seed, "templates": templates, **onnx_settings(**onnx_only)}
     options = {name: value for name, value in values.items() if name in target.option_names}
     if fold is not None:
         options["fold"] = fold

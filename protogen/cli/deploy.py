@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import some
-from .options import OUTPUT, ReadOptions, reads_net
+from .options import FORCE, OUTPUT, TEMPLATES, ReadOptions, reads_net, refuse_overwriting
 from .output import say, write_text
 
 if TYPE_CHECKING:
@@ -23,13 +23,16 @@ if TYPE_CHECKING:
     "--batch", type=click.IntRange(min=1), metavar="N",
     help="Images per pass.  [default: 1 where a data layer states another; what --input or an Input layer states stays]",
 )  # fmt: skip
-@reads_net(phase=False)
-def deploy(prototxt: str, output: str, batch: int | None, reading: ReadOptions) -> None:
+@TEMPLATES
+@FORCE
+@reads_net()
+def deploy(prototxt: str, output: str, batch: int | None, templates: str | None, force: bool, reading: ReadOptions) -> None:
     """Write the net to deploy of the train/val net PROTOTXT ("-": standard input).
 
-    It has the layers of phase TEST without losses, accuracies, labels and what only labels feed. Data layers become Input layers;
-    a comment at the head says what they did to the images. SoftmaxWithLoss becomes a Softmax "prob", SigmoidCrossEntropyLoss a
-    Sigmoid; what other losses compare with labels are outputs. Names, and so the weights, stay; so do rates and fillers.
+    It has the layers of phase TEST (or of --phase) without losses, accuracies, labels and what only labels feed. Data layers
+    become Input layers; a comment at the head says what they did to the images. SoftmaxWithLoss becomes a Softmax "prob",
+    SigmoidCrossEntropyLoss a Sigmoid; what other losses compare with labels are outputs. Names, and so the weights, stay; so do
+    rates and fillers.
     --outputs names blobs of the net to deploy.
 
     \b
@@ -39,9 +42,11 @@ def deploy(prototxt: str, output: str, batch: int | None, reading: ReadOptions) 
     """
     from ..deploy import deployment
 
-    result = deployment(replace(reading, phase=None, outputs=()).load(prototxt), batch, reading.output_names)
+    refuse_overwriting([output], [prototxt], force)
+    net = replace(reading, outputs=()).load(prototxt)
+    result = deployment(net, batch, reading.output_names, own_phase=reading.phase is not None)
     net = result.net
-    write_text(output, result.comments + net.to_prototxt())
+    write_text(output, result.comments + net.to_prototxt(templates))
     left_out = f"; left out: {some(result.left_out)}" if result.left_out else ""
     say(f"Note: input {_shapes(net, net.inputs)}; output {_shapes(net, net.outputs)}{left_out}", err=True)
 

@@ -12,13 +12,10 @@ import click
 
 from ..errors import ProtogenError
 from ..models.registry import Model
-from .options import OUTPUT, Numbers, Size
+from .options import OUTPUT, TEMPLATES, Numbers, Size
 
 _SECTION = re.compile(r"(?:Args|Returns|Raises|Yields|Attributes|Notes?|Examples?):$|>>>", re.MULTILINE)
 _ENTRY = re.compile(r"(\w+(?:, \w+)*)(?: \(.*?\))?: *(.*)")
-_TEMPLATES = click.option(
-    "--templates", metavar="DIR", help="Folder of prototxt templates that take precedence over the built-in ones."
-)
 _SOLVER = click.option("--solver", metavar="FILE", help="With --phase train, also write a solver for the net to FILE.")
 _KINDS = "bool, int, float, str, Literal[...], Sequence[int] and int | Sequence[int], each optionally with | None"
 _SIMPLE: dict[Any, Any] = {int: click.INT, float: click.FLOAT, str: click.STRING}
@@ -50,7 +47,7 @@ def model_command(model: Model, name: str, usage: str, write: Callable[..., None
     """
     command = click.Command(name, callback=write, params=list(model_options(model)), help=_help(model, usage))
     command.short_help = model.summary
-    reserved = {"output": OUTPUT, "templates": _TEMPLATES, **({"solver": _SOLVER} if model.solver else {})}
+    reserved = {"output": OUTPUT, "templates": TEMPLATES, **({"solver": _SOLVER} if model.solver else {})}
     for param in command.params:
         if param.name in ("output", "templates", "solver", "help"):
             raise _refusal(model, param.name, "has the name of an option of every model's command; choose another name")

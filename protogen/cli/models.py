@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .output import say, say_json
+from .plugin import PLUGIN
 
 if TYPE_CHECKING:
     from ..models.registry import Model
 
 
 @click.command()
+@PLUGIN
 @click.option("--cost", is_flag=True, help="Also show parameters and MACs for one image, with default options.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def models(cost: bool, as_json: bool) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import wraps
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +15,7 @@ import click
 from ..rules import DEFAULT, RULES, ReadingRules
 from ..targets.onnx.opsets import DEFAULT_OPSET, OPSETS
 from .output import say
+from .plugin import PLUGIN
 
 if TYPE_CHECKING:
     from ..net import Net
@@ -113,6 +116,12 @@ _DEFINE = click.option(
 _OUTPUTS = click.option(
     "--outputs", multiple=True, metavar="BLOB,...", help="Blobs to stop at: they become the outputs, and the rest is cut off.",
 )  # fmt: skip
+TEMPLATES = click.option(
+    "--templates", metavar="DIR", help="Folder of prototxt templates that take precedence over the built-in ones."
+)
+FORCE = click.option("--force", is_flag=True, help="Overwrite the files that are read.")
+
+
 OPSET = click.option(
     "--opset", type=click.IntRange(OPSETS[0], OPSETS[-1]), default=DEFAULT_OPSET, show_default=True,
     help="Version of the ONNX operator set.",
@@ -124,7 +133,7 @@ DYNAMIC_BATCH = click.option("--dynamic-batch", is_flag=True, help="Make the bat
 class ReadOptions:
     """Options for reading a prototxt: state for phase rules, inputs and outputs, treatment of unknown fields, and rules."""
 
-    phase: str | None = "test"
+    phase: str | None = None
     level: int = 0
     stages: Sequence[str] = ()
     inputs: Sequence[str] = ()
@@ -137,6 +146,11 @@ class ReadOptions:
     def output_names(self) -> list[str]:
         """Names of the blobs of --outputs."""
         return [name for text in self.outputs for name in text.split(",")]
+
+    @property
+    def concerns_layers(self) -> bool:
+        """Whether an option says how to set up the net's layers, rather than how to read its text."""
+        return replace(self, strict=None, define=()) != ReadOptions()
 
     def settings(self) -> dict[str, Any]:
         """Return the keyword arguments of `protogen.load` that these options stand for."""
@@ -192,11 +206,10 @@ def files_of(prototxt: str, weights: str | None = None) -> NetFiles:
     return files
 
 
-def reads_net(phase: bool = True, inputs: Decorator = INPUT) -> Decorator:
+def reads_net(inputs: Decorator = INPUT) -> Decorator:
     """Return a decorator that adds the options of `ReadOptions`, passed to the command as its parameter `reading`.
 
     Args:
-        phase: add --phase; otherwise the phase is TEST.
         inputs: the option --input, for commands that accept more than shapes.
     """
 
@@ -208,7 +221,7 @@ def reads_net(phase: bool = True, inputs: Decorator = INPUT) -> Decorator:
             command(*args, reading=reading, **values)
 
         decorated: Callable[..., None] = wraps(command)(call)
-        options: list[Decorator] = [_DEFINE, *_RULES, STRICT, _OUTPUTS, inputs, _STAGE, _LEVEL, *([_PHASE] if phase else [])]
+        options: list[Decorator] = [PLUGIN, _DEFINE, *_RULES, STRICT, _OUTPUTS, inputs, _STAGE, _LEVEL, _PHASE]
         for option in options:
             decorated = option(decorated)
         return decorated
@@ -245,3 +258,32 @@ def _shape(name: str, text: str) -> tuple[int, ...]:
 def usage_error(message: str) -> click.UsageError:
     """Return an error about the command line, which exits with status 2."""
     return click.UsageError(message, click.get_current_context())
+
+
+def refuse_overwriting(targets: Sequence[str], sources: Sequence[str | None], force: bool) -> None:
+    """Refuse to write over a file that is read, unless that is wanted.
+
+    Args:
+        targets: files to write.
+        sources: files that are read, None where there is none.
+        force: whether --force is given.
+
+    Raises:
+        UsageError: names the file.
+    """
+    for target in targets:
+        for source in filter(None, sources):
+            if not force and os.path.isfile(target) and os.path.isfile(source) and os.path.samefile(target, source):
+                raise usage_error(f"{target} would overwrite the input {source}; choose another output file, or give --force")
+
+
+def output_needed(prototxt: str, weights: str | None, ending: str) -> click.UsageError:
+    """Return an error for a command without -o FILE, which suggests a name.
+
+    Args:
+        prototxt, weights: the files that are read.
+        ending: of the file to write, with what distinguishes it from its source.
+    """
+    source = prototxt if prototxt != "-" else weights or "net"
+    stem = os.path.splitext(os.path.basename(os.path.abspath(source)))[0] or "net"
+    return usage_error(f"say which file to write with -o, such as -o {quote(stem + ending)}")

@@ -44,7 +44,7 @@ _FURTHER = [name for name in BACKENDS if name not in ("torch", "onnxruntime")]
 @OPSET
 @DYNAMIC_BATCH
 @onnx_options
-@reads_net(phase=False, inputs=INPUT)
+@reads_net(inputs=INPUT)
 @SEED
 def verify(
     prototxt: str, weights: str | None, weights_option: str | None, extra: Sequence[str], against: str | None, device: str,

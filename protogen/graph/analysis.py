@@ -383,7 +383,7 @@ def _unknown_types(layers: Sequence[Layer], types: Sequence[str], ends: Sequence
     ]
     if len(layers) > MAX_LISTED:
         lines.append(f"{len(layers) - MAX_LISTED} more layers of types {', '.join(types)}")
-    lines[-1] += ' (to define a type, see protogen.register and "Your own templates and layer types" in the README)'
+    lines[-1] += ' (to define a type, see protogen.register, --plugin and "Your own templates and layer types" in the README)'
     if 0 < len(ends) <= MAX_LISTED:
         from shlex import quote
 

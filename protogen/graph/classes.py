@@ -32,7 +32,7 @@ _ON_THE_WAY: Mapping[str, int | None] = {
 _MOVING = ("Pooling", "Flatten", "Reshape", "Crop", "Interp", "Dropout")  # behind which a net may end in scores
 _COUNTING = ("DetectionEvaluate", "SegmentationEvaluate")  # state `num_classes`, but read no scores of them
 _WITH_NUM_OUTPUT = ("InnerProduct", "Convolution", "DepthwiseConvolution", "Deconvolution")
-_SAY = "say which layers are meant: with_classes(..., layers={{{example}}})"
+_SAY = "say which layers are meant: with_classes(layers={{{example}}}), or --classes LAYER=N"
 
 
 @dataclass(frozen=True)

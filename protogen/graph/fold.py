@@ -28,7 +28,7 @@ def folded(graph: Graph) -> Graph:
             not computed.
     """
     if graph.phase != "TEST":
-        raise ConversionError("only a net in phase TEST can be folded; load it with phase='TEST'")
+        raise ConversionError("only a net in phase TEST can be folded; load it with phase='TEST' (--phase test)")
     require_computed((node.op for node in graph.nodes), graph.strict)
     return fold_affine(drop_identities(graph))
 

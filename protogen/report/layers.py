@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..layers.base import LayerType
+from ..layers.own_types import is_built_in
 from ..layers.registry import layer_types
+from ..plugins import LAYERS, load_entry_points
 
 if TYPE_CHECKING:
     from .table import PlainTable
@@ -24,7 +26,7 @@ class Support:
         torch: whether it has a PyTorch form.
         gradient: whether the PyTorch form has Caffe's gradient.
         onnx: whether it has an ONNX form.
-        note: a limitation, "" if none.
+        note: a limitation, and the module of a type from outside the package; "" if none.
     """
 
     type: str
@@ -73,7 +75,7 @@ class SupportTable:
     @property
     def totals(self) -> str:
         """One line: the number of types, and how many of them have each form."""
-        inputs, torch, onnx = (sum(flags) for flags in zip(*((r.note == INPUT, r.torch, r.onnx) for r in self.rows)))
+        inputs, torch, onnx = (sum(flags) for flags in zip(*((r.note.endswith(INPUT), r.torch, r.onnx) for r in self.rows)))
         return f"{len(self.rows)} layer types: {inputs} inputs, {torch} with a PyTorch form, {onnx} with an ONNX form"
 
 
@@ -87,11 +89,19 @@ def support_table() -> SupportTable:
     >>> support["Convolution"].onnx, support["SoftmaxWithLoss"].onnx, support["ArgMax"].gradient
     (True, False, False)
     """
+    load_entry_points(LAYERS)
     # "Python" itself is only a wrapper; the classes that protogen implements are listed instead.
     return SupportTable([_support(name, cls) for name, cls in layer_types().items() if name != "Python"])
 
 
 def _support(name: str, cls: type[LayerType]) -> Support:
+    support = _of_class(name, cls)
+    if is_built_in(cls):
+        return support
+    return replace(support, note=f"of {cls.__module__}" + (f"; {support.note}" if support.note else ""))
+
+
+def _of_class(name: str, cls: type[LayerType]) -> Support:
     if cls.is_input:
         return Support(name, True, False, False, False, INPUT)
     torch = _overrides(cls, "forward") or _overrides(cls, "module")

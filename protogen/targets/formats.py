@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConversionError, did_you_mean
-from .caffe.options import CaffeOptions
+from .caffe.options import CaffeOptions, DefinitionOptions
 from .onnx.options import OnnxOptions
 from .options import settings_of
 from .torch.options import ExportOptions, StateDictOptions
@@ -79,7 +79,7 @@ def _save_state_dict(graph: Graph, path: Path, options: StateDictOptions) -> Non
     save_state_dict(graph, path, options)
 
 
-def _save_prototxt(graph: Graph, path: Path, options: CaffeOptions) -> None:
+def _save_prototxt(graph: Graph, path: Path, options: DefinitionOptions) -> None:
     from .caffe.files import save_prototxt
 
     save_prototxt(graph, path, options)
@@ -103,7 +103,7 @@ FORMATS: Mapping[str, Format] = {
         Format(".onnx", "an ONNX model", OnnxOptions, _save_onnx, ends=_ends_of_onnx),
         Format(".pt2", "a torch.export program", ExportOptions, _save_exported),
         Format(".pth", "a PyTorch state dict", StateDictOptions, _save_state_dict),
-        Format(".prototxt", "Caffe's definition", CaffeOptions, _save_prototxt, is_definition=True),
+        Format(".prototxt", "Caffe's definition", DefinitionOptions, _save_prototxt, is_definition=True),
         Format(".caffemodel", "Caffe's weights", CaffeOptions, _save_caffemodel),
         Format(".h5", "Caffe's weights as HDF5", CaffeOptions, _save_hdf5),
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from ..errors import WeightsError
 from .blobs import LayerBlobs
-from .files import Path
+from .files import Path, copy_of_standard_input
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,12 +52,24 @@ class Content:
 def read_content(path: Path) -> Content:
     """Read a `.caffemodel`, a `.caffemodel.h5`, or a state dict (`.pth`, `.safetensors`), whichever the content is.
 
+    "-" stands for standard input.
+
     Raises:
         WeightsError: the file is damaged or of another kind.
     """
     from . import read_weights, state_dict
 
     source = os.fspath(path)
+    if source == "-":
+        return _read_standard_input()
     if state_dict.is_state_dict(path):
         return Content(source, state=state_dict.read(path))
     return Content(source, read_weights(path))
+
+
+def _read_standard_input() -> Content:
+    copy = copy_of_standard_input()
+    try:
+        return replace(read_content(copy), source="<stdin>")
+    except WeightsError as error:
+        raise WeightsError(*(line.replace(copy, "<stdin>") for line in error.lines)) from error

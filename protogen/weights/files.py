@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import mmap
 import os
 import stat
+import sys
+from functools import lru_cache
 
 from ..errors import WeightsError
 from ..files import reason
@@ -55,6 +58,31 @@ def map_file(path: Path) -> mmap.mmap:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise WeightsError(f"{os.fspath(path)}: cannot read weights: {reason(error)}") from error
+
+
+@lru_cache(maxsize=1)
+def copy_of_standard_input() -> str:
+    """Return the path of a file with what standard input holds: weights are mapped, which a pipe cannot be.
+
+    The file is removed when the program ends.
+
+    Raises:
+        WeightsError: standard input is closed, or there is no room for the copy.
+    """
+    import shutil  # slow to import and rarely needed, as is the next one
+    import tempfile
+
+    if sys.stdin is None:
+        raise WeightsError("<stdin>: cannot read weights: standard input is closed")
+    folder = tempfile.mkdtemp(prefix="protogen-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = os.path.join(folder, "weights")
+    try:
+        with open(path, "wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
+    except OSError as error:
+        raise WeightsError(f"<stdin>: cannot read weights: {reason(error)}") from error
+    return path
 
 
 def reject_foreign(content: mmap.mmap | bytes, path: Path) -> None:

@@ -53,10 +53,12 @@ def test_a_mistake_is_one_line_without_a_traceback(run: Run, small: Path, tmp_pa
 
 def test_debug_shows_the_traceback(small: Path) -> None:
     small.write_text("layer {")
-    for arguments in (["--debug", "summary", small], ["summary", small]):
+    for arguments in (["--debug", "summary", small], ["summary", small, "--debug"], ["summary", small]):
         result = process(*arguments)
         assert result.returncode == 1
         assert (b"Traceback" in result.stderr) is ("--debug" in arguments)
+    after = process("summary", "--", "--debug")  # a file of this name
+    assert b"Traceback" not in after.stderr and b"--debug" in after.stderr
 
 
 @pytest.mark.parametrize("path", ["missing.prototxt", "."])
@@ -111,6 +113,7 @@ HEAVY = {"torch", "onnx", "onnxruntime", "h5py", "safetensors"}
         ["summary", "--json", "{net}"],
         ["convert", "{net}", "-o", "{out}.prototxt"],
         ["deploy", "{net}", "-o", "{out}.prototxt"],
+        ["edit", "{net}", "--rename", "fc=x", "-o", "{out}.prototxt"],
         ["--version"],
     ],
 )
@@ -150,7 +153,7 @@ def test_only_the_used_command_is_imported() -> None:
         "print([name for name in ('torch', 'onnx', 'numpy', 'h5py') if name in sys.modules])"
     )
     lines = fresh_python(code).splitlines()
-    assert lines[-2:] == ["['protogen.cli.models', 'protogen.cli.output']", "[]"]
+    assert lines[-2:] == ["['protogen.cli.models', 'protogen.cli.output', 'protogen.cli.plugin']", "[]"]
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 import protogen
 from protogen.cli.options import finite
 from tests.cli.nets import SMALL, STAGED
-from tests.commands import Run, exit_code
+from tests.commands import Run, exit_code, process
 
 
 def test_stages_and_levels(run: Run, tmp_path: Path) -> None:
@@ -104,3 +104,101 @@ def test_numbers_of_preprocessing_are_finite(run: Run, small: Path, option: str,
 @pytest.mark.parametrize(("text", "number"), [("1/255", 1 / 255), ("-3", -3.0), ("1e-3", 1e-3), ("2/-4", -0.5)])
 def test_a_number_may_be_a_fraction(text: str, number: float) -> None:
     assert finite(text) == number
+
+
+# ---- what all commands share
+
+
+COMMANDS_THAT_READ_NETS = ("summary", "convert", "verify", "deploy", "fold", "edit", "upgrade", "diff")
+
+
+@pytest.mark.parametrize("command", COMMANDS_THAT_READ_NETS)
+def test_every_command_that_reads_a_net_takes_the_same_options(run: Run, command: str) -> None:
+    text = run(command, "--help").out
+    options = ("--phase", "--level", "--stage", "--input", "--outputs", "--strict", "--define", "--crop", "--plugin")
+    assert [option for option in options if option not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        ("convert", ("-o", "{net}")), ("fold", ("{weights}", "-o", "{net}")), ("deploy", ("-o", "{net}")),
+        ("upgrade", ("-o", "{net}")), ("convert", ("{weights}", "-o", "{weights}")),
+    ],
+)  # fmt: skip
+def test_what_is_read_is_overwritten_by_force_only(run: Run, files: Path, command: str, more: tuple[str, ...]) -> None:
+    names = {"net": files / "net.prototxt", "weights": files / "net.caffemodel"}
+    words = [word.format(**names) for word in ("{net}", *more)]
+    before = {path: path.read_bytes() for path in names.values()}
+    result = run(command, *words)
+    assert (result.code, "choose another output file, or give --force" in result.err) == (2, True)
+    assert before == {path: path.read_bytes() for path in names.values()}
+    assert run(command, *words, "--force").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("convert", "net.prototxt"), "net.onnx"),
+        (("convert", "net.prototxt", "net.caffemodel", "--to", "pth"), "net.pth"),
+        (("convert", "nets"), "nets_converted"),
+        (("fold", "net.prototxt", "net.caffemodel"), "net_folded.prototxt"),
+    ],
+)
+def test_without_an_output_a_name_is_suggested(
+    run: Run, files: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], name: str
+) -> None:
+    monkeypatch.chdir(files)
+    (files / "nets").mkdir()
+    result = run(*words)
+    assert (result.code, f"such as -o {name} " in result.err) == (2, True)
+
+
+def test_templates_of_ones_own_for_every_prototxt_that_is_written(run: Run, files: Path) -> None:
+    own = files / "own"
+    own.mkdir()
+    (own / "net.prototxt.j2").write_text("# mine: {{ net.layer | length }}\n")
+    net, out = files / "net.prototxt", files / "out.prototxt"
+    for words in (
+        ("convert", net), ("upgrade", net), ("deploy", net), ("fold", net, files / "net.caffemodel"),
+        ("edit", net, "--rename", "fc=x"), ("convert", net, files / "net.caffemodel", "--fold"),
+    ):  # fmt: skip
+        assert run(*words, "-o", out, "--templates", own).code == 0
+        assert out.read_text().startswith("# mine: ")
+    result = run("convert", net, "-o", files / "a.onnx", "--templates", own)
+    assert (result.code, "--templates is only for .prototxt files" in result.err) == (2, True)
+
+
+def test_weights_from_standard_input(files: Path) -> None:
+    data = (files / "net.caffemodel").read_bytes()
+    assert process("convert", files / "net.prototxt", "-", "-o", files / "again.caffemodel", stdin=data).returncode == 0
+    assert (files / "again.caffemodel").read_bytes() == data
+    result = process("summary", files / "net.prototxt", "-", stdin=data)
+    assert b"6 layers" in result.stdout and b"9 blobs of 4 layers" in result.stdout
+    damaged = process("summary", files / "net.prototxt", "-", stdin=data[:40])
+    assert b"<stdin>: " in damaged.stderr
+    both = process("convert", "-", "-", "-o", files / "x.onnx", stdin=data)
+    assert both.returncode == 1 and b"the net or its weights, not both" in both.stderr
+
+
+def test_upgrade_reads_as_convert_does(run: Run, files: Path) -> None:
+    net = files / "net.prototxt"
+    options = ("--outputs", "conv", "--input", "data=2,3,10,10")
+    assert run("convert", net, *options, "-o", files / "one.prototxt").code == 0
+    assert run("upgrade", net, *options, "-o", files / "two.prototxt").code == 0
+    assert (files / "one.prototxt").read_text() == (files / "two.prototxt").read_text()
+    (files / "template.prototxt").write_text(SMALL.replace("num_output: 5", "num_output: $N$"))
+    assert "num_output: 7" in run("upgrade", files / "template.prototxt", "--define", "N=7").out
+    (files / "solver.prototxt").write_text('net: "a" base_lr: 1')
+    result = run("upgrade", files / "solver.prototxt", "--phase", "train")
+    assert (result.code, "this is a solver" in result.err) == (1, True)
+
+
+def test_deploy_of_the_phase_that_is_asked_for(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "two.prototxt"
+    path.write_text(
+        SMALL + 'layer { name: "p" type: "Softmax" bottom: "fc" top: "p" include { phase: TEST } }'
+        'layer { name: "s" type: "Sigmoid" bottom: "fc" top: "s" include { phase: TRAIN } }'
+    )
+    assert '"Softmax"' in run("deploy", path).out
+    assert '"Sigmoid"' in run("deploy", path, "--phase", "train").out

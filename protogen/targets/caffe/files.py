@@ -14,7 +14,7 @@ from ...prototxt.inputs import with_input_shapes
 from ...prototxt.layer import Layer
 from ...prototxt.writer import write
 from .definition import blob_names, definition_of
-from .options import CaffeOptions
+from .options import CaffeOptions, DefinitionOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from ...graph.graph import Graph, Weight
 
 
-def save_prototxt(graph: Graph, path: Path, options: CaffeOptions) -> None:
+def save_prototxt(graph: Graph, path: Path, options: DefinitionOptions) -> None:
     """Write the graph's definition, for its phase and without weights.
 
     Args:
         graph: the graph.
         path: the file to write.
-        options: `fold` applies.
+        options: `fold` and `templates` apply.
     """
-    write_text(path, prototxt_of(folded(graph) if options.fold else graph))
+    write_text(path, prototxt_of(folded(graph) if options.fold else graph, options.templates))
 
 
-def prototxt_of(graph: Graph) -> str:
-    """Return the graph's definition as prototxt, with the graph's shapes in its Input layers."""
+def prototxt_of(graph: Graph, templates: str | None = None) -> str:
+    """Return the graph's definition as prototxt, with the graph's shapes in its Input layers, by these `templates`."""
     names = blob_names(graph)
     shapes = {names[value]: value.shape for value in graph.inputs}
     definition = definition_of(graph, names)
-    return write(with_input_shapes(definition, [Layer(message) for message in definition.layer], shapes))
+    return write(with_input_shapes(definition, [Layer(message) for message in definition.layer], shapes), templates)
 
 
 def save_caffemodel(graph: Graph, path: Path, options: CaffeOptions, hdf5: bool = False) -> None:

@@ -16,3 +16,14 @@ class CaffeOptions:
 
     fold: bool = False
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class DefinitionOptions(CaffeOptions):
+    """Options of a prototxt.
+
+    Attributes:
+        templates: a folder whose templates take precedence over the built-in ones.
+    """
+
+    templates: str | None = None
