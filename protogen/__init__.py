@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .report.weights import weights_summary
     from .rules import ReadingRules
     from .targets.onnx.options import Preprocess
+    from .training import load_solver, save_solver
     from .verification import verify
 
 _HOMES = {
@@ -54,6 +55,7 @@ _HOMES = {
     "Layer": "prototxt.layer",
     "Net": "net",
     **dict.fromkeys(("load", "loads"), "reading"),
+    **dict.fromkeys(("load_solver", "save_solver"), "training"),
     "ReadingRules": "rules",
     "verify": "verification",
     "fit": "report.fit",
@@ -81,9 +83,11 @@ __all__ = [
     "convert_tree",
     "fit",
     "load",
+    "load_solver",
     "loads",
     "models",
     "register",
+    "save_solver",
     "training",
     "verify",
     "weights_summary",

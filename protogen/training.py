@@ -14,10 +14,14 @@ Models use these for `phase="TRAIN"`; so can your own nets:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import NetError, ProtogenError, did_you_mean
+from .files import write_text
 from .prototxt.message import Message
+from .prototxt.reader import read_solver, read_source
+from .prototxt.writer import write
 
 if TYPE_CHECKING:
     from .builder import NetBuilder
@@ -214,6 +218,48 @@ def solver(
         snapshot=test_interval if snapshot is None else snapshot, snapshot_prefix=snapshot_prefix, solver_mode=solver_mode,
         **fields,
     )  # fmt: skip
+
+
+def load_solver(path: str | Path, strict: bool | None = None) -> Message:
+    """Read a solver file ("-": standard input), in today's dialect.
+
+    Args:
+        path: the file.
+        strict: True rejects fields that Caffe's schema lacks, False keeps them; by default those are rejected that look misspelt.
+
+    Returns:
+        The SolverParameter: settings are attributes, with Caffe's defaults where the file has none; `set` and `update` change
+        them, checked against the schema.
+
+    Raises:
+        ProtogenError: the file cannot be read, or is no solver.
+
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "solver.prototxt")
+    >>> save_solver(Message.of("SolverParameter", net="train_val.prototxt", base_lr=0.01, lr_policy="fixed"), path)
+    >>> tuned = load_solver(path).update({"net": "finetune.prototxt", "base_lr": 0.001})
+    >>> save_solver(tuned, path)
+    >>> load_solver(path).net
+    'finetune.prototxt'
+    """
+    text, source = read_source(path)
+    return read_solver(text, source, strict)
+
+
+def save_solver(solver: Message, path: str | Path, templates: str | Path | None = None) -> None:
+    """Write a solver to a file, atomically.
+
+    Args:
+        solver: a SolverParameter, from `load_solver` or `solver`.
+        path: the file to write.
+        templates: a folder whose `solver.prototxt.j2` takes precedence over the built-in one.
+
+    Raises:
+        ProtogenError: it is no SolverParameter, or the file cannot be written.
+    """
+    if not isinstance(solver, Message) or solver.descriptor is None or solver.descriptor.name != "SolverParameter":
+        raise ProtogenError("save_solver writes what load_solver or protogen.training.solver returns; a net has save_prototxt")
+    write_text(path, write(solver, templates))
 
 
 def _check_schedule(policy: str, settings: Mapping[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -201,3 +202,36 @@ def test_a_net_of_ones_own_trains() -> None:
         module.loss(x, label).backward()
         optimizer.step()
     assert module.loss(x, label).item() < before
+
+
+def test_a_solver_is_read_changed_and_written(tmp_path: Path) -> None:
+    path = tmp_path / "solver.prototxt"
+    path.write_text('net: "a.prototxt" base_lr: 0.1 solver_type: ADAM stepvalue: 10 stepvalue: 20')
+    read = protogen.load_solver(path)
+    assert (read.net, read.type, read.momentum, list(read.stepvalue)) == ("a.prototxt", "Adam", 0.0, [10, 20])
+    protogen.save_solver(read.update({"net": "b.prototxt", "stepvalue": [5]}), path)
+    assert path.read_text().splitlines()[-1] == 'net: "b.prototxt"'
+    assert protogen.load_solver(path) == read
+    with pytest.raises(protogen.ProtogenError, match="unknown field 'base_rl' in SolverParameter; did you mean 'base_lr'"):
+        read.set("base_rl", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base_rl: 0.1", "solver.prototxt:1:1: unknown field 'base_rl' in SolverParameter; did you mean 'base_lr'"),
+        ('layer { name: "a" }', "solver.prototxt: this is a net, not a solver"),
+        ("base_lr: fast", "solver.prototxt:1:10: "),
+    ],
+)
+def test_what_is_no_solver_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "solver.prototxt").write_text(text)
+    with pytest.raises(protogen.ProtogenError, match=message):
+        protogen.load_solver(tmp_path / "solver.prototxt")
+
+
+def test_only_solvers_are_saved_as_such(tmp_path: Path) -> None:
+    for wrong in (Message.of("NetParameter"), {"base_lr": 0.1}):
+        with pytest.raises(protogen.ProtogenError, match="a net has save_prototxt"):
+            protogen.save_solver(wrong, tmp_path / "x")  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
