@@ -78,6 +78,7 @@ GOOD = [
     (0, "summary", f"{FILE}.prototxt"),
     (0, "summary", f"{FILE}.prototxt", "--json"),
     (0, "convert", f"{FILE}.prototxt", "-o", f"{FILE}.onnx", "--dynamic-batch"),
+    (0, "convert", f"{FILE}.prototxt", "-o", f"{FILE}.onnx", "--names", "layer"),
     (0, "convert", f"{FILE}.prototxt", "-o", f"{FILE}.pt2"),
     (0, "convert", f"{FILE}.prototxt", f"{FILE}.caffemodel", "-o", f"{FILE}.pth"),
     (0, "convert", f"{FILE}.prototxt", "-o", "-", "--to", "prototxt"),

@@ -100,6 +100,8 @@ def test_the_same_command_gives_the_same_bytes() -> None:
         (["--swap-rb", "--to", "pth"], 2, "--swap-rb is only for .onnx files"),
         (["--rename", "a=b", "--to", "pt2"], 2, "--rename is only for .onnx files"),
         (["--no-postprocess", "--to", "caffemodel"], 2, "--no-postprocess is only for .onnx, .pt2 and .pth files"),
+        (["--names", "layer", "--to", "pt2"], 2, "--names is only for .onnx files"),
+        (["--names", "top"], 2, "'top' is not one of 'blob', 'layer'"),
         (["--scale", "2", "--to", "h5"], 2, "--scale is only for .onnx files"),
         (["--opset", "17", "--to", "pt2"], 2, "--opset is only for .onnx files"),
         (["--dynamic-batch", "--to", "pth"], 2, "--dynamic-batch is only for .onnx and .pt2 files"),
@@ -109,6 +111,19 @@ def test_what_is_refused(files: Path, options: list[str], code: int, message: st
     assert exit_code("convert", "net.prototxt", "net.caffemodel", "-o", "net.onnx", *options) == code
     assert message in capsys.readouterr().err
     assert not (files / "net.onnx").exists()
+
+
+@pytest.mark.usefixtures("files")
+def test_names_of_layers(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("net.prototxt").write_text(TEXT.replace('top: "prob"', 'top: "scores"'))
+    assert names_of(convert())[1] == ["scores"]
+    told = "Note: OpenCV 4 called outputs by their layers: 'prob' for blob 'scores'; --names layer (names='layer') does, too\n"
+    assert capsys.readouterr().err == told
+    assert names_of(convert("--names", "layer", "--rename", "prob=p"))[1] == ["p"]
+    assert exit_code("verify", "net.prototxt", "net.caffemodel", "--names", "layer", "--rename", "prob=p", "--dynamic-batch") == 0
+    assert capsys.readouterr().err == ""
+    assert exit_code("verify", "net.prototxt", "net.caffemodel", "--names", "layer", "--against", "net.onnx") == 2
+    assert "--names does not apply with --against" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("files")
