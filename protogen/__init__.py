@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .layers.base import BlobSpec, LayerType
     from .layers.registry import register
     from .net import Net
+    from .pictures import run
     from .prototxt.layer import Layer
     from .reading import load, loads
     from .report.fit import fit
@@ -57,6 +58,7 @@ _HOMES = {
     **dict.fromkeys(("load", "loads"), "reading"),
     **dict.fromkeys(("load_solver", "save_solver"), "training"),
     "ReadingRules": "rules",
+    "run": "pictures",
     "verify": "verification",
     "fit": "report.fit",
     "weights_summary": "report.weights",
@@ -87,6 +89,7 @@ __all__ = [
     "loads",
     "models",
     "register",
+    "run",
     "save_solver",
     "training",
     "verify",

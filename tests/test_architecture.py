@@ -22,7 +22,7 @@ FLOORS = (
     ("graph",),
     ("targets",),
     ("backends", "verification"),
-    ("report",),
+    ("report", "pictures"),
     ("net", "surgery", "reading", "deploy"),
     ("builder", "blocks", "training", "models", "batch"),
     ("cli",),

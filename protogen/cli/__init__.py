@@ -30,6 +30,7 @@ COMMANDS = {
     "summary": "summary",
     "convert": "convert",
     "verify": "verify",
+    "run": "run",
     "deploy": "deploy",
     "fold": "fold",
     "edit": "edit",
@@ -133,4 +134,5 @@ def cli() -> None:
     protogen summary peleenet.prototxt
     protogen convert deploy.prototxt model.caffemodel -o model.onnx
     protogen verify deploy.prototxt --weights model.caffemodel
+    protogen run deploy.prototxt model.caffemodel photo.jpg --preprocess-from-data
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -13,12 +13,16 @@ from click.core import ParameterSource
 from ..backends import BACKENDS
 from ..errors import ProtogenError
 from .onnx_options import onnx_options, onnx_settings
-from .options import DYNAMIC_BATCH, OPSET, SEED, ReadOptions, Tolerance, pairs, reads_net, usage_error
+from .options import DYNAMIC_BATCH, OPSET, SEED, ReadOptions, Tolerance, reads_net, usage_error
 from .output import print_table, progress, say
+from .values import Values
+
+if TYPE_CHECKING:
+    from ..net import Net
 
 INPUT = click.option(
     "--input", "inputs", multiple=True, metavar="NAME=...",
-    help="Shape (data=1,3,224,224) or values (data=x.npy) of an input; repeatable.",
+    help="Shape (data=1,3,224,224) or values (data=x.npy, data=photo.jpg; all.npz by name) of an input; repeatable.",
 )  # fmt: skip
 
 
@@ -61,6 +65,7 @@ def verify(
     \b
     protogen verify deploy.prototxt model.caffemodel
     protogen verify deploy.prototxt --input data=x.npy --device cuda
+    protogen verify deploy.prototxt model.caffemodel --input data=photo.jpg --mean 104,117,123 --swap-rb --nhwc
     protogen verify deploy.prototxt model.caffemodel --backend opencv
     protogen verify deploy.prototxt model.caffemodel --mean 104,117,123 --swap-rb --nhwc --fp16
     protogen verify fcn.prototxt fcn.caffemodel --dynamic-size --opset 13
@@ -72,13 +77,12 @@ def verify(
         raise usage_error("give WEIGHTS only once")
     if against is not None:
         _refuse_options_of_conversions()
-    values = {name: path for name, path in pairs(reading.inputs) if path.endswith(".npy")}
-    shapes = [f"{name}={text}" for name, text in pairs(reading.inputs) if name not in values]
+    values = Values.of(reading.inputs)
     options = {"opset": opset, "dynamic_batch": dynamic_batch, **onnx_settings(**onnx_only)}
     with progress():
-        arrays = {name: _array(path) for name, path in values.items()}
-        shapes += [f"{name}={','.join(map(str, _blob_shape(array, options)))}" for name, array in arrays.items()]
-        net = replace(reading, inputs=shapes).load(prototxt, weights or weights_option, lenient=True)
+        shapes = [f"{name}={','.join(map(str, _blob_shape(array, options)))}" for name, array in values.arrays.items()]
+        net = replace(reading, inputs=values.shapes + shapes).load(prototxt, weights or weights_option, lenient=True)
+        arrays = {**values.arrays, **{name: _picture(net, name, path, options) for name, path in values.pictures.items()}}
         backends = dict.fromkeys(("torch", "onnxruntime", *extra))
         settings = {"tolerance": tolerance, "dtype": dtype, "inputs": arrays, "seed": seed, **options}
         report = run(net, list(backends), device, against=against, **settings)
@@ -99,16 +103,16 @@ def _refuse_options_of_conversions() -> None:
             raise usage_error(f"{option} does not apply with --against: that model is run by ONNX Runtime as it is")
 
 
-def _array(path: str) -> Any:
-    import numpy as np
+def _picture(net: Net, name: str, path: str, options: dict[str, Any]) -> Any:
+    """The values of a picture for an input, as the model with these options takes it."""
+    from ..pictures.forward import picture_values
 
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapping detects a wrong size in the header
-    except Exception as error:  # NumPy evaluates the header as Python, which can raise almost any exception
-        raise ProtogenError(f"{path}: not a readable .npy file: {error}") from error
-    if array.dtype.kind not in "biuf":
-        raise ProtogenError(f"{path}: contains {array.dtype} values, not real numbers")
-    return array
+    shape = net.analysis.shapes.get(name) if name in net.inputs else None
+    if shape is None:
+        raise ProtogenError(f"no input {name!r} of a known shape for {path} (inputs: {', '.join(net.inputs)})")
+    preprocess = options["preprocess"]
+    swapped, nhwc = (preprocess.swap_rb, preprocess.nhwc) if preprocess is not None else (False, False)
+    return picture_values(path, shape, blue_first=options["preprocess_from_data"] and not swapped, nhwc=nhwc)
 
 
 def _blob_shape(array: Any, options: dict[str, Any]) -> tuple[int, ...]:

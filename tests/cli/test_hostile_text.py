@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import protogen
 from protogen.cli import COMMANDS
@@ -71,6 +72,8 @@ def files() -> None:
     np.save("x.npy", np.ones((1, 2, 6, 6), np.float32))
     good = protogen.loads(net(EVIL)).fill()
     good.save_caffemodel(f"{FILE}.caffemodel")
+    Path(f"{FILE}colours.prototxt").write_text(net(EVIL).replace("dim: 2 dim: 6", "dim: 3 dim: 6"))
+    Image.new("RGB", (8, 8)).save(f"{FILE}.png")
     good.to_onnx(f"{FILE}.onnx", rename={f"{EVIL}data": f"{EVIL}renamed"})
 
 
@@ -86,6 +89,9 @@ GOOD = [
     (0, "verify", f"{FILE}.prototxt", f"{FILE}.caffemodel", "--all", "--input", f"{EVIL}data=x.npy"),
     (1, "verify", f"{FILE}.prototxt", "--tolerance", "0"),
     (0, "verify", f"{FILE}.prototxt", f"{FILE}.caffemodel", "--all", "--against", f"{FILE}.onnx"),
+    (0, "run", f"{FILE}colours.prototxt", f"{FILE}.png"),
+    (0, "run", f"{FILE}colours.prototxt", f"{FILE}.png", "-o", "out.npz"),
+    (1, "run", f"{FILE}.prototxt", f"{FILE}.caffemodel", f"{FILE}.png", "--labels", f"{FILE}.png"),
     (0, "fold", f"{FILE}.prototxt", f"{FILE}.caffemodel", "-o", f"{FILE}folded"),
     (
         0,
@@ -119,7 +125,7 @@ def test_every_command(run: Run, arguments: tuple[int, str]) -> None:
     code, *words = arguments
     done, out, err = run(*words)
     assert done == code, err
-    shows_names = FILE in " ".join(words) and "-o" not in words and "--json" not in words
+    shows_names = FILE in " ".join(words) and not {"-o", "--json", "--labels"} & {*words}
     if shows_names:
         assert "red]x[/red]" in out, "names are shown, brackets as they are"
 

@@ -1,0 +1,158 @@
+"""What a net says of a picture: classes, detections, maps, or just numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import ProtogenError, did_you_mean
+from .labels import check_labels
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..graph.graph import Graph, Node, Value
+
+CLASSES, DETECTIONS, MAPS, NUMBERS = "classes", "detections", "maps", "numbers"
+
+
+class ClassScore(NamedTuple):
+    """A class with its score; `label` is "" without names."""
+
+    number: int
+    score: float
+    label: str
+
+
+class Detection(NamedTuple):
+    """A box around an object, in pixels of the whole picture; `label` is the class's name, "" without names."""
+
+    number: int
+    score: float
+    left: float
+    top: float
+    right: float
+    bottom: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outputs of a net for one picture.
+
+    Attributes:
+        outputs: values by blob name, of this picture alone: the batch axis is 1.
+        kinds: for each output "classes" (probabilities), "detections", "maps" (values that have a place), or "numbers".
+        picture: the picture (H, W, C), as it was read.
+        labels: names of classes by number, {} without.
+        seen: the part of the picture that the net saw: left, top, width and height, as shares of the whole.
+    """
+
+    outputs: Mapping[str, np.ndarray]
+    kinds: Mapping[str, str]
+    picture: np.ndarray
+    labels: dict[int, str] = field(default_factory=dict)
+    seen: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+    def _output(self, name: str | None, *kinds: str) -> str:
+        if name is None:
+            name = next((blob for blob, kind in self.kinds.items() if kind in kinds), None)
+            if name is None:
+                listed = ", ".join(f"{blob!r}: {kind}" for blob, kind in self.kinds.items())
+                raise ProtogenError(f"no output has {' or '.join(kinds)} ({listed}); name the one to read as such")
+        if name not in self.outputs:
+            raise ProtogenError(f"no output {name!r}{did_you_mean(name, self.outputs)} (outputs: {', '.join(self.outputs)})")
+        return name
+
+    def classes(self, top: int = 5, name: str | None = None) -> list[ClassScore]:
+        """Return the classes with the highest scores, the best first.
+
+        Args:
+            top: how many.
+            name: the output to read as scores of classes; by default the first that has probabilities.
+
+        Raises:
+            ProtogenError: there is no such output, or a class has no name in `labels`.
+        """
+        import numpy as np
+
+        name = self._output(name, CLASSES)
+        scores = self.outputs[name].reshape(-1)
+        if self.labels:
+            check_labels(self.labels, scores.size, name)
+        best = np.argsort(-scores, kind="stable")[:top]
+        return [ClassScore(int(number), float(scores[number]), self.labels.get(int(number), "")) for number in best]
+
+    def detections(self, threshold: float = 0.0, name: str | None = None) -> list[Detection]:
+        """Return the detected objects, the best first.
+
+        Args:
+            threshold: lowest score.
+            name: the output with rows of image, label, score, x1, y1, x2, y2; by default the first from a detection layer.
+
+        Raises:
+            ProtogenError: there is no such output, or a class has no name in `labels`.
+        """
+        name = self._output(name, DETECTIONS)
+        rows = self.outputs[name].reshape(-1, 7)
+        height, width = self.picture.shape[:2]
+        left, top, wide, high = self.seen
+        found = []
+        for item, label, score, x1, y1, x2, y2 in rows.tolist():
+            # A row of -1 says that there is nothing, other items are further images of a batch, and NaN is no score.
+            if item > 0 or label < 0 or not score >= threshold:
+                continue
+            number = int(label)
+            if self.labels and number not in self.labels:
+                raise ProtogenError(f"the labels name {len(self.labels)} classes, but output {name!r} has class {number}")
+            (x1, x2), (y1, y2) = (x * wide + left for x in (x1, x2)), (y * high + top for y in (y1, y2))
+            name_of = self.labels.get(number, "")
+            found.append(Detection(number, score, x1 * width, y1 * height, x2 * width, y2 * height, name_of))
+        return sorted(found, key=lambda detection: -detection.score)
+
+    def class_map(self, name: str | None = None) -> np.ndarray:
+        """Return the class of each position, (H, W): the channel with the highest value.
+
+        Args:
+            name: the output; by default the first of maps.
+
+        Raises:
+            ProtogenError: there is no such output, or it is no map.
+        """
+        return self.maps(name).argmax(0)
+
+    def maps(self, name: str | None = None) -> np.ndarray:
+        """Return the maps of an output, (C, H, W); see `class_map` for the argument.
+
+        Raises:
+            ProtogenError: there is no such output, or it is no map.
+        """
+        name = self._output(name, MAPS)
+        values = self.outputs[name]
+        if values.ndim != 4:
+            raise ProtogenError(f"output {name!r} of shape {values.shape} is no map (N, C, H, W)")
+        return values[0]
+
+
+def kinds_of(graph: Graph, outputs: Sequence[Value]) -> dict[str, str]:
+    """Tell for each output what its values are, by the layer that makes it and its shape.
+
+    Args:
+        graph: the graph.
+        outputs: the outputs.
+    """
+    makers = {value: node for node in graph.nodes for value in node.outputs}
+    return {value.name: _kind(value, makers) for value in outputs}
+
+
+def _kind(value: Value, makers: Mapping[Value, Node]) -> str:
+    node = makers[value]
+    while node.op.shares_memory and node.inputs:  # Reshape, Flatten, Split
+        node = makers[node.inputs[0]]
+    if node.op.is_postprocess and value.shape[-1] == 7:
+        return DETECTIONS
+    if len(value.shape) == 4 and max(value.shape[2:]) > 1:
+        return MAPS
+    spread = [size for size in value.shape[1:] if size > 1]
+    return CLASSES if node.op.layer.type == "Softmax" and len(spread) == 1 else NUMBERS

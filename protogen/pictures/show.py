@@ -1,0 +1,152 @@
+"""Results as text, and as files."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ProtogenError
+from ..files import replacing
+from ..prototxt.names import as_utf8
+from ..report.table import Column, PlainTable
+from .draw import drawn_detections, drawn_map
+from .picture import write_picture
+from .result import CLASSES, DETECTIONS, MAPS, NUMBERS, Result
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+_SHOWN = 5  # classes of a map
+
+
+def tables(result: Result, top: int = 5, threshold: float = 0.5) -> Iterator[tuple[str, PlainTable | None]]:
+    """Yield for each output a line about it, and its table if it has one.
+
+    Args:
+        result: the result.
+        top: number of classes to show.
+        threshold: lowest score of a detection.
+
+    Raises:
+        ProtogenError: a class has no name in the labels.
+    """
+    for name, kind in kinds(result).items():
+        value = result.outputs[name]
+        shape = "x".join(map(str, value.shape))
+        if kind == CLASSES:
+            yield f"{name}: the best of {value.size} classes", _classes(result, name, top)
+        elif kind == DETECTIONS:
+            found = _detections(result, name, threshold)
+            yield f"{name}: {len(found)} detections with a score of at least {threshold:g}", _boxes(result, name, threshold)
+        elif kind == MAPS and value.shape[1] > 1:
+            yield f"{name}: {shape}, the classes with the highest value at the most positions", _shares(result, name)
+        else:
+            yield f"{name}: {shape}, {_statistics(value)}", None
+
+
+def kinds(result: Result) -> dict[str, str]:
+    """The kinds of the outputs; a vector counts as scores of classes if there are names for just as many."""
+    vectors = {name for name, value in result.outputs.items() if value.size == len(result.labels) and value.size > 1}
+    return {name: CLASSES if kind == NUMBERS and name in vectors else kind for name, kind in result.kinds.items()}
+
+
+def as_dict(result: Result, top: int = 5, threshold: float = 0.5) -> dict[str, Any]:
+    """Return what `tables` shows as plain data for JSON."""
+    outputs: dict[str, Any] = {}
+    for name, kind in kinds(result).items():
+        value = result.outputs[name]
+        entry: dict[str, Any] = {"kind": kind, "shape": list(value.shape)}
+        if kind == CLASSES:
+            entry["classes"] = [row._asdict() for row in result.classes(top, name)]
+        elif kind == DETECTIONS:
+            entry["detections"] = [row._asdict() for row in result.detections(threshold, name)]
+        else:
+            entry |= {what: _finite(getattr(value, what)()) for what in ("min", "mean", "max")} if value.size else {}
+        outputs[name] = entry
+    height, width = result.picture.shape[:2]
+    return {"picture": {"height": height, "width": width}, "outputs": outputs}
+
+
+def _finite(number: Any) -> float | None:
+    return float(number) if abs(number) < float("inf") else None
+
+
+def _classes(result: Result, name: str, top: int) -> PlainTable:
+    table = PlainTable(Column("score", right=True), Column("class", right=True), Column("label", "words"))
+    for number, score, label in result.classes(top, name):
+        table.add_row(f"{score:.4f}", str(number), label)
+    return table
+
+
+def _detections(result: Result, name: str, threshold: float) -> list[Any]:
+    return result.detections(threshold, name)
+
+
+def _boxes(result: Result, name: str, threshold: float) -> PlainTable | None:
+    sides = ("left", "top", "right", "bottom")
+    heads = (Column(side, right=True) for side in sides)
+    table = PlainTable(Column("score", right=True), Column("class", right=True), Column("label", "words"), *heads)
+    found = result.detections(threshold, name)
+    for box in found:
+        table.add_row(f"{box.score:.4f}", str(box.number), box.label, *(f"{getattr(box, side):.0f}" for side in sides))
+    return table if found else None
+
+
+def _shares(result: Result, name: str) -> PlainTable:
+    import numpy as np
+
+    counts = np.bincount(result.class_map(name).reshape(-1))
+    table = PlainTable(Column("share", right=True), Column("class", right=True), Column("label", "words"))
+    for number in np.argsort(-counts, kind="stable")[:_SHOWN].tolist():
+        if counts[number]:
+            table.add_row(f"{counts[number] / counts.sum():.1%}", str(number), result.labels.get(number, ""))
+    return table
+
+
+def _statistics(value: np.ndarray) -> str:
+    return f"from {value.min():.4g} to {value.max():.4g}, mean {value.mean():.4g}" if value.size else "no values"
+
+
+def write_pictures(result: Result, path: str, threshold: float = 0.5) -> list[str]:
+    """Write what can be drawn as PNG: the picture with its detections, and maps; return the files' names.
+
+    Several of them are called after their outputs: `out.png` stands for `out-fuse.png` and `out-side.png`.
+
+    Raises:
+        ProtogenError: nothing can be drawn, or as `files.replacing`.
+    """
+    drawn: dict[str, Image.Image] = {}
+    for name, kind in result.kinds.items():
+        if kind == DETECTIONS:
+            drawn[name] = drawn_detections(result, threshold, name)
+        elif kind == MAPS:
+            drawn[name] = drawn_map(result, name)
+    if not drawn:
+        listed = ", ".join(f"{name!r}: {kind}" for name, kind in result.kinds.items())
+        raise ProtogenError(f"{path}: there is nothing to draw ({listed}); a file ending in .npz gets the values")
+    start, ending = os.path.splitext(path)
+    names = {name: path if len(drawn) == 1 else f"{start}-{re.sub(r'[^A-Za-z0-9._-]', '_', name)}{ending}" for name in drawn}
+    if len(set(names.values())) < len(names):
+        names = {name: f"{start}-{place}{ending}" for place, name in enumerate(drawn)}
+    for name, image in drawn.items():
+        write_picture(names[name], image)
+    return list(names.values())
+
+
+def write_values(outputs: Mapping[str, np.ndarray], path: str) -> None:
+    """Write arrays by name as .npz, as `numpy.load` reads it.
+
+    Raises:
+        ProtogenError: as `files.replacing`.
+    """
+    import numpy as np
+
+    # numpy.savez would take a blob called "file" for its own argument, and adds .npz to the temporary name.
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, value in outputs.items():
+            with archive.open(f"{as_utf8(name)}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asarray(value), allow_pickle=False)

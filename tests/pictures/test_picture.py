@@ -1,0 +1,84 @@
+"""Reading and resizing pictures as OpenCV does, with which Caffe reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from protogen.errors import ProtogenError
+from protogen.pictures.picture import fitted, read_picture, resized, seen_part
+from tests.pictures.files import colours
+
+
+def files(folder: Path) -> dict[str, Path]:
+    """A picture in every form that people have."""
+    picture = Image.fromarray(colours())
+    grey = Image.fromarray(colours()[..., 2])
+    transparent = picture.convert("RGBA")
+    transparent.putalpha(grey)
+    exif = picture.getexif()
+    exif[0x112] = 6  # turned by a quarter
+    made = {
+        "rgb.png": picture, "grey.png": grey, "alpha.png": transparent, "palette.png": picture.quantize(16),
+        "bits.png": grey.convert("1"), "photo.jpg": picture, 
+        "deep.png": Image.fromarray(colours()[..., 0].astype(np.uint16) * 257),
+    }  # fmt: skip
+    for name, image in made.items():
+        image.save(folder / name)
+    picture.save(folder / "turned.jpg", exif=exif)
+    return {name: folder / name for name in (*made, "turned.jpg")}
+
+
+def test_colours_are_those_that_opencv_reads(tmp_path: Path) -> None:
+    for name, path in files(tmp_path).items():
+        expected = cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1]
+        found = read_picture(path)
+        assert (found.shape, found.dtype) == (expected.shape, np.float32), name
+        # Two decoders of JPEG differ by roundings; nothing else does.
+        assert np.abs(found - expected).max() <= (4 if name.endswith("jpg") else 0), name
+    assert read_picture(tmp_path / "turned.jpg").shape == (32, 24, 3)
+
+
+def test_grey_is_that_which_opencv_reads(tmp_path: Path) -> None:
+    for name, path in files(tmp_path).items():
+        expected = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)[..., None]
+        assert np.abs(read_picture(path, 1) - expected).max() <= (4 if name.endswith("jpg") else 1), name
+
+
+def test_what_is_no_picture_gives_one_line(tmp_path: Path) -> None:
+    whole = files(tmp_path)["photo.jpg"].read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.jpg").write_text("hello")
+    (tmp_path / "empty.png").write_bytes(b"")
+    Image.new("F", (4, 4)).save(tmp_path / "float.tiff")
+    for name, message in (
+        ("cut.jpg", "cannot read this picture: .*[Tt]runcated"), ("text.jpg", "not a picture"),
+        ("empty.png", "not a picture"), ("float.tiff", "32 bits"), ("none.png", "No such file"), (".", "directory"),
+    ):  # fmt: skip
+        with pytest.raises(ProtogenError, match=message) as caught:
+            read_picture(tmp_path / name)
+        assert len(caught.value.lines) == 1
+
+
+@pytest.mark.parametrize("size", [(24, 32), (48, 64), (7, 90), (12, 11), (1, 1)])
+def test_resizing_is_opencvs(size: tuple[int, int]) -> None:
+    picture = colours().astype(np.float32)
+    expected = cv2.resize(picture, size[::-1], interpolation=cv2.INTER_LINEAR)
+    np.testing.assert_allclose(resized(picture, *size), expected, atol=2e-3)
+
+
+def test_the_centre_of_the_warped_picture_is_kept() -> None:
+    picture = colours().astype(np.float32)
+    # pycaffe's classifier.py: centre -+ half of the crop, both rounded down
+    centre = np.array([41, 50]) / 2
+    begin = (centre - np.array([20, 33]) / 2).astype(int)
+    expected = resized(picture, 41, 50)[begin[0] : begin[0] + 20, begin[1] : begin[1] + 33]
+    np.testing.assert_array_equal(fitted(picture, (20, 33), (41, 50)), expected)
+    left, top, width, height = seen_part((20, 33), (41, 50))
+    assert (left * 50, top * 41, width * 50, height * 41) == pytest.approx((begin[1], begin[0], 33, 20))
+    with pytest.raises(ProtogenError, match="10x50 has no part of the net's 20x33"):
+        fitted(picture, (20, 33), (10, 50))
