@@ -210,7 +210,7 @@ def test_a_solver_is_read_changed_and_written(tmp_path: Path) -> None:
     read = protogen.load_solver(path)
     assert (read.net, read.type, read.momentum, list(read.stepvalue)) == ("a.prototxt", "Adam", 0.0, [10, 20])
     protogen.save_solver(read.update({"net": "b.prototxt", "stepvalue": [5]}), path)
-    assert path.read_text().splitlines()[-1] == 'net: "b.prototxt"'
+    assert 'net: "b.prototxt"' in path.read_text().splitlines()
     assert protogen.load_solver(path) == read
     with pytest.raises(protogen.ProtogenError, match="unknown field 'base_rl' in SolverParameter; did you mean 'base_lr'"):
         read.set("base_rl", 0.1)
