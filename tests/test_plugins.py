@@ -48,3 +48,27 @@ def test_an_entry_point_that_does_not_load_is_told_and_hides_no_other(tmp_path: 
     telling = "import warnings; warnings.simplefilter('error'); from protogen.models.registry import models\n"
     told = fresh_python(telling + "try: models()\nexcept Exception as error: print(error)", paths=(tmp_path,))
     assert told.strip() == "entry point 'broken' of protogen.models does not load: OSError: its data is missing"
+
+
+def test_layer_types_of_another_package_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "halves.py").write_text(
+        "import protogen\n"
+        "@protogen.register('Halve')\n"
+        "class Halve(protogen.LayerType):\n"
+        "    def setup(self): self.tops = list(self.bottoms)\n"
+    )
+    info = tmp_path / "halves-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: halves\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[protogen.layers]\nHalve = halves\n")
+    listed = fresh_python("from protogen.cli import main; main(['layers'])", paths=(tmp_path,))
+    assert "of halves" in next(line for line in listed.splitlines() if line.startswith(" Halve"))
+
+
+def test_a_file_is_run_once(tmp_path: Path) -> None:
+    (tmp_path / "counts.py").write_text("print('run')")
+    code = (
+        "import sys; from protogen.plugins import load_file, loaded_files\n"
+        "load_file(sys.argv[1]); load_file(sys.argv[1]); print(len(loaded_files()))"
+    )
+    assert fresh_python(code, tmp_path / "counts.py").split() == ["run", "1"]

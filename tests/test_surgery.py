@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 import protogen
 from protogen import Net, NetError, ProtogenNote, training
 from tests.nets import SSD
+from tests.random_nets import random_net
 
 NET = """
 name: "net"
@@ -290,6 +292,34 @@ def test_a_cut_net_keeps_its_outputs(net: Net) -> None:
     assert part.renamed({"fc8": "scores"}).outputs == ["sum", "scores"]
     assert part.without("fc8", "drop8").outputs == ["sum"]
     assert part.inserted("ReLU", after="fc8", name="last").outputs == ["sum", "last"]
+
+
+@pytest.mark.parametrize("start", range(0, 40, 10))
+def test_a_layer_that_changes_nothing_changes_no_output_wherever_it_stands(start: int) -> None:
+    """Power without parameters is the identity; random nets have layers in place, branches, several tops and two phases."""
+    tried = 0
+    for seed in range(start, start + 10):
+        made = random_net(seed, 10)
+        rng, before = np.random.default_rng(seed), blobs_of(made.net, made.values)
+        for where in ("after", "before", "in place", "and away"):
+            layers = [layer for layer in made.net.layers if layer.name and (layer.bottoms if where == "before" else layer.tops)]
+            place = {"before" if where == "before" else "after": layers[rng.integers(len(layers))].name}
+            with suppress(NetError):  # of nets for two phases, where one lacks the blob
+                result = made.net.inserted("Power", name="same", in_place=where == "in place", **place)  # type: ignore[arg-type]
+                result = result.without("same") if where == "and away" else result
+                for net in (result, again(result)):
+                    after = blobs_of(net, made.values)
+                    for output in made.net.outputs:
+                        np.testing.assert_array_equal(after[output if output in net.outputs else "same"], before[output])
+                tried += 1
+    assert tried > 30
+
+
+def blobs_of(net: Net, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    module: Any = net.to_torch()
+    with torch.no_grad():
+        blobs = module.blobs(*(torch.tensor(values[name]) for name in net.inputs))
+    return {name: value.detach().numpy() for name, value in blobs.items()}
 
 
 def test_groups_of_the_builder_follow_renamed_layers() -> None:

@@ -231,7 +231,8 @@ def inserted(definition: Message, message: Message, *, after: str = "", before: 
     layers = list(definition.layer)
     place = next(i for i, other in enumerate(layers) if other is anchor) + bool(after)
     if len(anchors) == 1:
-        _check_other_makers(layers, anchor, blob, in_place or not after)
+        if not in_place and (after or blob in anchor.get("top", ())):
+            _check_phases(layers, anchor, blob)
         layer.update({end: rules for end, rules in _rules(anchor).items() if rules and not any(_rules(message).values())})
     blobs = {} if in_place else {blob: name}
     following = layers[place:]
@@ -249,12 +250,14 @@ def _with_first_bottom(layer: Message, blob: str) -> Message:
     return layer.copy().update({"bottom": [blob, *layer.bottom[1:]]})
 
 
-def _check_other_makers(layers: Sequence[Message], anchor: Message, blob: str, is_safe: bool) -> None:
-    """Refuse to rename a blob that another phase has from another layer."""
+def _check_phases(layers: Sequence[Message], anchor: Message, blob: str) -> None:
+    """Refuse to rename a blob that phases without this layer have, too: from another layer, or before this one overwrites it."""
     makers = [layer for layer in layers if blob in layer.get("top", ()) and blob not in layer.get("bottom", ())]
-    if not is_safe and any(_rules(anchor).values()) and len(makers) > 1:
-        names = ", ".join(repr(layer.get("name", "")) for layer in makers)
-        raise NetError(f"layers {names} make blob {blob!r} in different phases: insert the layer before its reader, or in place")
+    if any(_rules(anchor).values()) and (len(makers) > 1 or blob in anchor.get("bottom", ())):
+        raise NetError(
+            f"layer {anchor.get('name', '')!r} is not there in every phase, but blob {blob!r} is: for what follows to read "
+            "the new layer everywhere, insert it in place, or before a reader"
+        )
 
 
 def _rules(layer: Message) -> dict[str, Sequence[Message]]:

@@ -177,5 +177,9 @@ def test_insertions_that_cannot_be_are_refused(layer: Message, place: dict[str, 
 def test_a_blob_of_one_phase_is_not_renamed_for_the_other() -> None:
     text = PHASES.replace('name: "data" type: "Data" top: "data" top: "label" include { phase: TEST }',
                           'name: "val" type: "Data" top: "data" top: "label" include { phase: TEST }')  # fmt: skip
-    with pytest.raises(NetError, match="'data', 'val' make blob 'data' in different phases"):
+    message = "'{}' is not there in every phase, but blob '{}' is: .* insert it in place, or before a reader"
+    with pytest.raises(NetError, match=message.format("data", "data")):
         surgery.inserted(read_definition(text), new(), after="data")
+    for place in ({"after": "drop"}, {"before": "drop"}):
+        with pytest.raises(NetError, match=message.format("drop", "fc8")):
+            surgery.inserted(read_definition(PHASES), new(), **place)  # type: ignore[arg-type]
