@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import ConversionError
 from ...files import Path, replacing
-from .files import require_weights, write_weights
+from .files import prototxt_of, require_weights, write_weights
 
 if TYPE_CHECKING:
     from ...graph.graph import Graph
@@ -32,14 +32,14 @@ def pair_paths(output: str, weights: str | None = None) -> tuple[str, str]:
     return stem + ".prototxt", stem + ".caffemodel"
 
 
-def save_pair(graph: Graph, prototxt: Path, weights: Path, text: str) -> None:
+def save_pair(graph: Graph, prototxt: Path, weights: Path, text: str | None = None) -> None:
     """Write a net's prototxt and weights, both or neither.
 
     Args:
         graph: the net's graph, with its weights.
         prototxt: the definition's file.
         weights: the weights' file; HDF5 if it ends in .h5.
-        text: the definition.
+        text: the definition, if it is another than the graph's own: that of both phases, or by other templates.
 
     Raises:
         ConversionError: both paths name the same file.
@@ -51,5 +51,5 @@ def save_pair(graph: Graph, prototxt: Path, weights: Path, text: str) -> None:
     hdf5 = os.fspath(weights).lower().endswith(".h5")
     with replacing(prototxt) as text_file, replacing(weights) as weights_file:
         with open(text_file, "w", encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-            file.write(text)
+            file.write(prototxt_of(graph) if text is None else text)
         write_weights(graph, weights_file, hdf5)
