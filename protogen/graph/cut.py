@@ -144,7 +144,8 @@ class _Cut:
     def decide(self, node: Node, named: bool) -> None:
         """Keep a node, cut it off or bypass it; `named` says whether it matches the rule."""
         still_read = [value in self.read for value in node.outputs]
-        if node.outputs and not any(still_read) and (named or self._stands_between(node) or self._weighs(node)):
+        is_end = bool(node.outputs or named) and not any(still_read)
+        if is_end and (named or self._stands_between(node) or self._weighs(node)):
             self.loose += node.inputs
             self.spare.update(node.inputs)
         elif named and node.op.passes_first and not any(still_read[1:]):

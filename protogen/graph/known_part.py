@@ -17,6 +17,7 @@ TRAINING_TYPES = frozenset(
         "LabeledMatching",  # ShuangLI59/person_search models/psdb/resnet50/train.prototxt; its test nets have none
         "UnlabeledMatching",  # the same
         "MarginInnerProduct",  # wy1iu/sphereface margin_inner_product_layer.cpp
+        "PR",  # ctensmeyer/binarization_2017 train_val.prototxt: tops precision, recall, accuracy, nmr, fmeasure
         "AnchorTargetLayer",  # of Faster R-CNN's programs; SSH's in SSH/layers/anchor_target_layer.py of mahyarnajibi/SSH
         "ClusterGroundtruth",  # DetectNet's python/caffe/layers/detectnet/clustering.py of NVIDIA/caffe
         "ScoreDetections",  # the same, in mean_ap.py

@@ -71,7 +71,10 @@ class Concat(LayerType):
 
 @register("Eltwise")
 class Eltwise(LayerType):
-    """Sum (with a `coeff` per bottom), product or maximum of blobs of the same shape (caffe/layers/eltwise_layer.cpp)."""
+    """Sum (with a `coeff` per bottom), product or maximum of blobs of the same shape (caffe/layers/eltwise_layer.cpp).
+
+    A sum may have one bottom only, as in lmb-freiburg/flownet2 (include/caffe/layers/eltwise_layer.hpp).
+    """
 
     param_name = "eltwise_param"
     fields = Fields(
@@ -80,11 +83,12 @@ class Eltwise(LayerType):
         engine="intel/caffe src/caffe/layer_factory.cpp:579: GetEltwiseLayer picks the library",
     )
     keeps_place = True
-    n_bottoms = (2, None)
+    n_bottoms = (1, None)
 
     def setup(self) -> None:
         p = self.param
         self.operation: str = p.operation
+        self.check(len(self.bottoms) > 1 or self.operation == "SUM", f"{self.operation} needs at least 2 bottoms, has 1")
         self.coeff: list[float] = list(p.coeff)
         self.check(len(self.coeff) in (0, len(self.bottoms)), f"{len(self.coeff)} coefficients for {len(self.bottoms)} bottoms")
         self.check(not self.coeff or self.operation == "SUM", f"coefficients are for SUM, not {self.operation}")
@@ -102,6 +106,10 @@ class Eltwise(LayerType):
             # where, not maximum: at a tie Caffe gives the whole gradient to one bottom, the later one.
             result = result * x if self.operation == "PROD" else torch.where(result > x, result, x)
         return result
+
+    @property
+    def is_identity(self) -> bool:
+        return len(self.bottoms) == 1 and self.coeff in ([], [1])
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
         if self.operation == "MAX":

@@ -39,7 +39,7 @@ def test_a_blob_read_and_then_worked_on_in_place_is_no_output() -> None:
             "layer 'b' .*top 'x' is already made by layer 'a'",
         ),
         (layers('name: "a" type: "Slice" bottom: "data" top: "x" top: "x"'), "two of its tops have the same name"),
-        (layers('name: "a" type: "Eltwise" top: "x"'), "needs at least 2 bottoms, has 0"),
+        (layers('name: "a" type: "Eltwise" top: "x"'), "needs at least 1 bottom, has 0"),
         (layers('name: "a" bottom: "data" top: "x"'), "has no type"),
         (
             layers('name: "a" type: "Convolution" bottom: "data" top: "x" convolution_param { num_output: 2 kernel_size: 11 }'),

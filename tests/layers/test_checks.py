@@ -22,7 +22,7 @@ LOSS = 'type: "EuclideanLoss" bottom: "a" bottom: "b" top: "y"'
     [
         (f'{RELU} bottom: "b"', "needs 1 bottom, has 2"),
         (f'{RELU} top: "z"', "needs 1 top, has 2"),
-        ('type: "Eltwise" bottom: "a" top: "y"', "needs at least 2 bottoms, has 1"),
+        ('type: "Eltwise" bottom: "a" top: "y" eltwise_param { operation: PROD }', "PROD needs at least 2 bottoms, has 1"),
         ('type: "Pooling" bottom: "a" pooling_param { kernel_size: 1 }', "needs 1 to 2 tops, has 0"),
         (f"{RELU} loss_weight: 1 loss_weight: 2", "has 1 top and 2 of loss_weight"),
         (f"{LOSS} loss_weight: 1 loss_weight: 2", "has 1 top and 2 of loss_weight"),
