@@ -12,6 +12,7 @@ from .registry import register
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from torch import Tensor
 
     from .forms.onnx_graph import OnnxGraph
@@ -60,8 +61,40 @@ class Mean(LayerType):
         return [graph.affine(x, scale, graph.constant(self._shift(shape))) for x, shape in zip(bottoms, self.bottoms)]
 
 
+class Resized(LayerType):
+    """The base of layers that resize (N, C, H, W) by a matrix for each axis, which `module` computes once."""
+
+    n_bottoms = (1, 2)
+    has_gradient = False
+    matrices: tuple[Tensor, Tensor]
+
+    def weights(self, axis: int) -> np.ndarray:
+        """The matrix (top's size, bottom's size) that resizes an axis."""
+        raise NotImplementedError
+
+    def module(self) -> torch.nn.Module:
+        import torch
+
+        rows, columns = (torch.from_numpy(self.weights(axis)) for axis in (2, 3))
+        self.matrices = rows, columns.T.contiguous()
+        return super().module()
+
+    def resized(self, x: Tensor) -> Tensor:
+        """x, resized along both axes."""
+        rows, columns = (matrix.to(x) for matrix in self.matrices)
+        return rows @ x @ columns
+
+    def onnx_matrices(self, graph: OnnxGraph) -> tuple[str, str]:
+        """The matrices as values of an ONNX graph; one goes before a map, the other after it."""
+        import numpy as np
+
+        if graph.dynamic_size:
+            raise graph.refuse(f"{self.layer.type} does not allow open sizes (--dynamic-size)")
+        return graph.own_array("rows", self.weights(2)), graph.own_array("columns", np.ascontiguousarray(self.weights(3).T))
+
+
 @register("Resample")
-class Resample(LayerType):
+class Resample(Resized):
     """Resizing of (N, C, H, W), to `height` and `width` or to those of a second bottom (flownet2, resample_layer.cu).
 
     NEAREST, or a LINEAR or CUBIC kernel around each pixel's position, which is made wider by the factor of shrinking with
@@ -73,8 +106,6 @@ class Resample(LayerType):
     fields = Fields(
         "width height type antialias", factor="lmb-freiburg/flownet2 src/caffe/layers/resample_layer.cpp:44: not read"
     )
-    n_bottoms = (1, 2)
-    has_gradient = False
 
     def setup(self) -> None:
         p = self.param
@@ -106,7 +137,6 @@ class Resample(LayerType):
         return place, np.trunc(place + np.copysign(np.float32(0.5), place)).astype(np.int64)
 
     def weights(self, axis: int) -> np.ndarray:
-        """The matrix (top's size, bottom's size) that resizes an axis."""
         import numpy as np
 
         factor, other = self._factors(axis)
@@ -122,26 +152,29 @@ class Resample(LayerType):
         total = values.sum(1, keepdims=True)
         return np.divide(values, total, out=np.zeros_like(values), where=total != 0).astype(np.float32)
 
-    def forward(self, x: Tensor, *like: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:
+    def module(self) -> torch.nn.Module:
         import torch
 
+        if self.param.type != "NEAREST":
+            return super().module()
+        rows, columns = (torch.from_numpy(self._positions(axis)[1]) for axis in (2, 3))
+        self.matrices = rows, columns
+        return LayerType.module(self)
+
+    def forward(self, x: Tensor, *like: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:
         x = x.detach()
-        if self.param.type == "NEAREST":
-            rows, columns = (torch.from_numpy(self._positions(axis)[1]).to(x.device) for axis in (2, 3))
-            return x[:, :, rows][..., columns]
-        rows, columns = (torch.from_numpy(self.weights(axis)).to(x) for axis in (2, 3))
-        return rows @ x @ columns.T
+        if self.param.type != "NEAREST":
+            return self.resized(x)
+        rows, columns = (places.to(x.device) for places in self.matrices)
+        return x[:, :, rows][..., columns]
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
-        import numpy as np
-
-        if graph.dynamic_size:
-            raise graph.refuse("Resample does not allow open sizes (--dynamic-size)")
         if self.param.type == "NEAREST":
+            if graph.dynamic_size:
+                raise graph.refuse("Resample does not allow open sizes (--dynamic-size)")
             rows, columns = (graph.constant(self._positions(axis)[1], "int64") for axis in (2, 3))
             return graph.add("Gather", graph.add("Gather", bottoms[0], rows, axis=2), columns, axis=3)
-        rows = graph.own_array("rows", self.weights(2))
-        columns = graph.own_array("columns", np.ascontiguousarray(self.weights(3).T))
+        rows, columns = self.onnx_matrices(graph)
         return graph.add("MatMul", graph.add("MatMul", rows, bottoms[0]), columns)
 
 
@@ -155,7 +188,7 @@ def _cubic(x: np.ndarray) -> np.ndarray:
 
 
 @register("Downsample")
-class Downsample(LayerType):
+class Downsample(Resized):
     """Shrinking of (N, C, H, W) to `top_height` and `top_width` or to a second bottom's (flownet2, downsample_layer.cu).
 
     Corners lie on corners; each value is the mean of those around it, weighted by their closeness. NaN (an unknown flow) does not
@@ -164,8 +197,6 @@ class Downsample(LayerType):
 
     param_name = "downsample_param"
     fields = Fields("top_height top_width")
-    n_bottoms = (1, 2)
-    has_gradient = False
 
     def setup(self) -> None:
         for shape in self.bottoms:
@@ -176,8 +207,11 @@ class Downsample(LayerType):
         self.check(self.same or min(size) > 1, f"cannot shrink an axis to 1: {self.bottoms[0]} to {size}")
         self.tops = [(*self.bottoms[0][:2], *size)]
 
+    def module(self) -> torch.nn.Module:
+        return LayerType.module(self) if self.same else super().module()
+
     def weights(self, axis: int) -> np.ndarray:
-        """The closeness (top's size, bottom's size) of each value of the bottom along an axis."""
+        """The closeness of each value of the bottom."""
         import numpy as np
 
         before, after = self.bottoms[0][axis], self.tops[0][axis]
@@ -194,10 +228,9 @@ class Downsample(LayerType):
         if self.same:
             return x
         x = x.detach()
-        rows, columns = (torch.from_numpy(self.weights(axis)).to(x) for axis in (2, 3))
         lacks = torch.isnan(x)
-        value = rows @ torch.where(lacks, 0, x) @ columns.T
-        lost, total = (rows @ mask.to(x) @ columns.T for mask in (lacks, ~lacks))
+        value = self.resized(torch.where(lacks, 0, x))
+        lost, total = (self.resized(mask.to(x)) for mask in (lacks, ~lacks))
         return torch.where(lost / total > 0.5, torch.nan, value / total)
 
     @property
@@ -205,15 +238,10 @@ class Downsample(LayerType):
         return self.same
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
-        import numpy as np
-
         x = bottoms[0]
-        if graph.dynamic_size:
-            raise graph.refuse("Downsample does not allow open sizes (--dynamic-size)")
         if self.same:
             return x
-        rows = graph.own_array("rows", self.weights(2))
-        columns = graph.own_array("columns", np.ascontiguousarray(self.weights(3).T))
+        rows, columns = self.onnx_matrices(graph)
 
         def summed(value: str) -> str:
             return graph.add("MatMul", graph.add("MatMul", rows, value), columns)
