@@ -25,7 +25,9 @@ class OrdinalDecode(PythonLayer):
 
     def setup(self) -> None:
         shape = self.bottoms[0]
-        self.check(len(shape) == 4 and shape[1] > 1, f"takes a bottom with 4 axes (N, C, H, W) and pairs of channels, not {shape}")
+        self.check(
+            len(shape) == 4 and shape[1] > 1, f"takes a bottom with 4 axes (N, C, H, W) and pairs of channels, not {shape}"
+        )
         self.check(shape[0] == 1, f"takes one image at a time, not {shape[0]}")
         self.pairs = shape[1] // 2
         self.tops = [(1, 1, *shape[2:])]

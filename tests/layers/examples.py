@@ -65,6 +65,23 @@ SMALL: dict[str, tuple[str, list[tuple[int, ...]]]] = {
     "Transpose": ('bottom: "a" top: "y" transpose_param { dim: 2 dim: 0 dim: 1 dim: 3 }', [IMAGE]),
     "Unpooling": ('bottom: "a" bottom: "b" top: "y" unpooling_param { kernel_size: 2 stride: 2 }', [IMAGE, IMAGE]),
     "Warp": ('bottom: "a" bottom: "b" top: "y"', [IMAGE, (2, 2, 6, 6)]),
+    "BoxGroupOutput": (
+        'bottom: "a" bottom: "b" top: "y" box_group_output_param { box_group_param { field_w: 20 field_h: 20 stride: 8 } }',
+        [(1, 2, 3, 4), (1, 4, 3, 4)],
+    ),
+    "BoxOutput": (
+        'bottom: "a" top: "y" box_output_param { field_w: 20 field_h: 20 downsample_rate: 8 }', [(1, 6, 3, 4)]
+    ),
+    "CTCGreedyDecoder": ('bottom: "a" top: "y"', [(5, 2, 4)]),
+    "DecodeBBox": ('bottom: "a" bottom: "b" top: "y"', [(3, 8), (3, 5)]),
+    "DenseBlock": ('bottom: "a" top: "y" denseblock_param { numTransition: 2 growthRate: 2 }', [IMAGE]),
+    "Downsample": ('bottom: "a" bottom: "b" top: "y"', [IMAGE, (2, 1, 3, 3)]),
+    "FLOWriter": ('bottom: "a"', [(2, 2, 4, 4)]),
+    "GuidedDropout": ('bottom: "a" bottom: "b" top: "y"', [IMAGE, (2, 4, 1, 1)]),
+    "InnerDistance": ('bottom: "a" top: "y" inner_distance_param { num_output: 3 }', [IMAGE]),
+    "LabelSpecificRescale": ('bottom: "a" bottom: "b" top: "y"', [(2, 4), (2,)]),
+    "Mean": ('bottom: "a" top: "y" mean_param { operation: ADD value: 1 }', [IMAGE]),
+    "Resample": ('bottom: "a" top: "y" resample_param { height: 3 width: 3 }', [IMAGE]),
     "AbsLoss": ('bottom: "a" bottom: "b" top: "y"', [IMAGE, IMAGE]),
     "L1Loss": ('bottom: "a" bottom: "b" top: "y"', [IMAGE, IMAGE]),
     "Lstm": ('bottom: "a" top: "y" lstm_param { num_output: 2 }', [(4, 5)]),
@@ -86,6 +103,7 @@ SMALL: dict[str, tuple[str, list[tuple[int, ...]]]] = {
         'bottom: "a" bottom: "b" bottom: "c" top: "y"', [(1, 18, 4, 5), (1, 36, 4, 5), (1, 3)],
     ),
     "Python (caffe.layers.detectnet.clustering.ClusterDetections)": ('bottom: "a" bottom: "b" top: "y"', [(1, 1, 4, 6), (1, 4, 4, 6)]),
+    "Python (ordinal_decode_layer.OrdinalDecodeLayer)": ('bottom: "a" top: "y"', [(1, 4, 3, 3)]),
     "Python (spatial_dropout.SpatialDropoutLayer)": ('bottom: "a" top: "y"', [IMAGE]),
     **{
         f"Python (visualization_layer{kind}.VisualizationLayer)": ('bottom: "a" top: "y"', [IMAGE]) for kind in ("", "_norm")

@@ -13,7 +13,9 @@ from tests.layers.nets import check_every_form, over
 from tests.running import Arrays, assert_same, by_torch, randomised
 
 SHAPE = (2, 3, 4, 5)
-FILLERS = " ".join(f'{name} {{ type: "uniform" min: -1 max: 1 }}' for name in ("Filter_Filler", "BN_Scaler_Filler", "BN_Bias_Filler"))
+FILLERS = " ".join(
+    f'{name} {{ type: "uniform" min: -1 max: 1 }}' for name in ("Filter_Filler", "BN_Scaler_Filler", "BN_Bias_Filler")
+)
 
 
 def block(more: str, phase: str = "TEST") -> protogen.Net:

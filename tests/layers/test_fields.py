@@ -204,7 +204,7 @@ def kin(cls: type[LayerType]) -> Iterator[type[LayerType]]:
     return (other for other in caffes() if other is cls or own & set(other.__mro__))
 
 
-FILLERS = re.compile(r"[._]filler$")  # held by test_a_filler_fills_its_blob
+FILLERS = re.compile(r"[._]filler$", re.IGNORECASE)  # held by test_a_filler_fills_its_blob
 
 
 ALONE = list(rows())
@@ -269,6 +269,7 @@ class Recorder:
 TYPES = sorted({use.type for use in USES})
 # Read only together with another field, or by another class of the type; the reference tests above set them.
 CONDITIONAL = {
+    "bbox_std", "negative_weight", "positive_weight", "sigmoid_scaler", "top_height", "top_width",
     "accumulate", "bias_filler", "bp_norm", "decay", "eta", "filler", "fix_gradient", "hole", "hole_w", "iou_normalizer", "k",
     "kernel_w", "label_smooth_eps", "max_delta", "moving_average", "neg_overlap", "negative_slope", "nms_threshold",
     "normalize_type", "num_axes", "object_scale", "objectness_score", "pad_out_h", "pad_out_w", "pad_w", "pre_fixed_normalizer",

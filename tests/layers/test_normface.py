@@ -40,7 +40,10 @@ def test_the_score_of_the_label_is_scaled_in_training(phase: str, more: str) -> 
 
 def test_a_model_to_use_needs_no_labels() -> None:
     net = over(f'type: "LabelSpecificRescale" label_specific_rescale_param {{ {WEIGHTS} }}', (4, 5), (4,))
-    text = net.to_prototxt() + 'layer { name: "fc" type: "InnerProduct" bottom: "out" top: "fc" inner_product_param { num_output: 2 } }'
+    text = (
+        net.to_prototxt()
+        + 'layer { name: "fc" type: "InnerProduct" bottom: "out" top: "fc" inner_product_param { num_output: 2 } }'
+    )
     with pytest.warns(protogen.ProtogenWarning, match="left out"):
         assert [value.name for value in protogen.loads(text).to_onnx().graph.input] == ["a"]
 
@@ -61,7 +64,9 @@ def distances(net: protogen.Net, values: Arrays) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("more", ["", 'distance_type: "L1"'])
-@pytest.mark.parametrize(("shapes", "axis"), [([(3, 2, 2)], ""), ([(3, 4, 5)], "axis: -1"), ([(3, 4), (6, 4)], ""), ([(3, 4), (6, 2, 2)], "")])
+@pytest.mark.parametrize(
+    ("shapes", "axis"), [([(3, 2, 2)], ""), ([(3, 4, 5)], "axis: -1"), ([(3, 4), (6, 4)], ""), ([(3, 4), (6, 2, 2)], "")]
+)
 def test_distances_to_each_row(shapes: list[tuple[int, ...]], axis: str, more: str) -> None:
     filler = 'num_output: 6 weight_filler { type: "gaussian" std: 1 }' if len(shapes) == 1 else ""
     net = over(f'type: "InnerDistance" inner_distance_param {{ {filler} {axis} {more} }}', *shapes).fill(1)

@@ -56,7 +56,9 @@ class Units:
 
     def __init__(self, op: LayerType) -> None:
         p = op.layer.message.bbox_reg_param
-        self.mean, self.deviation = (list(p.bbox_mean), list(p.bbox_std)) if p.bbox_mean and p.bbox_std else ([0.0] * 4, [1.0] * 4)
+        self.mean, self.deviation = (
+            (list(p.bbox_mean), list(p.bbox_std)) if p.bbox_mean and p.bbox_std else ([0.0] * 4, [1.0] * 4)
+        )
         fits = len(self.mean) == len(self.deviation) == 4 and min(self.deviation) > 0
         op.check(fits, "bbox_reg_param needs four values of bbox_mean, and four positive ones of bbox_std")
 
@@ -77,7 +79,6 @@ class Proposals(LayerType):
 
     def setup(self) -> None:
         p = self.param
-        self.check(p.nms_type == "IOU", f"nms_type {p.nms_type!r} is not computed, only IOU")
         self.check(p.field_whr > 0 and p.field_xyr > 0, "field_whr and field_xyr must be positive")
         self.units = Units(self)
         self.maps = self.read_maps()
@@ -105,7 +106,7 @@ class Proposals(LayerType):
 
         found = [self.found(i, [x.detach() for x in bottoms]) for i in range(len(self.maps))]
         scores, boxes = (torch.cat(parts, 1) for parts in zip(*found))
-        order = scores.flip(1).sort(1, descending=True, stable=True)[1][:, : self.before]
+        order = scores.flip(1).sort(dim=1, descending=True, stable=True)[1][:, : self.before]
         order = scores.shape[1] - 1 - order
         scores, boxes = scores.gather(1, order), boxes.gather(1, order.unsqueeze(2).expand(-1, -1, 4))
         threshold = float(self.param.iou_thr)
@@ -214,7 +215,7 @@ class BoxOutput(Proposals):
 
     param_name = "box_output_param"
     fields = Fields(
-        "fg_thr iou_thr nms_type field_h field_w downsample_rate field_whr field_xyr max_nms_num max_post_nms_num min_size"
+        "fg_thr iou_thr field_h field_w downsample_rate field_whr field_xyr max_nms_num max_post_nms_num min_size"
     ).also("bbox_reg_param", "bbox_mean bbox_std")
     n_bottoms = (1, None)
 
@@ -222,10 +223,14 @@ class BoxOutput(Proposals):
         p, number = self.param, len(self.bottoms)
         for name in ("field_h", "field_w", "downsample_rate"):
             values = getattr(p, name)
-            self.check(len(values) == number and min(values, default=0) > 0, f"needs a positive {name} for each of {number} bottoms")
+            self.check(
+                len(values) == number and min(values, default=0) > 0, f"needs a positive {name} for each of {number} bottoms"
+            )
         for shape in self.bottoms:
             self.check_map(shape, self.bottoms[0][1] if len(self.bottoms[0]) == 4 else None)
-            self.check(shape[1] >= 6 and shape[0] == self.bottoms[0][0], f"maps need scores of two classes and boxes, not {shape}")
+            self.check(
+                shape[1] >= 6 and shape[0] == self.bottoms[0][0], f"maps need scores of two classes and boxes, not {shape}"
+            )
         sizes = zip(p.field_w, p.field_h, p.downsample_rate, self.bottoms)
         return [Map((width,), (height,), rate, (shape[2], shape[3])) for width, height, rate, shape in sizes]
 
@@ -259,10 +264,8 @@ class BoxGroupOutput(Proposals):
     """
 
     param_name = "box_group_output_param"
-    fields = (
-        Fields("fg_thr iou_thr nms_type field_whr field_xyr max_nms_num max_post_nms_num min_size")
-        .also(".box_group_param", "field_h field_w stride")
-        .also("bbox_reg_param", "bbox_mean bbox_std")
+    fields = Fields("fg_thr iou_thr box_group_param field_whr field_xyr max_nms_num max_post_nms_num min_size").also(
+        "bbox_reg_param", "bbox_mean bbox_std"
     )
     n_bottoms = (2, None)
     pixel = 1.0
