@@ -418,7 +418,7 @@ class Net(Surgery):
         if target.is_definition and not settings.fold:
             self.save_prototxt(path, settings.templates)
         else:
-            part = self.known_part(settings.postprocess) if "postprocess" in target.option_names else self
+            part = self.known_part(settings.postprocess) if target.leaves_out(options) else self
             target.write(part.graph(settings.seed), Path(path), settings)
 
     def fill(self, seed: int = 0) -> Net:

@@ -77,7 +77,7 @@ def convert_tree(
     create_folder(folder)
     places = outputs(tree.files, format.ending)
     queue = [Job(name, places[name]) for name in tree.files]
-    lenient = "postprocess" in format.option_names  # what only trains is left out, whether or not it fits
+    lenient = format.leaves_out(options)  # what only trains is left out, whether or not it fits
     settings = {"phase": None, "lenient": lenient, **(reading or {})}
     converter = Converter(root, folder, format.ending, settings, options, loaded_files())
 

@@ -87,7 +87,7 @@ class Converter:
                 raise ProtogenError(f"{path}: its output would overwrite {read}; choose another folder for the outputs")
         format = FORMATS[self.ending]
         net = paired.net
-        if "postprocess" in format.option_names:  # here already, as `save` does it, for what is reported
+        if format.leaves_out(self.options):  # here already, as `save` does it, for what is reported
             net = net.known_part(self.options.get("postprocess", True))
         create_folder(os.path.dirname(output))
         net.save(output, self.ending, **self.options)

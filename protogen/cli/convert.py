@@ -100,7 +100,7 @@ def convert(
         convert_folder(prototxt, output, target.ending, jobs=jobs, timeout=timeout, reading=reading, options=options)
         return
     with progress():
-        lenient = "postprocess" in options  # what only trains is left out, whether or not it fits
+        lenient = target.leaves_out(options)  # what only trains is left out, whether or not it fits
         net = reading.load(prototxt, weights, lenient, optional=target.is_definition and not fold)
         if lenient:  # here already, as the weights of what is left are looked at below
             net = net.known_part(options["postprocess"])

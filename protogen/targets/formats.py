@@ -30,6 +30,7 @@ class Format:
         what: its name in help texts.
         options: the dataclass of its options.
         write: writes a graph to a file with these options; imports the target's packages only when called.
+        only_infers: whether it holds nothing that only trains, so that such layers need not fit.
         is_definition: whether an unfolded net is written from its own definition, with the layers of both phases.
         ends: reads the inputs and outputs of a written file, where they may differ from the graph's.
     """
@@ -38,6 +39,7 @@ class Format:
     what: str
     options: type[Any]
     write: Callable[[Graph, Path, Any], None]
+    only_infers: bool = False
     is_definition: bool = False
     ends: Callable[[Path], Ends] | None = None
 
@@ -45,6 +47,10 @@ class Format:
     def option_names(self) -> list[str]:
         """Names of its options."""
         return [field.name for field in fields(self.options)]
+
+    def leaves_out(self, options: Mapping[str, Any]) -> bool:
+        """Whether layers at the end of a net, such as losses, are left out even if they are unknown or do not fit."""
+        return self.only_infers or not options.get("postprocess", True)
 
     def settings(self, options: Mapping[str, Any]) -> Any:
         """Convert options by name to the dataclass of this format.
@@ -100,7 +106,7 @@ def _save_hdf5(graph: Graph, path: Path, options: CaffeOptions) -> None:
 FORMATS: Mapping[str, Format] = {
     format.ending: format
     for format in (
-        Format(".onnx", "an ONNX model", OnnxOptions, _save_onnx, ends=_ends_of_onnx),
+        Format(".onnx", "an ONNX model", OnnxOptions, _save_onnx, only_infers=True, ends=_ends_of_onnx),
         Format(".pt2", "a torch.export program", ExportOptions, _save_exported),
         Format(".pth", "a PyTorch state dict", StateDictOptions, _save_state_dict),
         Format(".prototxt", "Caffe's definition", DefinitionOptions, _save_prototxt, is_definition=True),

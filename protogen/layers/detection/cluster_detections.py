@@ -38,6 +38,7 @@ class ClusterDetections(PythonLayer):
     n_tops = (1, None)
     has_gradient = False
     is_postprocess = True
+    is_exportable = False
 
     def setup(self) -> None:
         width, height, stride, self.least, self.threshold, self.eps, self.min_height, classes = self._settings()
