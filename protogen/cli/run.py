@@ -10,7 +10,7 @@ import click
 
 from ..backends import BACKENDS
 from .onnx_options import Mean, PerChannel
-from .options import Numbers, ReadOptions, Size, reads_net, usage_error
+from .options import FORCE, Numbers, ReadOptions, Size, reads_net, refuse_overwriting, usage_error
 from .output import print_table, progress, say, say_json
 from .values import Values
 
@@ -46,11 +46,13 @@ INPUT = click.option(
 @click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Lowest score of a detection.")
 @click.option("--device", default="cpu", show_default=True, help="Device of PyTorch: cpu, cuda, cuda:1.")
 @click.option("--backend", type=click.Choice(list(BACKENDS)), default="torch", show_default=True, help="What computes the net.")
+@FORCE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @reads_net(inputs=INPUT)
 def run(
     prototxt: str, files: tuple[str, ...], targets: tuple[str, ...], size: tuple[int, int] | None, labels: str | None, top: int,
-    threshold: float, device: str, backend: str, as_json: bool, preprocess_from_data: bool, reading: ReadOptions, **steps: Any,
+    threshold: float, device: str, backend: str, as_json: bool, preprocess_from_data: bool, force: bool,
+    reading: ReadOptions, **steps: Any,
 ) -> None:  # fmt: skip
     """Run the net of PROTOTXT with WEIGHTS on PICTURE, and show its classes, detections or maps.
 
@@ -72,6 +74,7 @@ def run(
     _check(targets, **steps, from_data=preprocess_from_data)
     values = Values.of(reading.inputs)
     weights, picture, name = _files(files, values)
+    refuse_overwriting(targets, (prototxt, weights, picture, labels), force)
     preprocess = Preprocess(steps["mean"] or 0.0, steps["scale"] or 1.0, steps["swap_rb"], input=name)
     names = read_labels(labels) if labels is not None else {}
     with progress():

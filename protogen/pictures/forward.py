@@ -89,7 +89,7 @@ def run(
     values = BACKENDS[backend](graph, feed, Setting(outputs_only=True, device=device))
     results = [value for value in graph.outputs if value not in graph.inputs] or graph.outputs
     outputs = {value.name: _first(values[value.name], value, image) for value in results}
-    return Result(outputs, kinds_of(graph, results), array, dict(labels or {}), seen_part(target, size))
+    return Result(outputs, kinds_of(graph, outputs), array, dict(labels or {}), seen_part(target, size))
 
 
 def _stated_by_data(graph: Graph, steps: Preprocess, size: tuple[int, int] | None) -> tuple[Preprocess, tuple[int, int] | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -135,24 +135,24 @@ class Result:
         return values[0]
 
 
-def kinds_of(graph: Graph, outputs: Sequence[Value]) -> dict[str, str]:
+def kinds_of(graph: Graph, outputs: Mapping[str, np.ndarray]) -> dict[str, str]:
     """Tell for each output what its values are, by the layer that makes it and its shape.
 
     Args:
         graph: the graph.
-        outputs: the outputs.
+        outputs: the values of its outputs, for one picture.
     """
     makers = {value: node for node in graph.nodes for value in node.outputs}
-    return {value.name: _kind(value, makers) for value in outputs}
+    return {value.name: _kind(value, outputs[value.name].shape, makers) for value in graph.outputs if value.name in outputs}
 
 
-def _kind(value: Value, makers: Mapping[Value, Node]) -> str:
+def _kind(value: Value, shape: tuple[int, ...], makers: Mapping[Value, Node]) -> str:
     node = makers[value]
     while node.op.shares_memory and node.inputs:  # Reshape, Flatten, Split
         node = makers[node.inputs[0]]
-    if node.op.is_postprocess and value.shape[-1] == 7:
+    if node.op.is_postprocess and shape[-1:] == (7,):
         return DETECTIONS
-    if len(value.shape) == 4 and max(value.shape[2:]) > 1:
+    if len(shape) == 4 and shape[0] == 1 and max(shape[2:]) > 1:
         return MAPS
-    spread = [size for size in value.shape[1:] if size > 1]
-    return CLASSES if node.op.layer.type == "Softmax" and len(spread) == 1 else NUMBERS
+    spread = [size for size in shape if size > 1]  # regions of a picture have a class each
+    return CLASSES if node.op.layer.type == "Softmax" and len(spread) == 1 and shape[:1] == (1,) else NUMBERS

@@ -40,8 +40,9 @@ def tables(result: Result, top: int = 5, threshold: float = 0.5) -> Iterator[tup
         if kind == CLASSES:
             yield f"{name}: the best of {value.size} classes", _classes(result, name, top)
         elif kind == DETECTIONS:
-            found = _detections(result, name, threshold)
-            yield f"{name}: {len(found)} detections with a score of at least {threshold:g}", _boxes(result, name, threshold)
+            count = len(result.detections(threshold, name))
+            many = f"{count} detection{'s' if count != 1 else ''}"
+            yield f"{name}: {many} with a score of at least {threshold:g}", _boxes(result, name, threshold) if count else None
         elif kind == MAPS and value.shape[1] > 1:
             yield f"{name}: {shape}, the classes with the highest value at the most positions", _shares(result, name)
         else:
@@ -76,34 +77,38 @@ def _finite(number: Any) -> float | None:
 
 
 def _classes(result: Result, name: str, top: int) -> PlainTable:
-    table = PlainTable(Column("score", right=True), Column("class", right=True), Column("label", "words"))
+    table = _table(result, "score")
     for number, score, label in result.classes(top, name):
-        table.add_row(f"{score:.4f}", str(number), label)
+        table.add_row(f"{score:.4f}", str(number), *([label] if result.labels else []))
     return table
 
 
-def _detections(result: Result, name: str, threshold: float) -> list[Any]:
-    return result.detections(threshold, name)
+def _table(result: Result, score: str, *numbers: str) -> PlainTable:
+    """An empty table of classes, with their labels if there are any."""
+    labels = [Column("label", "words")] if result.labels else []
+    heads = (Column(name, right=True) for name in numbers)
+    return PlainTable(Column(score, right=True), Column("class", right=True), *labels, *heads)
 
 
-def _boxes(result: Result, name: str, threshold: float) -> PlainTable | None:
+def _boxes(result: Result, name: str, threshold: float) -> PlainTable:
     sides = ("left", "top", "right", "bottom")
-    heads = (Column(side, right=True) for side in sides)
-    table = PlainTable(Column("score", right=True), Column("class", right=True), Column("label", "words"), *heads)
-    found = result.detections(threshold, name)
-    for box in found:
-        table.add_row(f"{box.score:.4f}", str(box.number), box.label, *(f"{getattr(box, side):.0f}" for side in sides))
-    return table if found else None
+    table = _table(result, "score", *sides)
+    for box in result.detections(threshold, name):
+        label = [box.label] if result.labels else []
+        table.add_row(f"{box.score:.4f}", str(box.number), *label, *(f"{getattr(box, side):.0f}" for side in sides))
+    return table
 
 
 def _shares(result: Result, name: str) -> PlainTable:
     import numpy as np
 
     counts = np.bincount(result.class_map(name).reshape(-1))
-    table = PlainTable(Column("share", right=True), Column("class", right=True), Column("label", "words"))
+    table = _table(result, "share")
     for number in np.argsort(-counts, kind="stable")[:_SHOWN].tolist():
         if counts[number]:
-            table.add_row(f"{counts[number] / counts.sum():.1%}", str(number), result.labels.get(number, ""))
+            table.add_row(
+                f"{counts[number] / counts.sum():.1%}", str(number), *([result.labels.get(number, "")] if result.labels else [])
+            )
     return table
 
 

@@ -82,6 +82,7 @@ def test_a_picture_as_the_value_of_an_input(run: Run, folder: Path) -> None:
         (("net.prototxt", "photo.png", "-o", "out.jpg"), 2, "-o takes a .png or a .npz"),
         (("net.prototxt", "photo.png", "--swap-rb", "--channel-swap", "2,1,0"), 2, "either --swap-rb or"),
         (("net.prototxt", "photo.png", "--preprocess-from-data", "--mean", "1"), 2, "does what the data layer states"),
+        (("net.prototxt", "photo.png", "-o", "photo.png"), 2, "would overwrite the input photo.png"),
         (("net.prototxt", "names.txt"), 1, "names.txt: not a picture"),
         (("net.prototxt", "photo.png", "--labels", "two.txt"), 1, "labels name 2 classes"),
         (("net.prototxt", "photo.png", "--device", "tpu"), 1, "device 'tpu'"),

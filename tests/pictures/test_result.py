@@ -27,6 +27,10 @@ FC = step("fc", "InnerProduct", "data", 'inner_product_param { num_output: 4 wei
         (FC + step("prob", "Softmax", "fc"), {"prob": "classes"}),
         (FC + step("p", "Softmax", "fc") + step("flat", "Flatten", "p"), {"flat": "classes"}),
         (FC + step("embedding", "ReLU", "fc"), {"embedding": "numbers"}),
+        (
+            step("r", "Reshape", "data", "reshape_param { shape { dim: 64 dim: 3 } }") + step("p", "Softmax", "r"),
+            {"p": "numbers"},
+        ),
         (step("edges", "Sigmoid", "data"), {"edges": "maps"}),
         (step("p", "Softmax", "data"), {"p": "maps"}),
         (step("gap", "Pooling", "data", "pooling_param { global_pooling: true }"), {"gap": "numbers"}),

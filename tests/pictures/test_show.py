@@ -28,7 +28,7 @@ RESULT = Result(
 def test_text() -> None:
     shown = [(line, str(table).split() if table is not None else []) for line, table in tables(RESULT)]
     assert [line for line, _ in shown] == [
-        "prob: the best of 2 classes", "boxes: 1 detections with a score of at least 0.5",
+        "prob: the best of 2 classes", "boxes: 1 detection with a score of at least 0.5",
         "score: 1x2x2x2, the classes with the highest value at the most positions", "edge: 1x1x2x2, from 0 to 1, mean 0.5",
         "code: 1x3, from 1 to 5, mean 3",
     ]  # fmt: skip
