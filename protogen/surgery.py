@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from .errors import LayerError, NetError, ProtogenError, ProtogenNote, some
+from .errors import LayerError, NetError, ProtogenError, ProtogenNote, did_you_mean, some
+from .layers.registry import layer_type
 from .layers.settings import set_fields
 from .prototxt import surgery as edits
 from .prototxt.cut import cut_definition
 from .prototxt.inputs import with_layers, without_blobs
 from .prototxt.message import Message
 from .prototxt.surgery import Edit
+from .schema import message_type
 
 if TYPE_CHECKING:
     from .graph.graph import Graph
@@ -104,7 +106,8 @@ class Surgery:
         """Return the net with other parameters of some layers.
 
         Args:
-            layers: new values of fields by layer: {"pool1": {"pool": "AVE"}, "conv1": {"stride": 1}}.
+            layers: new values of fields by layer: {"pool1": {"pool": "AVE"}, "conv1": {"stride": 1}}; None stands for Caffe's
+                default.
 
         Raises:
             NetError: no such layer, a wrong field, or layers that no longer fit: all are named.
@@ -314,9 +317,29 @@ def _with_fields(definition: Message, layers: Mapping[str, Mapping[str, Any]]) -
     for name, fields in layers.items():
         for layer in edits.layers_named(definition, name):
             twin = layer.copy()
-            _set(twin, layer.type, fields, f"layer {name!r} ({layer.type})")
+            label = f"layer {name!r} ({layer.type})"
+            _set(twin, layer.type, fields, label)
+            for field in (field for field, value in fields.items() if value is None):
+                _unset(twin, field, label)
             changed[id(layer)] = [twin]
     return with_layers(definition, changed)
+
+
+def _unset(message: Message, field: str, label: str) -> None:
+    """Leave a field of a layer, or of its type's own parameters, to Caffe's default."""
+    layer_class = layer_type(message.type)
+    param_name = layer_class.param_name if layer_class else None
+    own = message_type("LayerParameter").fields
+    inner = own[param_name].message_type.fields if param_name in own else {}
+    if field in own:
+        message.remove(field)
+    elif field in inner and param_name in message:
+        settings = getattr(message, param_name or "")
+        settings.remove(field)
+        if not list(settings.fields()):
+            message.remove(param_name or "")
+    elif field not in inner:
+        raise NetError(f"{label}: unknown field {field!r}{did_you_mean(field, [*inner, *own])}")
 
 
 def _free_name(definition: Message, type: str) -> str:

@@ -246,6 +246,16 @@ def test_everything_that_no_longer_fits_is_named() -> None:
     assert ["layer 'sum' (Eltwise)" in caught.value.lines[1], "layer 'more' (Eltwise)" in caught.value.lines[2]] == [True] * 2
 
 
+def test_a_field_is_left_to_its_default() -> None:
+    net = protogen.loads(NET.replace("num_output: 4 kernel_size: 3", "num_output: 4 kernel_size: 3 pad: 1 bias_term: false"))
+    result = net.changed({"conv1": {"pad": None, "bias_term": None}, "conv2": {"pad": None, "param": None}})
+    assert result.to_prototxt() == protogen.loads(NET).to_prototxt()
+    sloped = NET.replace('top: "conv1" }', 'top: "conv1" relu_param { negative_slope: 0.1 } }')
+    assert protogen.loads(sloped).changed({"relu1": {"negative_slope": None}}).to_prototxt() == protogen.loads(NET).to_prototxt()
+    with pytest.raises(NetError, match=r"layer 'conv1' .Convolution.: unknown field 'pads'; did you mean 'pad'"):
+        net.changed({"conv1": {"pads": None}})
+
+
 def test_weights_of_changed_layers_are_named(net: Net) -> None:
     text = notes(lambda: net.changed({"conv1": {"kernel_size": [1]}}))
     assert "without weights now" in text
