@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -43,10 +44,28 @@ def say(*lines: str, err: bool = False) -> None:
 
 
 def say_json(data: Any) -> None:
-    """Print plain data as JSON, in ASCII."""
-    import json
+    """Print plain data as JSON, in ASCII. Values of a mapping may be iterators: their items are printed one after the other."""
+    pieces = _json(data) if isinstance(data, dict) else iter([json.dumps(data, indent=2)])
+    while some := "".join(islice(pieces, 1000)):  # each echo flushes the stream
+        click.echo(some, nl=False)
+    click.echo()
 
-    click.echo(json.dumps(data, indent=2))
+
+def _json(data: dict[str, Any]) -> Iterator[str]:
+    """Yield the pieces of what `json.dumps(data, indent=2)` returns; it escapes line breaks in texts, so all others are its own."""
+    before = "{"
+    for key, value in data.items():
+        yield f"{before}\n  {json.dumps(key)}: "
+        before = ","
+        if not isinstance(value, Iterator):
+            yield json.dumps(value, indent=2).replace("\n", "\n  ")
+            continue
+        opening = "["
+        for item in value:
+            yield f"{opening}\n    " + json.dumps(item, indent=2).replace("\n", "\n    ")
+            opening = ","
+        yield "[]" if opening == "[" else "\n  ]"
+    yield "{}" if before == "{" else "\n}"
 
 
 def write_text(output: str, text: str) -> None:

@@ -65,7 +65,7 @@ def summary(
     for error in net.analysis.errors.values() if net is not None else ():
         say(*(f"Warning: {line}" for line in error.lines), err=True)
     if as_json:
-        data: dict[str, Any] = result.as_dict() if result is not None else {}
+        data: dict[str, Any] = result.parts() if result is not None else {}
         say_json({**data, "weights": statistics.as_dict()["rows"]} if statistics is not None else data)
         return
     if result is not None:

@@ -104,8 +104,13 @@ class Summary:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
+        parts = self.parts()
+        return {**parts, "rows": list(parts["rows"])}
+
+    def parts(self) -> dict[str, Any]:
+        """Return what `as_dict` does, with an iterator for the rows: those of a million layers need not be there at once."""
         total = self.macs or 1
-        rows = [{**row.as_dict(), "share": row.macs / total} for row in self.rows]
+        rows = ({**row.as_dict(), "share": row.macs / total} for row in self.rows)
         return {
             **{name: getattr(self, name) for name in ("name", "phase", "inputs", "outputs")}, "rows": rows,
             **{name: getattr(self, name) for name in ("complete", "data", "params", "macs")},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from protogen.cli.output import progress
+from protogen.cli.output import progress, say_json
 from protogen.progress import track
 from tests.commands import Run, process
 
@@ -98,3 +99,15 @@ def test_closed_streams(small: Path, tmp_path: Path, command: str, code: int, me
     assert (result.returncode, "".join(lines)) == (code, message)
     if code == 0:
         onnx.checker.check_model(str(tmp_path / "out.onnx"))
+
+
+def test_json_is_the_same_piece_by_piece(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"name": "a\nb", "shape": [1, 2], "none": None}, {"name": "é", "empty": {}}]
+    for data in ({"head": {"x": [1]}, "rows": rows, "none": [], "tail": 0.5}, {}, rows, []):
+        lazy = (
+            {key: iter(value) if isinstance(value, list) else value for key, value in data.items()}
+            if isinstance(data, dict)
+            else data
+        )
+        say_json(lazy)
+        assert capsys.readouterr().out == json.dumps(data, indent=2) + "\n"
