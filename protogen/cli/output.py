@@ -52,7 +52,7 @@ def say_json(data: Any) -> None:
 
 
 def _json(data: dict[str, Any]) -> Iterator[str]:
-    """Yield the pieces of what `json.dumps(data, indent=2)` returns; it escapes line breaks in texts, so all others are its own."""
+    """Yield the pieces of what `json.dumps(data, indent=2)` returns; line breaks in texts are escaped, all others its own."""
     before = "{"
     for key, value in data.items():
         yield f"{before}\n  {json.dumps(key)}: "
