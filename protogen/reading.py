@@ -62,7 +62,7 @@ def load(
         define: text by word, to fill in a template: {"WIDTH": "224"} for `$WIDTH$`, `${WIDTH}`, `{{WIDTH}}` or a bare WIDTH.
         lenient: accept layers whose parameters or bottoms Caffe would reject, for a summary; shapes and forms then raise.
         rules: how to read what the file leaves open: `crop="aligned"` or "bvlc", `pooling="caffe"`, "floor" or "same",
-            `same_names="caffe"` or "shared"; see `ReadingRules`.
+            `same_names="caffe"` or "shared", `priors="ssd"` or "textboxes"; see `ReadingRules`.
 
     Raises:
         ParseError: the text is not a prototxt; the message has file:line:column.

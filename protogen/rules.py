@@ -27,12 +27,14 @@ class ReadingRules:
             darknet, whose converters cannot write that.
         same_names: layers with weights that have one name. "caffe": each has its own weights, and a file's go to the first, as in
             Caffe; "shared": they share their weights, as in OpenCV up to 3.4.1. In both cases the others are renamed.
+        priors: boxes of a PriorBox layer. "ssd": around the middle of each cell; "textboxes": around the middle of its lower
+            edge, too, as in the Caffe of TextBoxes, whose files do not say so.
 
     Raises:
         NetError: a rule does not have this value; the message lists those it has.
 
     >>> ReadingRules(pooling="floor")
-    ReadingRules(crop='aligned', pooling='floor', same_names='caffe')
+    ReadingRules(crop='aligned', pooling='floor', same_names='caffe', priors='ssd')
     """
 
     crop: str = _rule(
@@ -48,6 +50,11 @@ class ReadingRules:
         "caffe",
         "shared",
         help="Layers with weights that have one name: each with its own, a file's going to the first, as in Caffe; or shared.",
+    )
+    priors: str = _rule(
+        "ssd",
+        "textboxes",
+        help="Boxes of a PriorBox: around the middle of each cell, or around its lower edge, too, as in TextBoxes' Caffe.",
     )
 
     def __post_init__(self) -> None:

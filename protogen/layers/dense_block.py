@@ -25,9 +25,9 @@ class DenseBlock(LayerType):
     """`numTransition` times BatchNorm, ReLU and a 3x3 convolution to `growthRate` channels, which join those before it.
 
     (N, C, H, W) becomes (N, C + numTransition * growthRate, H, W). With `use_BC`, a 1x1 convolution to 4 * growthRate channels,
-    BatchNorm and ReLU come before the 3x3 one. Kernels are flipped, as the fork has cuDNN's CUDNN_CONVOLUTION (senlinuc/caffe_ocr,
-    DenseBlock_layer.cu); the means and variances are the running ones themselves, and the last blob is not read: the fork's
-    C++ for CPUs, which cuDNN's does not agree with, divides by it.
+    BatchNorm and ReLU come before the 3x3 one. Kernels are flipped, as the fork has cuDNN's CUDNN_CONVOLUTION
+    (senlinuc/caffe_ocr, DenseBlock_layer.cu); the means and variances are the running ones themselves, and the last blob is not
+    read: the fork's C++ for CPUs, which does not agree with that, divides by it.
 
     Blobs, for T transitions: T kernels, scales, shifts, means and variances; with `use_BC` T of each of the 1x1 convolutions;
     the last blob, of one value.
@@ -37,10 +37,10 @@ class DenseBlock(LayerType):
     fields = Fields(
         "numTransition growthRate Filter_Filler BN_Scaler_Filler BN_Bias_Filler use_BC moving_average_fraction",
         initChannel=f"{SOURCE}.cpp:52: the bottom's channels count",
-        **{
-            name: f"{SOURCE}.cu:382: 3x3 kernels, a padding of 1 and a stride of 1 are fixed"
-            for name in ("pad_h", "pad_w", "conv_verticalStride", "conv_horizentalStride", "filter_H", "filter_W")
-        },
+        **dict.fromkeys(
+            ("pad_h", "pad_w", "conv_verticalStride", "conv_horizentalStride", "filter_H", "filter_W"),
+            f"{SOURCE}.cu:382: 3x3 kernels, a padding of 1 and a stride of 1 are fixed",
+        ),
         gpuIdx=f"{SOURCE}.cpp:58: which GPU computes",
         workspace_MB=f"{SOURCE}.cpp:57: memory of cuDNN",
         BC_ultra_space_efficient=f"{SOURCE}.cpp:64: what is computed again for the backward pass",

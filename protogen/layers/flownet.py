@@ -262,10 +262,10 @@ class FLOWriter(Sink):
 
     param_name = "writer_param"
     fields = Fields(
-        **{
-            name: "lmb-freiburg/flownet2 src/caffe/layers/flowriter_layer.cpp:81: where and how a file is written"
-            for name in ("file", "folder", "prefix", "suffix", "normalize", "scale")
-        }
+        **dict.fromkeys(
+            ("file", "folder", "prefix", "suffix", "normalize", "scale"),
+            "lmb-freiburg/flownet2 src/caffe/layers/flowriter_layer.cpp:81: where and how a file is written",
+        )
     )
     n_bottoms = (1, 1)
     only_trains = True  # that is, a net to use does without it

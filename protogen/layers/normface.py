@@ -103,7 +103,7 @@ class InnerDistance(LayerType):
         if len(self.bottoms) == 2:
             centers = self.bottoms[1]
             self.check(count(centers[1:]) == self.features and len(centers) > 0,
-                       f"centers for vectors of {self.features} values must be (rows, {self.features}), not {centers}")  # fmt: skip
+                       f"centers of {self.features} values must be (rows, {self.features}), not {centers}")  # fmt: skip
             rows = centers[0]
         else:
             rows = int(p.num_output)

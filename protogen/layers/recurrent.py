@@ -6,7 +6,7 @@ Sources: caffe/layers/recurrent_layer.cpp, lstm_layer.cpp, lstm_unit_layer.cpp, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from .base import BlobSpec, LayerType, count
 from .fields import Fields
@@ -39,8 +39,8 @@ class Recurrent(LayerType):
         "num_output weight_filler bias_filler expose_hidden",
         debug_info="BVLC/caffe src/caffe/layers/recurrent_layer.cpp:109: prints statistics",
     )
-    n_bottoms = (2, None)
-    n_tops = (1, None)
+    n_bottoms: ClassVar[tuple[int, int | None]] = (2, None)
+    n_tops: ClassVar[tuple[int, int | None]] = (1, None)
     states: tuple[str, ...] = ("h",)
     gates = 1
     operator = "RNN"  # ONNX's

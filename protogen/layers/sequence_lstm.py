@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from .base import BlobSpec, count
 from .fields import Fields
@@ -32,8 +32,8 @@ class SequenceLSTM(LSTM):
 
     param_name = "lstm_param"
     fields = Fields("num_output clipping_threshold weight_filler bias_filler batch_size")
-    n_bottoms = (1, 2)
-    n_tops = (1, 1)
+    n_bottoms: ClassVar[tuple[int, int | None]] = (1, 2)
+    n_tops: ClassVar[tuple[int, int | None]] = (1, 1)
 
     def setup(self) -> None:
         p, shape = self.param, self.bottoms[0]

@@ -66,6 +66,11 @@ def _check_gaussian(filler: Filler, shape: tuple[int, ...]) -> None:
         )
 
 
+def _check_edge(filler: Filler, shape: tuple[int, ...]) -> None:
+    if len(shape) != 4 or shape[2:] != (3, 3):
+        raise ProtogenError(f"filler {filler.type!r} needs a 4-D blob with a 3x3 kernel, not shape {shape}")
+
+
 def _check_bilinear(filler: Filler, shape: tuple[int, ...]) -> None:
     if len(shape) != 4 or shape[2] != shape[3]:
         raise ProtogenError(f"filler 'bilinear' needs a 4-D blob with a square kernel, not shape {shape}")
@@ -99,4 +104,6 @@ _CHECKS: dict[str, Callable[[Filler, tuple[int, ...]], object]] = {
     "msra": fan,
     "positive_unitball": first_axis,
     "bilinear": _check_bilinear,
+    "EdgeX": _check_edge,
+    "EdgeY": _check_edge,
 }

@@ -1,6 +1,7 @@
 """Caffe's fillers: initial values of learnable blobs.
 
-Formulas: Caffe's include/caffe/filler.hpp. Xavier: Glorot and Bengio, AISTATS 2010; MSRA: He et al., ICCV 2015.
+Formulas: Caffe's include/caffe/filler.hpp. Xavier: Glorot and Bengio, AISTATS 2010; MSRA: He et al., ICCV 2015. EdgeX and EdgeY:
+filler.hpp of Ravi-Garg/Unsupervised_Depth_Estimation.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def fill(filler: Filler, shape: Sequence[int], seed: Seed) -> np.ndarray:
     Args:
         filler: its `type` is one of constant (`value`), uniform (`min`, `max`), gaussian (`mean`, `std`, and `sparse`, the
             expected number of non-zero inputs per output, -1 for all), xavier and msra (`variance_norm`: "FAN_IN", "FAN_OUT"
-            or "AVERAGE"), positive_unitball, or bilinear.
+            or "AVERAGE"), positive_unitball, bilinear, or EdgeX and EdgeY (differences of the rows and columns on both sides).
         shape: the blob's shape, such as (out, in, height, width); fan-in is count / shape[0], and fan-out is count / shape[1],
             or the count if there is only one axis.
         seed: a seed or generator, as for `numpy.random.default_rng`.
@@ -33,7 +34,7 @@ def fill(filler: Filler, shape: Sequence[int], seed: Seed) -> np.ndarray:
 
     Raises:
         ProtogenError: the type is unknown, a parameter is out of range, or the shape does not suit the filler (no elements; for
-            bilinear, anything but (n, c, k, k)).
+            bilinear, anything but (n, c, k, k); for edges, anything but (n, c, 3, 3)).
 
     >>> from types import SimpleNamespace
     >>> filler = SimpleNamespace(type="constant", value=0.5, sparse=-1)
@@ -85,6 +86,12 @@ def _bilinear(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
     return np.broadcast_to(np.outer(line, line), shape).astype(np.float32)
 
 
+def _edge(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
+    kernel = np.zeros((3, 3), np.float32)
+    kernel[:, 1] = -0.5, 0, 0.5
+    return np.array(np.broadcast_to(kernel if filler.type == "EdgeX" else kernel.T, shape))
+
+
 def _uniform_values(low: float, high: float, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
     values = np.random.default_rng(seed).random(shape, np.float32)
     values *= np.float32(high - low)
@@ -107,4 +114,6 @@ _FILLERS: dict[str, Callable[[Filler, tuple[int, ...], Seed], np.ndarray]] = {
     "msra": _msra,
     "positive_unitball": _positive_unitball,
     "bilinear": _bilinear,
+    "EdgeX": _edge,
+    "EdgeY": _edge,
 }

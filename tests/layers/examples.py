@@ -102,7 +102,9 @@ SMALL: dict[str, tuple[str, list[tuple[int, ...]]]] = {
     "Python (SSH.layers.proposal_layer.ProposalLayer)": (
         'bottom: "a" bottom: "b" bottom: "c" top: "y"', [(1, 18, 4, 5), (1, 36, 4, 5), (1, 3)],
     ),
-    "Python (caffe.layers.detectnet.clustering.ClusterDetections)": ('bottom: "a" bottom: "b" top: "y"', [(1, 1, 4, 6), (1, 4, 4, 6)]),
+    "Python (caffe.layers.detectnet.clustering.ClusterDetections)": (
+        'bottom: "a" bottom: "b" top: "y"', [(1, 1, 4, 6), (1, 4, 4, 6)],
+    ),
     "Python (ordinal_decode_layer.OrdinalDecodeLayer)": ('bottom: "a" top: "y"', [(1, 4, 3, 3)]),
     "Python (spatial_dropout.SpatialDropoutLayer)": ('bottom: "a" top: "y"', [IMAGE]),
     **{

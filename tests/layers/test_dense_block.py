@@ -23,7 +23,7 @@ def block(more: str, phase: str = "TEST") -> protogen.Net:
 
 
 def convolved(x: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """`convolution_Fwd` of DenseBlock_layer.cpp, which cuDNN's CUDNN_CONVOLUTION is too: each kernel value meets the pixel opposite."""
+    """`convolution_Fwd` of DenseBlock_layer.cpp, like cuDNN's CUDNN_CONVOLUTION: each kernel value meets the pixel opposite."""
     half = kernel.shape[2] // 2
     padded = np.pad(x, [(0, 0), (0, 0), (half, half), (half, half)])
     top = np.zeros((len(x), len(kernel), *x.shape[2:]))

@@ -79,6 +79,6 @@ LAYER = 'bottom: "a" bottom: "b" top: "y" guided_dropout_param { %s }'
 ALONE = [
     Alone("GuidedDropout", "guided_dropout_param.type", "stochastic", LAYER % "", SHAPES, guided, inputs=inputs),
     Alone("GuidedDropout", "guided_dropout_param.guidance_threshold", 0.4, LAYER % "", SHAPES, guided, inputs=inputs),
-    Alone("GuidedDropout", "guided_dropout_param.sigmoid_scaler", 40.0, LAYER % 'type: "stochastic" guidance_threshold: 0', SHAPES,
+    Alone("GuidedDropout", "guided_dropout_param.sigmoid_scaler", 40.0, LAYER % 'type: "stochastic"', SHAPES,
           scaled, inputs=lambda: [inputs()[0], decisive()[1] / 60], phase="TRAIN"),
 ]  # fmt: skip

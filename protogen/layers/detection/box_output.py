@@ -56,9 +56,9 @@ class Units:
 
     def __init__(self, op: LayerType) -> None:
         p = op.layer.message.bbox_reg_param
-        self.mean, self.deviation = (
-            (list(p.bbox_mean), list(p.bbox_std)) if p.bbox_mean and p.bbox_std else ([0.0] * 4, [1.0] * 4)
-        )
+        are_set = p.bbox_mean and p.bbox_std
+        self.mean: list[float] = list(p.bbox_mean) if are_set else [0.0] * 4
+        self.deviation: list[float] = list(p.bbox_std) if are_set else [1.0] * 4
         fits = len(self.mean) == len(self.deviation) == 4 and min(self.deviation) > 0
         op.check(fits, "bbox_reg_param needs four values of bbox_mean, and four positive ones of bbox_std")
 
@@ -85,7 +85,8 @@ class Proposals(LayerType):
         self.total = sum(math.prod(each.size) * len(each.widths) for each in self.maps)
         most = p.max_nms_num or self.total
         self.before, self.after = min(most, self.total), p.max_post_nms_num or most
-        self.tops = [(1, 5, 1, 1), (1, 6, 1, 1)][: len(self.layer.tops)]
+        columns = (5, 6)[: len(self.layer.tops)]
+        self.tops = [(1, number, 1, 1) for number in columns]
 
     def read_maps(self) -> list[Map]:
         """Check the bottoms, and read the maps from the parameters."""
@@ -204,7 +205,7 @@ class Proposals(LayerType):
 
 @register("BoxOutput")
 class BoxOutput(Proposals):
-    """MS-CNN's proposals: regions (R, 5, 1, 1), each its image's index and x1, y1, x2, y2, and optionally with scores (R, 6, 1, 1).
+    """MS-CNN's proposals: regions (R, 5, 1, 1), each its image's index and x1, y1, x2, y2; optionally with scores (R, 6, 1, 1).
 
     Bottoms: a map (N, C + 4, H, W) per anchor size (`field_w`, `field_h`, `downsample_rate`), with the scores of C classes, the
     background first, and the anchors' offsets in units of `bbox_reg_param`. A box's score is the best class's less the

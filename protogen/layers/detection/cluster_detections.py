@@ -1,7 +1,8 @@
 """ClusterDetections, the last layer of DetectNet: boxes from a grid of predictions, by OpenCV's grouping of rectangles.
 
-Sources: python/caffe/layers/detectnet/clustering.py of NVIDIA/caffe; `groupRectangles` in modules/objdetect/src/cascadedetect.cpp
-and the conversion of lists in modules/python/src2/cv2.cpp of opencv/opencv, versions 2.4 and 3 (later ones refuse the layer's list).
+Sources: python/caffe/layers/detectnet/clustering.py of NVIDIA/caffe; `groupRectangles` in
+modules/objdetect/src/cascadedetect.cpp and the conversion of lists in modules/python/src2/cv2.cpp of opencv/opencv, versions 2.4
+and 3 (later ones refuse the layer's list).
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ class ClusterDetections(PythonLayer):
 
     Bottoms: coverage (N, classes, H, W) and boxes (N, 4, H, W), which hold the corners relative to each cell's. `param_str` lists
     the image's width and height, the stride, the least coverage, the group threshold, the group eps, the least height of a box,
-    and optionally the number of classes (1). Boxes of the cells with enough coverage are rounded to pixels. Those that are similar, directly or through
-    others, make one group, whose box is their mean and whose confidence is the logarithm of their number. Groups of no more
-    boxes than the threshold go, and those inside a larger group. The numbers of the tops are rounded to half precision.
+    and optionally the number of classes (1). Boxes of the cells with enough coverage are rounded to pixels. Those that are
+    similar, directly or through others, make one group, whose box is their mean and whose confidence is the logarithm of their
+    number. Groups of no more boxes than the threshold go, and those inside a larger group. The numbers of the tops are rounded
+    to half precision.
 
     Caffe fails where an image has more than 50 boxes of a class; here the first 50 are returned.
     """
@@ -95,7 +97,7 @@ class ClusterDetections(PythonLayer):
         return list(rows.reshape(n, classes, MAX_BOXES, 5).unbind(1))
 
     def grouped(self, rects: Tensor, same_set: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """For each of P boxes, its group: the number of its boxes (P,), their mean (P, 4), and whether the box is the first (P,)."""
+        """For each of P boxes, its group's number of boxes (P,) and mean (P, 4), and whether it is the group's first box (P,)."""
         import torch
 
         size = torch.minimum(rects[:, None, 2:], rects[:, 2:]).sum(2)

@@ -68,7 +68,9 @@ class DetectionOutput(LayerType):
         for what, shape, per_prior in (("locations", location, self.sets * 4), ("confidences", confidence, self.classes)):
             needed = self.priors * per_prior
             values = shape[1] if len(shape) > 1 else 0
-            self.check(values == needed, f"{self.priors} prior boxes need {needed} {what} per image, not {values} as in {shape}")
+            hint = "; if this is a net of TextBoxes, whose cells have twice as many: --priors textboxes, or priors='textboxes'"
+            self.check(values == needed, f"{self.priors} prior boxes need {needed} {what} per image, not {values} as in {shape}"
+                                         f"{hint if values == 2 * needed else ''}")  # fmt: skip
         self.stages = self._first_stage()
         nms = p.nms_param
         self.check(nms.nms_threshold >= 0, f"nms_threshold must not be negative, but is {nms.nms_threshold}")

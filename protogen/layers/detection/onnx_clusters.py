@@ -107,7 +107,8 @@ def _grouped(op: ClusterDetections, graph: OnnxGraph, found: Boxes, pairs: Pairs
     product = graph.add("Mul", sums, graph.cast(graph.cast(share, "float32"), "float64"))
     means = graph.cast(graph.add("Round", graph.cast(product, "float32")), "float64")
     follows = pairs.any_of(graph.add("And", graph.cast(linked, "bool"), pairs.earlier), 1)
-    return counts, *graph.split(means, [2, 2], 1), graph.add("Not", follows)
+    low, size = graph.split(means, [2, 2], 1)
+    return counts, low, size, graph.add("Not", follows)
 
 
 def _chosen(op: ClusterDetections, graph: OnnxGraph, pairs: Pairs, counts: str, low: str, size: str, first: str) -> str:

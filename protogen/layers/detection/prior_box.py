@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...prototxt.message import to_float32
+from ...prototxt.message import Message, to_float32
+from ...rules import ReadingRules
 from ..base import LayerType
 from ..fields import Fields
 from ..registry import register
@@ -30,7 +31,8 @@ class Boxes(LayerType):
       cell, instead of `offset`. With these fields all other rules are OpenCV's, too: boxes are clipped unless `clip` is false,
       and sizes are not truncated to whole pixels. `additional_y_offset`, in OpenCV 3.3.1, stands for the two centers of
       TextBoxes, 0.5 and 1 step down.
-    - TextBoxes++'s `denser_prior_boxes` adds a center at the cell's lower edge (its prior_box_layer.cpp).
+    - TextBoxes++'s `denser_prior_boxes` adds a center at the cell's lower edge (its prior_box_layer.cpp). TextBoxes' own fork
+      (MhLiao/TextBoxes) always does; its files, which do not say so, are read by the rule `priors`.
 
     Attributes:
         sizes: (width, height) in pixels of the boxes of a cell, set by `box_sizes`.
@@ -69,7 +71,12 @@ class Boxes(LayerType):
 
     def _offsets(self) -> list[tuple[float, float]]:
         offset: float = self.param.offset
-        return [(offset, offset), (offset, 1.0)] if self.param.denser_prior_boxes else [(offset, offset)]
+        return [(offset, offset), (offset, 1.0)] if self.is_denser else [(offset, offset)]
+
+    @property
+    def is_denser(self) -> bool:
+        """Whether each cell has a second center, at its lower edge."""
+        return bool(self.param.denser_prior_boxes)
 
     def _opencv_offsets(self) -> list[tuple[float, float]]:
         p = self.param
@@ -186,10 +193,27 @@ class PriorBox(Boxes):
 
     fields = Boxes.fields.but("min_size max_size aspect_ratio flip denser_prior_boxes")
 
+    @property
+    def is_denser(self) -> bool:
+        return super().is_denser or _is_textboxes(self.param, self.rules)
+
+    @classmethod
+    def is_placed(cls, message: Message, rules: ReadingRules) -> bool:
+        return _is_textboxes(message.prior_box_param, rules)
+
+    def placed_fields(self) -> Mapping[str, Any]:
+        if not _is_textboxes(self.param, self.rules):
+            return {}
+        return {"prior_box_param": self.param.copy().update({"denser_prior_boxes": True})}
+
     def box_sizes(self) -> list[tuple[float, float]]:
         p = self.param
         self.check(not (p.width or p.height), "width and height are PriorBoxClustered's; PriorBox takes its sizes from min_size")
         self.check(len(p.min_size) > 0, "min_size is missing")
+        whole_sizes = all(size == int(size) for size in (*p.min_size, *p.max_size))
+        self.check(
+            whole_sizes or not _is_textboxes(p, self.rules), "read as TextBoxes', min_size and max_size must be whole numbers"
+        )
         self.check(min(p.min_size) > 0, f"min_size must be positive, not {min(p.min_size)}")
         self.check(len(p.max_size) in (0, len(p.min_size)), f"{len(p.max_size)} max_size for {len(p.min_size)} min_size")
         for small, large in zip(p.min_size, p.max_size):
@@ -215,6 +239,12 @@ class PriorBox(Boxes):
             if all(abs(ratio - other) >= 1e-6 for other in ratios):
                 ratios += [ratio, to_float32(1 / ratio)] if self.param.flip else [ratio]
         return ratios[1:]
+
+
+def _is_textboxes(param: Message, rules: ReadingRules) -> bool:
+    """Whether the rule `priors` gives a PriorBox a second center: none of its own fields says where its centers are."""
+    own = ("denser_prior_boxes", "offset", "offset_h", "offset_w", "additional_y_offset")
+    return rules.priors == "textboxes" and not any(name in param for name in own)
 
 
 @register("PriorBoxClustered")

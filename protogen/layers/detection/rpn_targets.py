@@ -242,12 +242,13 @@ class ProposalTarget(Targets):
         if not isinstance(classes, int) or not 2 <= classes <= LARGEST:
             raise self.error(f"param_str must set num_classes, a whole number of at least 2: {self.param.param_str!r}")
         self.classes = classes
-        number = arguments(self.layer).get("bg_aux_label", 0)
-        self.check(_is_number(number), f"bg_aux_label must be a number, not {number!r}")
-        self.nobody = float(number)
+        nobody = arguments(self.layer).get("bg_aux_label", 0)
+        self.check(_is_number(nobody), f"bg_aux_label must be a number, not {nobody!r}")
+        self.nobody = float(nobody)
         fits = len(self.layer.tops) < 6 or self.columns == 6
         self.check(fits, f"with six tops, gt_boxes must have rows of x1, y1, x2, y2, label, person, not {self.bottoms[1]}")
-        self.tops = [(1, columns, 1, 1) for columns in (5, 1, *[4 * classes] * 3, 1)][: len(self.layer.tops)]
+        columns = (5, 1, *[4 * classes] * 3, 1)[: len(self.layer.tops)]
+        self.tops = [(1, number, 1, 1) for number in columns]
 
     def forward(self, regions: Tensor, truth: Tensor, *, blobs: Sequence[Tensor], training: bool) -> list[Tensor]:
         import torch

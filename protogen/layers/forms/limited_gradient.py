@@ -26,5 +26,5 @@ def limited_gradient(x: torch.Tensor, limit: float) -> torch.Tensor:
     >>> x.grad
     tensor([0.5000, 0.2500])
     """
-    limited: torch.Tensor = _Limited.apply(x, limit)  # type: ignore[no-untyped-call]
+    limited: torch.Tensor = _Limited.apply(x, limit)
     return limited

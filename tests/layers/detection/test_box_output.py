@@ -15,7 +15,8 @@ from tests.layers.nets import check_every_form, over
 from tests.running import NEWEST, Arrays, by_onnx, by_torch
 
 Box = tuple[float, list[float]]  # score; x1, y1, x2, y2
-UNITS = "bbox_reg_param { bbox_mean: 0.1 bbox_mean: 0 bbox_mean: 0 bbox_mean: 0.2 bbox_std: 0.1 bbox_std: 0.2 bbox_std: 0.3 bbox_std: 0.2 }"
+_MEANS = "bbox_mean: 0.1 bbox_mean: 0 bbox_mean: 0 bbox_mean: 0.2"
+UNITS = f"bbox_reg_param {{ {_MEANS} bbox_std: 0.1 bbox_std: 0.2 bbox_std: 0.3 bbox_std: 0.2 }}"
 ONE = "fg_thr: -2 iou_thr: 0.3 field_w: 20 field_w: 40 field_h: 30 field_h: 40 downsample_rate: 8 downsample_rate: 16 min_size: 4"
 SHAPES = [(2, 7, 6, 7), (2, 7, 3, 4)]
 GROUP = (
@@ -196,7 +197,7 @@ def test_regions_are_refined_by_the_object_class(shapes: list[tuple[int, ...]]) 
     (f'type: "BoxOutput" box_output_param {{ {ONE} field_w: 3 }}', SHAPES, "needs a positive field_w for each of 2 bottoms"),
     (f'type: "BoxOutput" box_output_param {{ {ONE} }}', [(2, 5, 6, 7), (2, 5, 3, 4)], "scores of two classes and boxes"),
     (f'type: "BoxGroupOutput" box_group_output_param {{ {GROUP} }}', GROUP_SHAPES[:2], "two bottoms for each box_group_param"),
-    (f'type: "BoxOutput" box_output_param {{ {ONE} }} bbox_reg_param {{ bbox_mean: 1 bbox_std: 1 }}', SHAPES, "four values of bbox_mean"),
+    (f'type: "BoxOutput" box_output_param {{ {ONE} }} bbox_reg_param {{ bbox_mean: 1 bbox_std: 1 }}', SHAPES, "four values of"),
     ('type: "DecodeBBox"', [(6, 12), (6, 5)], r"takes rows of 8 values, not \(6, 12\)"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_refused(text: str, shapes: list[tuple[int, ...]], message: str) -> None:

@@ -56,6 +56,11 @@ def values(images: int = 2, sets: int = 1, priors: int = PRIORS, ties: bool = Fa
     return {name: value.astype(np.float32) for name, value in made.items()}
 
 
+def test_twice_as_many_locations_as_prior_boxes_are_textboxes() -> None:
+    with pytest.raises(LayerError, match=r"need 48 locations per image, not 96.*--priors textboxes"):
+        net_of(layer(""), (2, PRIORS * 8), (2, PRIORS * CLASSES * 2), (1, 2, PRIORS * 4))
+
+
 # ---- the reference
 
 

@@ -218,6 +218,20 @@ def test_computed_for_any_size_they_are_the_same_bits(layer: str, opset: int) ->
         assert made.tobytes() == wanted.tobytes()
 
 
+def test_a_file_of_textboxes_is_read_by_a_rule_which_its_prototxt_spells_out() -> None:
+    """MhLiao/TextBoxes, src/caffe/layers/prior_box_layer.cpp: each box again around the lower edge of its cell."""
+    param = "min_size: 30 max_size: 40 aspect_ratio: 2 aspect_ratio: 5 flip: false clip: true"
+    values = {name: np.zeros(shape, np.float32) for name, shape in zip("ab", SHAPES)}
+    net = net_of(prior(param), *SHAPES, priors="textboxes")
+    expected = by_torch(net_of(prior(param + " denser_prior_boxes: true"), *SHAPES), values)
+    for twin in (net, protogen.loads(net.to_prototxt())):
+        np.testing.assert_array_equal(by_torch(twin, values)[0], expected[0])
+    assert net_of(prior(param), *SHAPES).shapes["y"][2] * 2 == net.shapes["y"][2]
+    assert net_of(prior(param + " offset: 0.5"), *SHAPES, priors="textboxes").shapes["y"][2] * 2 == net.shapes["y"][2]
+    with pytest.raises(LayerError, match="min_size and max_size must be whole numbers"):
+        net_of(prior("min_size: 30.5"), *SHAPES, priors="textboxes")
+
+
 def test_sizes_are_cut_to_whole_pixels_and_ratios_come_once_with_their_inverses() -> None:
     layer = prior("min_size: 15.9 max_size: 26.9 aspect_ratio: 4 aspect_ratio: 1 aspect_ratio: 4")
     net = net_of(layer, (1, 1, 1, 1), (1, 3, 100, 100))
