@@ -24,6 +24,7 @@ class SSHProposal(PythonProposal):
     """
 
     known_arguments = frozenset(("feat_stride", "scales", "ratios", "base_size"))
+    is_exportable = True  # nothing is suppressed
 
     def setup(self) -> None:
         settings = arguments(self.layer)
