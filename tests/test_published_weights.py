@@ -31,7 +31,7 @@ def test_mtcnn(name: str, form: str, fold: bool) -> None:
     shapes = {blob: value.shape for blob, value in given.items()}
     net = protogen.load(FOLDER / f"{name}.prototxt", FOLDER / f"{name}.caffemodel", inputs=shapes)
     graph = folded(net.graph()) if fold else net.graph()
-    actual = BACKENDS[form](graph, given, Setting(outputs_only=fold))
+    actual = dict(BACKENDS[form](graph, given, Setting(outputs_only=fold)))
     assert set(net.outputs) == set(expected)
     for blob, value in expected.items():
         assert actual[blob].shape == value.shape
@@ -46,7 +46,7 @@ def test_the_caffemodel_alone_gives_them_too() -> None:
     shapes = {"data12face": image.shape, "label12face": (1, 6)}
     net = protogen.load(FOLDER / "det1.caffemodel", inputs=shapes, outputs=["conv4-1", "conv4-2"])
     assert net.inputs == ["data12face"]
-    actual = BACKENDS["onnxruntime"](net.graph(), {"data12face": image}, Setting())
+    actual = dict(BACKENDS["onnxruntime"](net.graph(), {"data12face": image}, Setting()))
     scores = np.exp(actual["conv4-1"])
     np.testing.assert_allclose(scores / scores.sum(axis=1, keepdims=True), expected["prob1"], atol=1e-5)
     np.testing.assert_allclose(actual["conv4-2"], expected["conv4-2"], atol=1e-5)

@@ -1,4 +1,4 @@
-"""Engines that run a net, by name: functions of a graph, its input values and a `Setting` that return blobs."""
+"""Engines that run a net, by name: functions of a graph, its input values and a `Setting` that yield blobs as they come."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .torch import run_torch
 
 if TYPE_CHECKING:
     from ..graph.graph import Graph
-    from .setting import Blobs, Setting
+    from .setting import Blobs, Setting, Stream
 
-BACKENDS: dict[str, Callable[[Graph, Blobs, Setting], Blobs]] = {
+BACKENDS: dict[str, Callable[[Graph, Blobs, Setting], Stream]] = {
     "torch": run_torch,
     "onnxruntime": run_onnxruntime,
     "opencv": run_opencv,

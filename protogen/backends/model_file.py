@@ -13,29 +13,29 @@ if TYPE_CHECKING:
     import onnx
 
     from ..graph.graph import Graph
+    from ..targets.onnx.file import OnnxModel
     from .setting import Blobs, Setting
 
 
 @dataclass(frozen=True)
-class ModelFile:
-    """A model on disk.
+class Model:
+    """A graph's ONNX model, and what it calls the graph's blobs.
 
     Attributes:
-        path: of the file.
+        model: the model.
         feed: input values by the model's input names.
         outputs: the model's output names.
         blobs: the blob of each output, whose name may be another.
     """
 
-    path: str
+    model: OnnxModel
     feed: Blobs
     outputs: list[str]
     blobs: list[str]
 
 
-@contextmanager
-def model_file(graph: Graph, feed: Blobs, setting: Setting) -> Iterator[ModelFile]:
-    """Write the graph's ONNX model to a temporary file while the block runs; every blob is an output unless `outputs_only`.
+def model_of(graph: Graph, feed: Blobs, setting: Setting) -> Model:
+    """Convert a graph to ONNX; every blob is an output unless `outputs_only`.
 
     Args:
         graph: the graph.
@@ -50,15 +50,21 @@ def model_file(graph: Graph, feed: Blobs, setting: Setting) -> Iterator[ModelFil
     options = replace(setting.onnx, fold=False, all_blobs=not setting.outputs_only)
     model = emit(setting.made_at or graph, options, check=False)
     skeleton = model.skeleton.graph
+    return Model(
+        model,
+        dict(zip((value.name for value in skeleton.input), (feed[blob] for blob in blobs_of(skeleton.input)))),
+        [value.name for value in skeleton.output],
+        onnx_blobs(skeleton),
+    )
+
+
+@contextmanager
+def saved(model: OnnxModel, external_data: bool = False) -> Iterator[str]:
+    """Write a model to a temporary file while the block runs, and give its path."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
-        model.save(path, options.external_data)
-        yield ModelFile(
-            str(path),
-            dict(zip((value.name for value in skeleton.input), (feed[blob] for blob in blobs_of(skeleton.input)))),
-            [value.name for value in skeleton.output],
-            onnx_blobs(skeleton),
-        )
+        model.save(path, external_data)
+        yield str(path)
 
 
 def onnx_blobs(graph: onnx.GraphProto) -> list[str]:

@@ -2,41 +2,75 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ProtogenError
 from ..targets.onnx.opsets import ir_version
-from .model_file import model_file
+from .model_file import model_of, saved
+from .parts import Part, parts
 
 if TYPE_CHECKING:
     from ..graph.graph import Graph
-    from .setting import Blobs, Setting
+    from .setting import Blobs, Setting, Stream
 
 
-def run_onnxruntime(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
+PART = 128 << 20
+"""Bytes of outputs and weights that a session holds at most, where the model can be cut."""
+_MAPPED_FROM = 64 << 20  # bytes of weights from which they are in a file of their own, which is mapped instead of read
+
+
+def run_onnxruntime(graph: Graph, feed: Blobs, setting: Setting) -> Stream:
     """Compute every blob, or only the outputs, with ONNX Runtime on the CPU.
+
+    To compute every blob, a large model runs in parts, of which one after the other is in memory (see `parts.py`).
 
     Args:
         graph: the graph.
         feed: input values by blob.
         setting: its `onnx`, `outputs_only` and `made_at` apply.
 
+    Yields:
+        Blobs, each part's together.
+
     Raises:
         ProtogenError: ONNX Runtime is not installed, is older than the model's opset, or cannot run the model (with its own
             message).
         ConversionError: the net cannot be converted with these options.
     """
-    with model_file(graph, feed, setting) as model:
+    model = model_of(graph, feed, setting)
+    blobs = dict(zip(model.outputs, model.blobs))
+    bytes_of = {value.name: 4 * prod(value.shape) for value in graph.blobs}
+    sizes = {name: bytes_of.get(blob, 0) for name, blob in blobs.items()}
+    values = dict(model.feed)
+    for part in parts(model.model, sizes, sys.maxsize if setting.outputs_only else PART):
+        values.update(_results(part, values, setting))
+        for name in part.outputs:
+            if name in blobs:
+                yield blobs[name], values.pop(name) if name in part.spent else values[name]
+        for name in part.spent:
+            values.pop(name, None)
+
+
+def _results(part: Part, values: Blobs, setting: Setting) -> Blobs:
+    """Run a part on values by name.
+
+    Raises:
+        ProtogenError: as `run_onnxruntime`.
+    """
+    external = setting.onnx.external_data or part.model.nbytes >= _MAPPED_FROM
+    with saved(part.model, external) as path:
         try:
-            values = session_of(model.path).run(model.outputs, model.feed)
+            feed = {name: values[name] for name in part.inputs}
+            return dict(zip(part.outputs, session_of(path).run(list(part.outputs), feed)))
         except ProtogenError:
             raise
         except Exception as error:  # its exceptions have no common base
             if not _reads(setting.onnx.opset):
                 raise ProtogenError(_too_old(setting.onnx.opset)) from error
             raise ProtogenError(f"ONNX Runtime cannot run this net's ONNX form: {' '.join(str(error).split())}") from error
-        return dict(zip(model.blobs, values))
 
 
 def session_of(model: str | bytes, entries: Mapping[str, str] | None = None) -> Any:

@@ -13,13 +13,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ProtogenError, install_hint
-from .model_file import model_file
+from .model_file import model_of, saved
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..graph.graph import Graph
-    from .setting import Blobs, Setting
+    from .setting import Blobs, Setting, Stream
 
 MADE_FOR = 5
 """Major version of OpenCV that the ONNX forms are designed for; version 4 runs most nets but those with detection layers."""
@@ -28,7 +28,7 @@ _PROGRAM = "import sys; sys.path[:] = filter(None, sys.path); from protogen.back
 _REFUSED = 3  # exit code of the child if OpenCV raised an error
 
 
-def run_opencv(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
+def run_opencv(graph: Graph, feed: Blobs, setting: Setting) -> Stream:
     """Compute every blob, or only the outputs, with OpenCV on the CPU.
 
     Args:
@@ -36,14 +36,19 @@ def run_opencv(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
         feed: input values by blob.
         setting: its `onnx`, `outputs_only` and `made_at` apply.
 
+    Yields:
+        Blobs, in the net's shapes.
+
     Raises:
         ProtogenError: OpenCV is not installed, or it rejects the model or crashes (with OpenCV's message).
         ConversionError: the net cannot be converted with these options.
     """
-    with model_file(graph, feed, setting) as model:
-        values = run_model(model.path, model.feed, model.outputs)
+    model = model_of(graph, feed, setting)
+    with saved(model.model, setting.onnx.external_data) as path:
+        values = run_model(path, model.feed, model.outputs)
     shapes = {value.name: value.shape for value in graph.blobs}
-    return {blob: _shaped(value, shapes[blob]) for blob, value in zip(model.blobs, values)}
+    for blob in model.blobs:
+        yield blob, _shaped(values.pop(0), shapes[blob])
 
 
 def run_model(path: str, feed: Blobs, outputs: list[str], seconds: float | None = None) -> list[np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from ..targets.onnx.options import Preprocess
 
     Blobs = dict[str, np.ndarray]
+    Stream = Iterator[tuple[str, np.ndarray]]
+    """Blobs by name, each as soon as an engine has it; whoever reads the stream decides how long it is kept."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Setting:
 
     Attributes:
         outputs_only: compute only the graph's outputs, not every blob; engines may then merge layers.
+        names: blobs that PyTorch computes instead, with the layers that they depend on.
         device: where PyTorch runs: "cpu", "cuda", "cuda:1". The others run on the CPU.
         dtype: PyTorch's data type: "float64", "float32", "float16" or "bfloat16".
         noise: if set, PyTorch computes with rounding errors of float32 added, this being their seed; see `noise.py`.
@@ -31,6 +35,7 @@ class Setting:
     """
 
     outputs_only: bool = False
+    names: Collection[str] | None = None
     device: str = "cpu"
     dtype: str = "float32"
     noise: int | None = None

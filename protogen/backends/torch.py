@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ProtogenError
@@ -10,16 +11,19 @@ if TYPE_CHECKING:
     import torch
 
     from ..graph.graph import Graph
-    from .setting import Blobs, Setting
+    from .setting import Blobs, Setting, Stream
 
 
-def run_torch(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
-    """Compute every blob, or only the outputs, with PyTorch in `setting.dtype` (float32 without TF32); return float32.
+def run_torch(graph: Graph, feed: Blobs, setting: Setting) -> Stream:
+    """Compute every blob, or those that the setting asks for, with PyTorch in `setting.dtype` (float32 without TF32).
 
     Args:
         graph: the graph.
         feed: input values by blob.
-        setting: its `device`, `dtype`, `noise`, `outputs_only` and `preprocess` apply.
+        setting: its `device`, `dtype`, `names`, `noise`, `outputs_only` and `preprocess` apply.
+
+    Yields:
+        Blobs in float32, each as its layer makes it.
 
     Raises:
         ProtogenError: an unknown or unavailable device.
@@ -34,16 +38,29 @@ def run_torch(graph: Graph, feed: Blobs, setting: Setting) -> Blobs:
         image = setting.preprocess.image_of(graph.inputs).name
         feed = {**feed, image: setting.preprocess.apply(feed[image])}
     kind = getattr(torch, setting.dtype)
-    module: Any = to_torch(graph).to(device=place, dtype=kind)
+    # Not `torch.no_grad`, which would hold for whoever reads the stream, too.
+    module: Any = to_torch(graph).requires_grad_(False).to(device=place, dtype=kind)
     tensors = [torch.tensor(feed[value.name]).to(device=place, dtype=kind) for value in graph.inputs]
     if setting.noise is not None:
         noise = Noise(setting.noise, place)
         noise.add_to(module, graph)
         tensors = [noise.rounded(tensor) for tensor in tensors]
-    with torch.no_grad(), _exact_float32():
-        blobs = module.blobs(*tensors)
-    names = module.output_names if setting.outputs_only else blobs
-    return {name: blobs[name].float().cpu().numpy() for name in names}
+    blobs = module.each_blob(*tensors, names=module.output_names if setting.outputs_only else setting.names)
+    del tensors
+    yield from _as_float32(blobs)
+
+
+def _as_float32(blobs: Iterator[tuple[str, torch.Tensor]]) -> Stream:
+    """Yield blobs as arrays; TF32 is off only while a layer computes, and not for whoever reads the stream."""
+    while True:
+        with _exact_float32():
+            name, blob = next(blobs, ("", None))
+        if blob is None:
+            return
+        value = blob.float().cpu().numpy()
+        blob = None
+        yield name, value
+        del value
 
 
 def _device(name: str) -> torch.device:

@@ -21,20 +21,18 @@ from ..targets.onnx.from_data import with_data_preprocessing
 from ..targets.onnx.opsets import DEFAULT_OPSET
 from ..targets.onnx.options import OnnxOptions
 from .against import Comparison, require_applicable
-from .compare import compare
+from .group import Group, groups
 from .inputs import random_inputs, with_random_weights
 from .report import Report, Row
-from .rounding import Arbiter
 from .trials import Trial, larger_trials, trials
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..backends.setting import Blobs
     from ..graph.graph import Graph, Value
     from ..net import Net
 
-__all__ = ["TOLERANCES", "Report", "Row", "compare", "random_inputs", "verify", "with_random_weights"]
+__all__ = ["TOLERANCES", "Report", "Row", "random_inputs", "verify", "with_random_weights"]
 
 # Relative to the largest value of a blob. Half precision rounds every intermediate result to 11 (or 8) bits.
 TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "bfloat16": 8e-2}
@@ -126,20 +124,9 @@ def _compared_with(
 
 def _run(runs: Sequence[Trial], first: str, setting: Setting, report: Report, judge: bool) -> None:
     """Run the trials and the backend `first` on the same inputs; add their rows to the report."""
-    references: dict[Graph, Blobs] = {}
-    arbiters: dict[Graph, Arbiter] = {}
-    for trial in track("verifying", runs):
-        if trial.of not in references:
-            references[trial.of] = BACKENDS[first](trial.of, trial.feed, setting)
-            arbiters[trial.of] = Arbiter(trial.of, trial.feed, setting)
-        reference = references[trial.of]
-        blobs = BACKENDS[trial.backend](trial.graph, trial.feed, trial.setting)
-        blobs = {blob: value for blob, value in blobs.items() if blob not in report.left_out}
-        rows = compare(f"{trial.name} / {first}", blobs, reference, report.tolerance, trial.of)
-        if judge:
-            engines = (trial.backend, first)
-            rows = [arbiters[trial.of].judged(row, engines, blobs, reference, report.tolerance) for row in rows]
-        report.rows += rows
+    for trials_of_graph in track("verifying", groups(runs)):
+        group = Group(trials_of_graph, first, setting, report.tolerance, report.left_out, judge)
+        report.rows += group.rows({*report.outputs, *(value.name for value in trials_of_graph[0].of.outputs)})
 
 
 def _as_modelled(graph: Graph, postprocess: bool) -> Graph:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from math import isnan
 from pathlib import Path
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..backends.other_model import OtherModel
-    from ..backends.setting import Blobs, Setting
+    from ..backends.setting import Blobs, Setting, Stream
     from ..graph.graph import Graph, Node, Value
     from .report import Report, Row
 
@@ -45,11 +46,26 @@ def require_applicable(options: OnnxOptions) -> None:
 
 @dataclass(frozen=True)
 class _Compared:
-    """A tensor, the value of the net that it is taken for, and their row."""
+    """A tensor, and its row for each value of the net that it may be taken for."""
 
     match: Match
-    value: Value
-    row: Row
+    rows: Mapping[Value, Row]
+
+    @property
+    def best(self) -> Value:
+        """The value that it is nearest to."""
+        return min(self.rows, key=lambda value: float("inf") if isnan(self.rows[value].max_rel) else self.rows[value].max_rel)
+
+    @property
+    def value(self) -> Value:
+        """The value that it is taken for: the nearest if it is that one, or far nearer; else the one that it is named after."""
+        best, named = self.rows[self.best], self.rows[self.match.named]
+        return self.best if best.ok or best.max_rel < named.max_rel / 10 else self.match.named
+
+    @property
+    def row(self) -> Row:
+        """Its row for that value."""
+        return self.rows[self.value]
 
 
 class Comparison:
@@ -91,20 +107,20 @@ class Comparison:
             ProtogenError: ONNX Runtime rejects the model, or no tensor can be compared.
         """
         pairs, values = self._model_values()
+        shapes = {name: value.shape for name, value in values.items()}
         feed = {twin.name: self._feed[value.name] for value, twin in zip(self._graph.inputs, self._versions.inputs)}
         reference = BACKENDS["torch"](self._versions, feed, self._setting)
-        arbiter = None if self._model.in_half else Arbiter(self._versions, feed, self._setting)
-        compared = [
-            self._compared(match, values[match.tensor], reference, arbiter, report.tolerance)
-            for match in track("comparing", pairs)
-        ]
+        arbiter = None if self._model.in_half else Arbiter(self._versions, feed, self._setting, report.tolerance)
+        compared = list(self._compared(pairs, values, reference, arbiter, report.tolerance))
+        if arbiter is not None:
+            compared = [replace(each, rows=dict(zip(each.rows, arbiter.judged(list(each.rows.values()))))) for each in compared]
         order = {value: number for number, value in enumerate(self._graph.values)}
         compared.sort(key=lambda each: order[each.value])
         agreed = {each.value for each in compared if each.row.ok} - {each.value for each in compared if not each.row.ok}
         report.rows += [
             each.row if each.row.ok else replace(each.row, layers=_layers(self._graph, each.value, agreed)) for each in compared
         ]
-        report.notes += self._notes(compared, {name: value.shape for name, value in values.items()})
+        report.notes += self._notes(compared, shapes)
 
     def _model_values(self) -> tuple[list[Match], Blobs]:
         """Run the model; return the tensors that can be compared, and their values."""
@@ -123,24 +139,38 @@ class Comparison:
         return pairs, values
 
     def _compared(
-        self, match: Match, actual: np.ndarray, reference: Blobs, arbiter: Arbiter | None, tolerance: float
-    ) -> _Compared:
-        """Compare a tensor with the values that it may be; take it for the one that it is or, if it is none, is named after."""
+        self, pairs: Sequence[Match], values: Blobs, reference: Stream, arbiter: Arbiter | None, tolerance: float
+    ) -> Iterator[_Compared]:
+        """Compare tensors with the values that they may be; neither are kept for longer than needed."""
+        readers = Counter(self._names[value] for match in pairs for value in match.values)
+        tensors = Counter(match.tensor for match in pairs)
+        waiting, expected = list(pairs), {}
+        for blob, array in track("comparing", reference, total=len(self._versions.blobs)):
+            if blob in readers:
+                expected[blob] = array
+            for match in [match for match in waiting if all(self._names[value] in expected for value in match.values)]:
+                waiting.remove(match)
+                yield self._one(match, values[match.tensor], expected, arbiter, tolerance)
+                tensors[match.tensor] -= 1
+                if not tensors[match.tensor]:
+                    del values[match.tensor]
+                readers.subtract(self._names[value] for value in match.values)
+                for name in [name for name in expected if readers[name] <= 0]:
+                    del expected[name]
+
+    def _one(self, match: Match, actual: np.ndarray, expected: Blobs, arbiter: Arbiter | None, tolerance: float) -> _Compared:
+        """Compare a tensor with the values that it may be; let the arbiter judge what it is likely to be, if it is off."""
         name = f"{Path(self._model.path).name} / torch"
         rows: dict[Value, Row] = {}
         for value in match.values:
             blob = self._names[value]
-            row = row_of(name, blob, aligned(actual, value.shape), reference[blob], tolerance)
+            row = row_of(name, blob, aligned(actual, value.shape), expected[blob], tolerance)
             rows[value] = replace(row, tensor="" if match.tensor in (value.name, blob) else match.tensor)
-        best = min(rows, key=lambda value: float("inf") if isnan(rows[value].max_rel) else rows[value].max_rel)
-        if arbiter is not None:
-            for value in (best, match.named):
-                blobs = {self._names[value]: aligned(actual, value.shape)}
-                rows[value] = arbiter.judged(rows[value], ("onnxruntime", "torch"), blobs, reference, tolerance)
-                if rows[best].ok:
-                    break
-        taken = best if rows[best].ok or rows[best].max_rel < rows[match.named].max_rel / 10 else match.named
-        return _Compared(match, taken, rows[taken])
+        compared = _Compared(match, rows)
+        if arbiter is not None and not compared.row.ok:
+            for value in dict.fromkeys((compared.value, compared.best, match.named)):
+                arbiter.take(rows[value], ("onnxruntime", "torch"), aligned(actual, value.shape), expected[self._names[value]])
+        return compared
 
     def _notes(self, compared: Sequence[_Compared], shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
         names = [value.name for value in self._graph.blobs if value not in self._graph.inputs]

@@ -10,27 +10,6 @@ from .report import Row
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..backends.setting import Blobs
-    from ..graph.graph import Graph
-
-
-def compare(comparison: str, blobs: Blobs, reference: Blobs, tolerance: float, graph: Graph) -> list[Row]:
-    """Compare the blobs that both sides have, except inputs, in the order of the reference.
-
-    Args:
-        comparison: its name, for the rows.
-        blobs: values by blob.
-        reference: expected values by blob.
-        tolerance: largest relative error allowed.
-        graph: the graph that computes them.
-    """
-    fed = {value.name for value in graph.blobs if value in graph.inputs}
-    return [
-        row_of(comparison, blob, blobs[blob], reference[blob], tolerance)
-        for blob in reference
-        if blob in blobs and blob not in fed
-    ]
-
 
 def row_of(comparison: str, blob: str, actual: np.ndarray, expected: np.ndarray, tolerance: float) -> Row:
     """Compare one blob: the row for the report."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..layers.base import Shape
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trial:
     """One run to compare with the first backend's on the same inputs.
 

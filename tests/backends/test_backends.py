@@ -20,6 +20,6 @@ def test_shapes_are_the_nets(name: str, outputs_only: bool) -> None:
         layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 4 dim: 4 } } }
         layer { name: "sum" type: "Reduction" bottom: "x" top: "sum" reduction_param { axis: 1 } }""")
     feed = {"x": np.ones((2, 3, 4, 4), np.float32)}
-    blobs = BACKENDS[name](net.graph(), feed, Setting(outputs_only=outputs_only))
+    blobs = dict(BACKENDS[name](net.graph(), feed, Setting(outputs_only=outputs_only)))
     assert blobs["sum"].shape == (2,)
     assert (blobs["sum"] == 48).all()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import protogen
-from protogen.backends.model_file import model_file
+from protogen.backends.model_file import model_of, saved
 from protogen.backends.setting import Setting
 from protogen.targets.onnx.options import OnnxOptions, Preprocess
 from protogen.verification import verify
@@ -51,9 +51,13 @@ def test_renamed_outputs_and_inputs_overwritten_in_place_stand_for_their_blobs()
         'layer { name: "tanh" type: "TanH" bottom: "x" top: "y" }'
     )
     feed = {"x": np.float32([[-1, 1]])}
-    with model_file(net.graph(), feed, Setting(onnx=OnnxOptions(rename={"x": "image", "y": "scores"}))) as model:
-        assert (list(model.feed), model.outputs[-1]) == (["image"], "scores")
-        assert model.blobs == ["x", "y"]
-        path = Path(model.path)
-        assert path.exists()
-    assert not path.exists()
+    model = model_of(net.graph(), feed, Setting(onnx=OnnxOptions(rename={"x": "image", "y": "scores"})))
+    assert (list(model.feed), model.outputs[-1]) == (["image"], "scores")
+    assert model.blobs == ["x", "y"]
+
+
+def test_the_file_is_there_only_for_a_while() -> None:
+    model = model_of(small_net().graph(), {"data": np.zeros((2, 3, 12, 12), np.float32)}, Setting())
+    with saved(model.model) as path:
+        assert Path(path).exists()
+    assert not Path(path).parent.exists()

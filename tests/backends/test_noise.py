@@ -19,7 +19,7 @@ def runs(net: protogen.Net, feed: dict[str, np.ndarray] | None = None) -> dict[s
     exact = Setting(dtype="float64")
     settings = {"float32": Setting(), "exact": exact, "noisy": Setting(dtype="float64", noise=0)}
     settings |= {"again": settings["noisy"], "other": Setting(dtype="float64", noise=1)}
-    return {name: BACKENDS["torch"](graph, values, setting) for name, setting in settings.items()}
+    return {name: dict(BACKENDS["torch"](graph, values, setting)) for name, setting in settings.items()}
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:

@@ -43,6 +43,6 @@ def test_an_older_release_says_that_it_lacks_the_opset(monkeypatch: pytest.Monke
 def test_blobs_are_known_by_the_nets_names(outputs_only: bool) -> None:
     net = small_net().fill(1)
     feed = {"data": np.random.default_rng(0).standard_normal((2, 3, 12, 12), dtype=np.float32)}
-    blobs = run_onnxruntime(net.graph(), feed, Setting(outputs_only=outputs_only))
+    blobs = dict(run_onnxruntime(net.graph(), feed, Setting(outputs_only=outputs_only)))
     assert set(blobs) == set(net.outputs if outputs_only else net.shapes) - {"data"}
     assert_same([blobs[name] for name in net.outputs], by_torch(net, feed))

@@ -35,9 +35,9 @@ def test_cuda_where_there_is_none() -> None:
 def test_every_blob_or_the_outputs_alone() -> None:
     net = small_net().fill(1)
     feed = {"data": np.random.default_rng(0).standard_normal((2, 3, 12, 12), dtype=np.float32)}
-    blobs = run_torch(net.graph(), feed, Setting())
+    blobs = dict(run_torch(net.graph(), feed, Setting()))
     assert list(blobs) == list(net.shapes)
-    outputs = run_torch(net.graph(), feed, Setting(outputs_only=True))
+    outputs = dict(run_torch(net.graph(), feed, Setting(outputs_only=True)))
     assert list(outputs) == net.outputs
     assert_same(list(outputs.values()), by_torch(net, feed), 0)
 
@@ -56,11 +56,11 @@ def test_what_was_allowed_on_cuda_is_allowed_afterwards(monkeypatch: pytest.Monk
     """float32 is computed without TF32, and the user's setting put back, after an error too."""
     seen: list[bool] = []
 
-    def fails(self: NetModule, *inputs: torch.Tensor) -> None:
+    def fails(self: NetModule, *arguments: object) -> None:
         seen.append(torch.backends.cuda.matmul.allow_tf32)
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr(NetModule, "blobs", fails)
+    monkeypatch.setattr(NetModule, "_compute", fails)
     with pytest.raises(RuntimeError, match="out of memory"):
-        run_torch(small_net().graph(), {"data": np.zeros((2, 3, 12, 12), np.float32)}, Setting())
+        list(run_torch(small_net().graph(), {"data": np.zeros((2, 3, 12, 12), np.float32)}, Setting()))
     assert (seen, torch.backends.cuda.matmul.allow_tf32) == ([False], True)

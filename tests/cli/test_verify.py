@@ -10,6 +10,7 @@ import pytest
 
 import protogen
 from tests.commands import Run
+from tests.verification.engines import wrong
 
 
 def test_verify_agrees(run: Run, small: Path) -> None:
@@ -23,14 +24,7 @@ def test_verify_agrees(run: Run, small: Path) -> None:
 
 
 def test_verify_names_the_first_difference(run: Run, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from protogen.backends import BACKENDS
-
-    right = BACKENDS["onnxruntime"]
-
-    def shifted(*args, **options):  # type: ignore[no-untyped-def]
-        return {name: blob + 1 for name, blob in right(*args, **options).items()}
-
-    monkeypatch.setitem(BACKENDS, "onnxruntime", shifted)
+    wrong(monkeypatch, "onnxruntime", lambda blobs: blobs.update({name: blob + 1 for name, blob in blobs.items()}))
     result = run("verify", small)
     assert result.code == 1
     assert result.out.splitlines()[-1].startswith("onnxruntime / torch: blob 'conv' (1, 4, 6, 6) is the first that differs")

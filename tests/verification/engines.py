@@ -14,8 +14,8 @@ def wrong(monkeypatch: pytest.MonkeyPatch, backend: str, change: Any) -> None:
     right = BACKENDS[backend]
 
     def run(*args: Any, **options: Any) -> Any:
-        blobs = right(*args, **options)
+        blobs = dict(right(*args, **options))
         change(blobs)
-        return blobs
+        yield from blobs.items()
 
     monkeypatch.setitem(BACKENDS, backend, run)

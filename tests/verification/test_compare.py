@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from protogen import verification
 from protogen.verification import verify
+from protogen.verification.compare import row_of
 from tests.nets import small_net
 from tests.verification.engines import wrong
 
@@ -27,11 +27,8 @@ def test_another_shape_differs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_errors_are_relative_to_a_blobs_largest_value() -> None:
-    reference = {"y": np.array([100.0, 1.0], np.float32)}
-    net = small_net()
-    (row,) = verification.compare("a / b", {"y": np.array([100.0, 1.01], np.float32)}, reference, 1e-3, net.graph())
+    row = row_of("a / b", "y", np.array([100.0, 1.01], np.float32), np.array([100.0, 1.0], np.float32), 1e-3)
     assert row.max_abs == pytest.approx(0.01, rel=1e-4)
     assert row.max_rel == pytest.approx(1e-4, rel=1e-4)
     assert row.ok
-    (row,) = verification.compare("a / b", {"y": np.full(2, 1e-9)}, {"y": np.zeros(2)}, 1e-3, net.graph())
-    assert not row.ok, "a reference of zeros allows no difference"
+    assert not row_of("a / b", "y", np.full(2, 1e-9), np.zeros(2), 1e-3).ok, "a reference of zeros allows no difference"

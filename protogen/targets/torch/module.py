@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType, MethodType
 from typing import Any
@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...errors import ProtogenError
+from ...errors import ProtogenError, did_you_mean
 
 _numbers = itertools.count()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """Execution of one layer; values are numbered.
 
@@ -94,15 +94,53 @@ class NetModule(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return the outputs as one tensor, or as a tuple in the order of `output_names`."""
-        values = self._run(inputs, keep=False)
+        values = self._run(inputs)
         if len(self._outputs) == 1:
             return values[self._outputs[0]]
         return tuple(values[number] for number in self._outputs)
 
-    def blobs(self, *inputs: Tensor) -> dict[str, Tensor]:
-        """Return every blob by name, after the last layer that overwrites it in place."""
-        values = self._run(inputs, keep=True)
-        return {name: values[number] for name, number in self._blobs.items()}
+    def blobs(self, *inputs: Tensor, names: Collection[str] | None = None) -> dict[str, Tensor]:
+        """Return blobs by name, after the last layer that overwrites each in place.
+
+        Args:
+            inputs: as for the module itself.
+            names: those wanted, every one by default; only the layers that they depend on run.
+
+        Raises:
+            ProtogenError: no blob has that name.
+
+        >>> import protogen
+        >>> module = protogen.models.lenet().to_torch()
+        >>> {name: tuple(blob.shape) for name, blob in module.blobs(torch.zeros(1, 1, 28, 28), names=["pool1", "ip1"]).items()}
+        {'pool1': (1, 20, 12, 12), 'ip1': (1, 500)}
+        """
+        numbers = self._numbers_of(names)
+        values = self._run(inputs, kept=set(numbers.values()), needed=None if names is None else self._needed(numbers.values()))
+        return {name: values[number] for name, number in numbers.items()}
+
+    def each_blob(self, *inputs: Tensor, names: Collection[str] | None = None) -> Iterator[tuple[str, Tensor]]:
+        """Yield the blobs of `blobs` one by one as layers make them, and keep none for longer than layers need it.
+
+        Args:
+            inputs, names: as for `blobs`.
+
+        Raises:
+            ProtogenError: no blob has that name.
+        """
+        wanted: dict[int, list[str]] = {}
+        for name, number in self._numbers_of(names).items():
+            wanted.setdefault(number, []).append(name)
+        needed = self._needed(wanted)
+        values = self._fed(inputs)
+        for number in self._inputs:
+            yield from ((name, values[number]) for name in wanted.get(number, ()))
+        for step in self._steps:
+            if step in needed:
+                self._compute(step, values)
+                for number in step.makes:
+                    yield from ((name, values[number]) for name in wanted.get(number, ()))
+            for number in step.dead:
+                values.pop(number, None)
 
     def loss(self, *inputs: Tensor) -> Tensor:
         """Return the net's loss as Caffe does: the sum of the loss tops times their `loss_weight` (by default 1 for loss layers).
@@ -116,7 +154,7 @@ class NetModule(nn.Module):
         if not self._states_loss:
             raise ProtogenError("this net has no loss: no loss layer and no loss_weight in this phase")
         terms: list[Tensor] = []
-        values = self._run(inputs, keep=False, losses=terms)
+        values = self._run(inputs, losses=terms)
         if not terms:
             like = next(iter(values.values()), torch.zeros(()))
             return torch.zeros((), device=like.device, requires_grad=True)
@@ -143,22 +181,56 @@ class NetModule(nn.Module):
             raise ProtogenError(f"no layer {layer!r} in this module")
         return [(getattr(getattr(self, module), name), shape) for module, name, shape in self._blobs_of[layer]]
 
-    def _run(self, inputs: Sequence[Tensor], keep: bool, losses: list[Tensor] | None = None) -> dict[int, Tensor]:
-        """Run the layers and return the values, all of them if `keep`; append each weighted loss to `losses`."""
+    def _numbers_of(self, names: Collection[str] | None) -> dict[str, int]:
+        """Return the numbers of some blobs' values, in the net's order.
+
+        Raises:
+            ProtogenError: no blob has that name; the message suggests the nearest one.
+        """
+        for name in () if names is None else names:
+            if name not in self._blobs:
+                raise ProtogenError(f"no blob {name!r} in this module{did_you_mean(name, self._blobs)}")
+        return {name: number for name, number in self._blobs.items() if names is None or name in names}
+
+    def _needed(self, numbers: Collection[int]) -> set[Step]:
+        """Return the steps that some values depend on."""
+        missing, needed = set(numbers), set()
+        for step in reversed(self._steps):
+            if not missing.isdisjoint(step.makes):
+                needed.add(step)
+                missing.update(step.reads)
+        return needed
+
+    def _run(
+        self,
+        inputs: Sequence[Tensor],
+        kept: Collection[int] = (),
+        needed: Collection[Step] | None = None,
+        losses: list[Tensor] | None = None,
+    ) -> dict[int, Tensor]:
+        """Run the layers, all or those `needed`; return the outputs and the values `kept`; append weighted losses to `losses`."""
+        values = self._fed(inputs)
+        for step in self._steps:
+            if needed is None or step in needed:
+                self._compute(step, values)
+                if losses is not None:
+                    losses += [values[number].sum() * weight for number, weight in step.losses.items()]
+            for number in step.dead:
+                if number not in kept:
+                    values.pop(number, None)
+        return values
+
+    def _fed(self, inputs: Sequence[Tensor]) -> dict[int, Tensor]:
         if len(inputs) != len(self.input_names):
             raise ProtogenError(
                 f"this net takes {len(self.input_names)} inputs ({', '.join(self.input_names)}), not {len(inputs)}"
             )
-        values = dict(zip(self._inputs, inputs))
-        for step in self._steps:
-            bottoms = [values[number] for number in step.reads]
-            for i in step.cut:
-                bottoms[i] = bottoms[i].detach()
-            tops = getattr(self, step.module)(*bottoms)
-            values.update(zip(step.makes, [tops] if isinstance(tops, Tensor) and len(step.makes) == 1 else tops))
-            if losses is not None:
-                losses += [values[number].sum() * weight for number, weight in step.losses.items()]
-            if not keep:
-                for number in step.dead:
-                    del values[number]
-        return values
+        return dict(zip(self._inputs, inputs))
+
+    def _compute(self, step: Step, values: dict[int, Tensor]) -> None:
+        """Run one layer on the values, and add what it makes."""
+        bottoms = [values[number] for number in step.reads]
+        for i in step.cut:
+            bottoms[i] = bottoms[i].detach()
+        tops = getattr(self, step.module)(*bottoms)
+        values.update(zip(step.makes, [tops] if isinstance(tops, Tensor) and len(step.makes) == 1 else tops))
