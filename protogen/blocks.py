@@ -5,23 +5,31 @@ A block takes the builder, its bottom and its sizes, and returns its last blob. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .builder import NetBuilder, block
 
 __all__ = [
+    "average",
     "basic_block",
     "bottleneck",
     "conv_block",
+    "conv_norm",
     "fire",
     "inverted_residual",
+    "norm",
+    "slashes",
     "squeeze_excite",
     "stem",
+    "tower",
     "transition",
     "two_way_dense_block",
     "two_way_dense_layer",
+    "underscores",
 ]
+
+Names = Callable[[str, str], str]  # (name of a convolution, "bn", "scale" or "relu") to the name of that layer
 
 
 def conv_block(b: NetBuilder, bottom: str, num_output: int, kernel_size: int = 3, **options: Any) -> str:
@@ -42,6 +50,110 @@ def conv_block(b: NetBuilder, bottom: str, num_output: int, kernel_size: int = 3
     'conv1'
     """
     return b.conv_block(bottom, num_output, kernel_size, **options)
+
+
+def slashes(name: str, part: str) -> str:
+    """Names after the convolution and a slash, as the builder gives them: conv1/bn, conv1/scale, conv1/relu."""
+    return f"{name}/{part}"
+
+
+def underscores(name: str, part: str) -> str:
+    """Names after the convolution and an underscore: conv1_bn, conv1_scale, conv1_relu."""
+    return f"{name}_{part}"
+
+
+def norm(b: NetBuilder, x: str, name: str, *, names: Names = slashes, relu: bool = True, in_place: bool = True) -> str:
+    """BatchNorm, Scale and ReLU under names of your own, which published weights need.
+
+    Args:
+        b: the builder.
+        x: (N, C, H, W).
+        name: of the convolution before them, or after them where the normalisation comes first.
+        names: what the three are called.
+        relu: add the ReLU.
+        in_place: write to `x`; otherwise the top has the BatchNorm's name.
+
+    >>> b = NetBuilder()
+    >>> norm(b, b.input("data", (1, 3, 32, 32)), "conv1", names=underscores, in_place=False)
+    'conv1_bn'
+    """
+    x = b.bn(x, scale=False, in_place=in_place, name=names(name, "bn"))
+    x = b.layer(
+        "Scale", x, name=names(name, "scale"), in_place=True, filler={"value": 1}, bias_term=True, bias_filler={"value": 0}
+    )
+    return b.relu(x, name=names(name, "relu")) if relu else x
+
+
+def conv_norm(
+    b: NetBuilder,
+    x: str,
+    num_output: int,
+    kernel_size: int | tuple[int, int],
+    *,
+    name: str,
+    names: Names = slashes,
+    relu: bool = True,
+    **options: Any,
+) -> str:
+    """A convolution without bias, then `norm`, all in place.
+
+    Args:
+        b: the builder.
+        x: (N, C, H, W).
+        num_output: output channels.
+        kernel_size: in pixels, one number or (height, width).
+        name: of the convolution.
+        names: what the layers after it are called.
+        relu: add the ReLU.
+        options: further arguments of `NetBuilder.conv`; `pad` is half the kernel by default.
+
+    >>> b = NetBuilder()
+    >>> conv_norm(b, b.input("data", (1, 3, 32, 32)), 8, (1, 7), name="conv1", names=underscores)
+    'conv1'
+    >>> [layer.name for layer in b.build().layers], b.shape("conv1")
+    (['data', 'conv1', 'conv1_bn', 'conv1_scale', 'conv1_relu'], (1, 8, 32, 32))
+    """
+    half = kernel_size // 2 if isinstance(kernel_size, int) else (kernel_size[0] // 2, kernel_size[1] // 2)
+    options.setdefault("pad", half or None)
+    x = b.conv(x, num_output, kernel_size, bias_term=False, name=name, **options)
+    return norm(b, x, name, names=names, relu=relu)
+
+
+def average(b: NetBuilder, x: str, side: int, name: str) -> str:
+    """The average of the whole image, with the window that a published file states where the image has that size.
+
+    Args:
+        b: the builder.
+        x: (N, C, H, W).
+        side: of the published window.
+        name: of the pooling.
+
+    Returns:
+        The blob (N, C, 1, 1).
+    """
+    if b.shape(x)[2:] == (side, side):
+        return b.pool(x, "AVE", side, stride=1, name=name)
+    return b.global_pool(x, name=name)
+
+
+def tower(b: NetBuilder, x: str, name: str, *convs: tuple[Any, ...], **options: Any) -> str:
+    """Convolutions of `conv_norm` in sequence, a branch of an Inception module.
+
+    Args:
+        b: the builder.
+        x: (N, C, H, W).
+        name: prefix of the convolutions' names.
+        convs: the rest of the name, the output channels and the kernel of each, and further arguments of `conv_norm` as a dict.
+        options: further arguments of `conv_norm` for all of them.
+
+    >>> b = NetBuilder()
+    >>> tower(b, b.input("data", (1, 3, 32, 32)), "a1", ("5x5_reduce", 16, 1), ("5x5", 32, 5, {"stride": 2}))
+    'a1_5x5'
+    """
+    for suffix, num_output, kernel_size, *own in convs:
+        merged = {"names": underscores, **options, **(own[0] if own else {})}
+        x = conv_norm(b, x, num_output, kernel_size, name=f"{name}_{suffix}", **merged)
+    return x
 
 
 @block(prefix=False)
@@ -238,9 +350,9 @@ def fire(b: NetBuilder, x: str, squeeze: int, expand: int) -> str:
     Returns:
         The blob (N, 2 * expand, H, W).
     """
-    x = b.relu(b.conv(x, squeeze, 1, name="squeeze1x1"))
-    left = b.relu(b.conv(x, expand, 1, name="expand1x1"))
-    right = b.relu(b.conv(x, expand, 3, pad=1, name="expand3x3"))
+    x = b.relu(b.conv(x, squeeze, 1, name="squeeze1x1"), name="relu_squeeze1x1")
+    left = b.relu(b.conv(x, expand, 1, name="expand1x1"), name="relu_expand1x1")
+    right = b.relu(b.conv(x, expand, 3, pad=1, name="expand3x3"), name="relu_expand3x3")
     return b.concat(left, right, name="concat")
 
 

@@ -13,7 +13,7 @@ Models use these for `phase="TRAIN"`; so can your own nets:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,13 @@ PHASES = ("TEST", "TRAIN")
 IMAGENET_MEAN = (103.94, 116.78, 123.68)  # blue, green, red
 IMAGENET_SCALE = 0.017  # about 1 / standard deviation of ImageNet's pixel values
 TRAIN_BATCH, VAL_BATCH = 64, 32
+# Data of BVLC's ImageNet models: pixels of 0 to 255, and where Caffe's scripts put the databases.
+BVLC_DATA: Mapping[str, Any] = {
+    "mean": (104, 117, 123),
+    "scale": 1,
+    "train": "examples/imagenet/ilsvrc12_train_lmdb",
+    "val": "examples/imagenet/ilsvrc12_val_lmdb",
+}
 TOP_1_AND_5: Mapping[str, int | None] = {"accuracy/top1": 1, "accuracy/top5": 5}
 
 _WEIGHT, _BIAS, _NO_DECAY = {"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0}, {"lr_mult": 1, "decay_mult": 0}
@@ -39,6 +46,9 @@ TRAIN_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "InnerProduct": {"param": [_WEIGHT, _BIAS]},
     "Scale": {"param": [_NO_DECAY, _NO_DECAY]},
 }
+WEIGHT_AND_BIAS = (_WEIGHT, _BIAS)
+# The same for nets whose convolutions have biases.
+BIASED: Mapping[str, Mapping[str, Any]] = {**TRAIN_DEFAULTS, "Convolution": {"param": WEIGHT_AND_BIAS}}
 # Settings each policy reads (caffe/solvers/sgd_solver.cpp, GetLearningRate). Caffe silently takes 0 for a missing one.
 POLICIES: Mapping[str, Sequence[str]] = {
     "fixed": (),
@@ -62,10 +72,12 @@ def is_train(phase: str) -> bool:
     return phase == "TRAIN"
 
 
-def with_train_defaults(defaults: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Mapping[str, Any]]:
-    """Merge `TRAIN_DEFAULTS` into a builder's defaults, type by type; `TRAIN_DEFAULTS` take precedence."""
+def with_train_defaults(
+    defaults: Mapping[str, Mapping[str, Any]] | None = None, train: Mapping[str, Mapping[str, Any]] = TRAIN_DEFAULTS
+) -> dict[str, Mapping[str, Any]]:
+    """Merge the settings of training into a builder's defaults, type by type; those of training take precedence."""
     own = defaults or {}
-    return {kind: {**own.get(kind, {}), **TRAIN_DEFAULTS.get(kind, {})} for kind in {**own, **TRAIN_DEFAULTS}}
+    return {kind: {**own.get(kind, {}), **train.get(kind, {})} for kind in {**own, **train}}
 
 
 def data_layers(
@@ -218,6 +230,46 @@ def solver(
         snapshot=test_interval if snapshot is None else snapshot, snapshot_prefix=snapshot_prefix, solver_mode=solver_mode,
         **fields,
     )  # fmt: skip
+
+
+def imagenet_solver(
+    name: str, *, base_lr: float, epochs: int, batch: int = TRAIN_BATCH, val_batch: int = VAL_BATCH,
+    step_epochs: int | None = None, **settings: Any,
+) -> Callable[..., Message]:  # fmt: skip
+    """Return the function that makes a model's solver: a schedule in epochs of the training images, ImageNet's by default.
+
+    Args:
+        name: of the model, for the snapshots' names.
+        base_lr: the initial learning rate.
+        epochs: passes over the training images.
+        batch, val_batch: images per pass of the data layers.
+        step_epochs: epochs between two drops of the learning rate; it then falls by `gamma`, a tenth by default.
+        settings: further arguments of `solver`.
+
+    >>> solve = imagenet_solver("own", base_lr=0.1, epochs=90, batch=256, step_epochs=30)
+    >>> step = solve("net.prototxt", images=2560)
+    >>> step.lr_policy, step.stepsize, step.max_iter
+    ('step', 300, 900)
+    """
+
+    def solve(net: str, *, snapshot_prefix: str = name, epochs: int = epochs, images: int = 1281167) -> Message:
+        per_epoch = passes(images, batch)
+        steps = {"lr_policy": "step", "gamma": 0.1, "stepsize": per_epoch * step_epochs} if step_epochs else {}
+        return solver(
+            net, base_lr=base_lr, max_iter=per_epoch * epochs, test_iter=passes(50000, val_batch), test_interval=per_epoch,
+            test_initialization=False, snapshot_prefix=snapshot_prefix, **{**steps, **settings},
+        )  # fmt: skip
+
+    solve.__name__ = solve.__qualname__ = f"{name}_solver"
+    solve.__doc__ = f"""Return the SolverParameter for a net of `{name}(phase="TRAIN")`: SGD with momentum.
+
+    Args:
+        net: path of the train/val prototxt.
+        snapshot_prefix: path prefix of the snapshots.
+        epochs: passes over the training images.
+        images: number of training images (ImageNet's by default).
+    """
+    return solve
 
 
 def load_solver(path: str | Path, strict: bool | None = None) -> Message:

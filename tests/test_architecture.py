@@ -109,6 +109,7 @@ MIRRORED_ELSEWHERE = {
     "protogen.__main__": "two lines; tests/cli/test_cli.py runs them as a process",
     "protogen.backends.setting": "a record; the backends' tests make them",
     "protogen.layers.limits": "two numbers of C, which the layers' tests meet",
+    "protogen.models.__main__": "writes a file, which tests/models/test_registry.py holds to what it would write",
     "protogen.targets.caffe.options": "a record; tests/targets/test_options.py",
     "protogen.targets.torch.options": "records; tests/targets/test_options.py",
     "protogen.weights.blobs": "a record, which every reader of weights returns",

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from ..builder import NetBuilder
-from ..errors import NetError
 from ..net import Net
 from ..prototxt.message import Message
-from ..training import data_layers, is_train, losses, solver
+from ..training import solver
+from .common import check_positive, classified, classifier, images
 from .registry import model
 
 # Weights, then biases; the example sets no decay_mult, so all blobs decay alike.
@@ -67,26 +66,15 @@ def lenet(
     >>> len(net.layers), net.param_count, net.macs
     (9, 431080, 2293000)
     """
-    height, width = (size, size) if isinstance(size, int) else tuple(size)
-    for what, value in (("height", height), ("width", width), ("batch", batch), ("channels", channels), ("classes", classes)):
-        if value < 1:
-            raise NetError(f"{what} must be positive, not {value}")
-    train = is_train(phase)
-    b = NetBuilder("LeNet", phase=phase, defaults={"Convolution": _PARAM, "InnerProduct": _PARAM})
-    if train:
-        x = data_layers(
-            b, (height, width), name="mnist", channels=channels, mean=(), scale=1 / 256, mirror=False, train_batch=TRAIN_BATCH,
-            val_batch=VAL_BATCH, train=f"{_FOLDER}/mnist_train_lmdb", val=f"{_FOLDER}/mnist_test_lmdb",
-        )  # fmt: skip
-    else:
-        x = b.input("data", (batch, channels, height, width))
+    check_positive(classes=classes)
+    b = classifier("LeNet", phase, {"Convolution": _PARAM, "InnerProduct": _PARAM}, train={})
+    x = images(
+        b, size, batch=batch, phase=phase, channels=channels, mean=(), scale=1 / 256, mirror=False, data_name="mnist",
+        train=f"{_FOLDER}/mnist_train_lmdb", val=f"{_FOLDER}/mnist_test_lmdb", train_batch=TRAIN_BATCH, val_batch=VAL_BATCH,
+    )  # fmt: skip
     for i, num_output in enumerate((20, 50), 1):
         x = b.conv(x, num_output, 5, stride=1, bias_filler="constant", name=f"conv{i}")
         x = b.pool(x, "MAX", 2, stride=2, name=f"pool{i}")
     x = b.relu(b.fc(x, 500, bias_filler="constant", name="ip1"), name="relu1")
     x = b.fc(x, classes, bias_filler="constant", name="ip2")
-    if train:
-        losses(b, x, accuracies={"accuracy": None})
-    else:
-        b.softmax(x, name="prob")
-    return b.build()
+    return classified(b, x, phase, accuracies={"accuracy": None})

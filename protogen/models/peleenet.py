@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..blocks import stem, transition, two_way_dense_block
-from ..builder import NetBuilder
-from ..errors import NetError, did_you_mean
+from ..errors import NetError
 from ..net import Net
-from ..prototxt.message import Message
-from ..training import PHASES, TRAIN_BATCH, VAL_BATCH, data_layers, is_train, losses, passes, solver, with_train_defaults
-from .registry import model
+from ..training import PHASES, imagenet_solver
+from .common import check_positive, classified, classifier, images
+from .registry import chosen, model
 
 
 @dataclass(frozen=True)
@@ -52,20 +51,7 @@ PRESETS = {
 POOLS = ("MAX", "AVE")
 
 
-def peleenet_solver(net: str, *, snapshot_prefix: str = "peleenet", epochs: int = 120, images: int = 1281167) -> Message:
-    """Return a SolverParameter for a net of `peleenet(phase="TRAIN")`: SGD with momentum and linear decay of the learning rate.
-
-    Args:
-        net: path of the train/val prototxt.
-        snapshot_prefix: path prefix of the snapshots.
-        epochs: passes over the training images.
-        images: number of training images (ImageNet's by default).
-    """
-    per_epoch = passes(images, TRAIN_BATCH)
-    return solver(
-        net, base_lr=0.045, lr_policy="poly", power=1.0, max_iter=per_epoch * epochs, test_iter=passes(50000, VAL_BATCH),
-        test_interval=per_epoch, test_initialization=False, snapshot_prefix=snapshot_prefix,
-    )  # fmt: skip
+peleenet_solver = imagenet_solver("peleenet", base_lr=0.045, epochs=120, lr_policy="poly", power=1.0)
 
 
 @model(
@@ -113,16 +99,13 @@ def peleenet(
     >>> len(net.layers), net.param_count, net.macs
     (482, 2802248, 507757568)
     """
-    style = _preset(preset)
-    height, width = (size, size) if isinstance(size, int) else tuple(size)
-    _check(height, width, batch, classes, growth_rate, blocks, bottleneck, stem_channels)
+    style = chosen(preset, PRESETS)
+    _check(classes, growth_rate, blocks, bottleneck, stem_channels)
     pool = (transition_pool or style.transition_pool).upper()
     if pool not in POOLS:
         raise NetError(f"transition_pool must be MAX or AVE, not {transition_pool!r}")
-    train = is_train(phase)
-    defaults = with_train_defaults(style.defaults) if train else style.defaults
-    b = NetBuilder(style.name if name is None else name, phase=phase, defaults=defaults)
-    x = data_layers(b, (height, width)) if train else b.input("data", (batch, 3, height, width))
+    b = classifier(style.name if name is None else name, phase, style.defaults)
+    x = images(b, size, batch=batch, phase=phase)
     x = stem(b, x, stem_channels, name="stem", **style.stem)
     for i, (layers, wide) in enumerate(zip(blocks, bottleneck)):
         stage = f"stage{i + 1}"
@@ -132,32 +115,11 @@ def peleenet(
             x = transition(b, x, pool=None if last else pool, conv_name=stage + style.transition_suffix, name=stage)
     x = b.global_pool(x, name="global_pool")
     x = b.fc(x, classes, bias_term=True, bias_filler="constant", name="classifier")
-    if train:
-        losses(b, x)
-    else:
-        b.softmax(x, name="prob")
-    return b.build()
+    return classified(b, x, phase)
 
 
-def _preset(name: str) -> Preset:
-    if name not in PRESETS:
-        raise NetError(f"unknown preset {name!r}{did_you_mean(name, PRESETS)} (known: {', '.join(PRESETS)})")
-    return PRESETS[name]
-
-
-def _check(
-    height: int,
-    width: int,
-    batch: int,
-    classes: int,
-    growth_rate: int,
-    blocks: Sequence[int],
-    bottleneck: Sequence[int],
-    stem: int,
-) -> None:
-    for what, value in (("batch", batch), ("classes", classes), ("height", height), ("width", width)):
-        if value < 1:
-            raise NetError(f"{what} must be positive, not {value}")
+def _check(classes: int, growth_rate: int, blocks: Sequence[int], bottleneck: Sequence[int], stem: int) -> None:
+    check_positive(classes=classes)
     for what, value in (("growth_rate", growth_rate), ("stem", stem)):
         if value < 2 or value % 2:
             raise NetError(f"{what} must be positive and even (two branches share it), not {value}")
