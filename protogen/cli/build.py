@@ -53,13 +53,22 @@ def _command(name: str, usage: str) -> click.Command:
     return model_command(model, name, usage, partial(_write, model))
 
 
-def _write(model: Model, /, *, output: str, templates: str | None, solver: str | None = None, **options: Any) -> None:
+def _write(
+    model: Model, /, *, output: str, templates: str | None, summary: bool, solver: str | None = None, **options: Any
+) -> None:
+    if summary and (output != "-" or solver is not None):
+        raise usage_error("--summary shows the net instead of writing it; leave out -o and --solver, or --summary")
     if solver is not None and (options.get("phase") != "TRAIN" or output == "-"):
         raise usage_error("--solver needs --phase train and a file for the net (-o FILE)")
     try:
         net = model.build(**options)
     except NetError as error:
         raise usage_error(str(error)) from error
+    if summary:
+        from .summary import show
+
+        show(net.summary())
+        return
     write_text(output, net.to_prototxt(templates))
     if solver is not None and model.solver is not None:
         from ..prototxt.writer import write
@@ -77,6 +86,7 @@ def build(ctx: click.Context) -> None:
     protogen build
     protogen build peleenet --help
     protogen build peleenet --size 304x320 --classes 20 -o deploy.prototxt
+    protogen build resnet50 --size 256 --summary
     protogen build lenet --phase train -o train_val.prototxt --solver solver.prototxt
     """
     if ctx.invoked_subcommand is None:

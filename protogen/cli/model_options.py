@@ -17,6 +17,11 @@ from .options import OUTPUT, TEMPLATES, Numbers, Size
 _SECTION = re.compile(r"(?:Args|Returns|Raises|Yields|Attributes|Notes?|Examples?):$|>>>", re.MULTILINE)
 _ENTRY = re.compile(r"(\w+(?:, \w+)*)(?: \(.*?\))?: *(.*)")
 _SOLVER = click.option("--solver", metavar="FILE", help="With --phase train, also write a solver for the net to FILE.")
+_SUMMARY = click.option(
+    "--summary",
+    is_flag=True,
+    help="Show the layers with shapes, parameters and MACs, as protogen summary does, and write nothing.",
+)
 _KINDS = "bool, int, float, str, Literal[...], Sequence[int] and int | Sequence[int], each optionally with | None"
 _SIMPLE: dict[Any, Any] = {int: click.INT, float: click.FLOAT, str: click.STRING}
 
@@ -40,16 +45,16 @@ def model_command(model: Model, name: str, usage: str, write: Callable[..., None
         model: as registered.
         name: of the command.
         usage: the command in the help's examples, such as "protogen build lenet".
-        write: called with the parameters' values by name, and `output`, `templates` and `solver`.
+        write: called with the parameters' values by name, and `output`, `templates`, `summary` and `solver`.
 
     Raises:
         ProtogenError: the signature has a parameter that cannot be an option.
     """
     command = click.Command(name, callback=write, params=list(model_options(model)), help=_help(model, usage))
     command.short_help = model.summary
-    reserved = {"output": OUTPUT, "templates": TEMPLATES, **({"solver": _SOLVER} if model.solver else {})}
+    reserved = {"output": OUTPUT, "templates": TEMPLATES, "summary": _SUMMARY, **({"solver": _SOLVER} if model.solver else {})}
     for param in command.params:
-        if param.name in ("output", "templates", "solver", "help"):
+        if param.name in ("output", "templates", "summary", "solver", "help"):
             raise _refusal(model, param.name, "has the name of an option of every model's command; choose another name")
     for option in reversed(reserved.values()):
         option(command)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .output import say, say_json
+from .output import print_table, say_json
 from .plugin import PLUGIN
 
 if TYPE_CHECKING:
@@ -16,35 +15,45 @@ if TYPE_CHECKING:
 
 @click.command()
 @PLUGIN
-@click.option("--cost", is_flag=True, help="Also show parameters and MACs for one image, with default options.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def models(cost: bool, as_json: bool) -> None:
-    """List the architectures that `protogen build NAME` can write.
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with a sentence on each model.")
+@click.option("--cost", is_flag=True, hidden=True, expose_value=False)  # what it asked for is always shown now
+def models(as_json: bool) -> None:
+    """List the architectures that `protogen build NAME` can write, with parameters and MACs for one image by default.
 
     \b
     protogen models
-    protogen models --cost
+    protogen models --json
     """
-    list_models(cost, as_json)
+    list_models(as_json)
 
 
-def list_models(cost: bool = False, as_json: bool = False) -> None:
-    """Print every model's name, summary and paper, and if `cost` its parameters and MACs."""
+def list_models(as_json: bool = False) -> None:
+    """Print every model's name, year, parameters, MACs and paper."""
     from ..models.registry import models as all_models
 
-    entries = [_entry(model, cost) for model in all_models().values()]
+    entries = [_entry(model) for model in all_models().values()]
     if as_json:
         say_json(entries)
         return
+    from ..report.table import Column, PlainTable
+
+    table = PlainTable(
+        Column("model"), Column("year", right=True), Column("parameters", right=True), Column("MACs", right=True),
+        Column("paper", "words", drop=1),
+    )  # fmt: skip
     for entry in entries:
-        say(f"{entry['name']:12} {entry['summary']}", f"{'':12} {entry['paper']}")
-        if cost:
-            say(f"{'':12} {entry['parameters']:,} parameters, {entry['macs']:,} multiply-accumulates")
+        table.add_row(
+            entry["name"], str(entry["year"]), f"{entry['parameters']:,}", f"{entry['macs']:,}",
+            entry["paper"].removesuffix(f" {entry['year']}").removesuffix(","),
+        )  # fmt: skip
+    print_table(table)
 
 
-def _entry(model: Model, cost: bool) -> dict[str, Any]:
-    entry: dict[str, Any] = {"name": model.name, "summary": model.summary, "paper": model.paper, "year": model.year}
-    if cost:
-        net = model.build(**({"batch": 1} if "batch" in signature(model.build).parameters else {}))
-        entry.update(parameters=net.param_count, macs=net.macs)
-    return entry
+def _entry(model: Model) -> dict[str, Any]:
+    from ..models.registry import cost
+
+    parameters, macs = cost(model)
+    return {
+        "name": model.name, "summary": model.summary, "paper": model.paper, "year": model.year, "parameters": parameters,
+        "macs": macs,
+    }  # fmt: skip

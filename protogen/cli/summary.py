@@ -14,6 +14,8 @@ from .output import print_table, say, say_json
 if TYPE_CHECKING:
     from ..net import Net
     from ..reading import NetFiles
+    from ..report.summary import Summary
+    from ..report.table import PlainTable
 
 
 _COLUMNS = (
@@ -69,12 +71,17 @@ def summary(
         say_json({**data, "weights": statistics.as_dict()["rows"]} if statistics is not None else data)
         return
     if result is not None:
-        print_table(sizes_table(result) if by_size else result.table(names, depth))
-        say(result.memory_totals, result.totals, *result.data)
+        show(result, sizes_table(result) if by_size else result.table(names, depth))
     if statistics is not None:
         print_table(statistics.table())
         say(statistics.totals)
         say(*(f"Warning: {line}" for line in statistics.warnings), err=True)
+
+
+def show(result: Summary, table: PlainTable | None = None) -> None:
+    """Print a net's layers, or another table of them, and its totals."""
+    print_table(table or result.table())
+    say(result.memory_totals, result.totals, *result.data)
 
 
 def _net(files: NetFiles, reading: ReadOptions, required: bool) -> Net | None:

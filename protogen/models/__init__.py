@@ -10,13 +10,106 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NetError
-from .registry import Model, find, model, models
+from .registry import Model, find, model, models, variant
 
 if TYPE_CHECKING:
+    from .alexnet import alexnet, alexnet_solver, caffenet
+    from .cifar10_full import cifar10_full, cifar10_full_solver
+    from .densenet import densenet, densenet121, densenet161, densenet169, densenet201, densenet264, densenet_solver
+    from .googlenet import googlenet, googlenet_solver
+    from .inception_resnet_v2 import inception_resnet_v2, inception_resnet_v2_solver
+    from .inception_v3 import inception_v3, inception_v3_solver
+    from .inception_v4 import inception_v4, inception_v4_solver
     from .lenet import lenet, lenet_solver
+    from .nin import nin, nin_solver
     from .peleenet import peleenet, peleenet_solver
+    from .resnet import (
+        resnet,
+        resnet18,
+        resnet34,
+        resnet50,
+        resnet101,
+        resnet152,
+        resnet_solver,
+        resnext50,
+        resnext101,
+        wide_resnet50_2,
+        wide_resnet101_2,
+    )
+    from .resnet_v2 import resnet50_v2, resnet101_v2, resnet152_v2, resnet_v2, resnet_v2_solver
+    from .senet import se_resnet50, se_resnet101, se_resnet152, se_resnext50, se_resnext101, senet, senet_solver
+    from .squeezenet import squeezenet, squeezenet1_0, squeezenet1_1, squeezenet_solver
+    from .vgg import vgg, vgg11, vgg13, vgg16, vgg19, vgg_solver
+    from .xception import xception, xception_solver
 
-__all__ = ["Model", "find", "lenet", "lenet_solver", "model", "models", "peleenet", "peleenet_solver"]
+__all__ = [
+    "Model",
+    "alexnet",
+    "alexnet_solver",
+    "caffenet",
+    "cifar10_full",
+    "cifar10_full_solver",
+    "densenet",
+    "densenet121",
+    "densenet161",
+    "densenet169",
+    "densenet201",
+    "densenet264",
+    "densenet_solver",
+    "find",
+    "googlenet",
+    "googlenet_solver",
+    "inception_resnet_v2",
+    "inception_resnet_v2_solver",
+    "inception_v3",
+    "inception_v3_solver",
+    "inception_v4",
+    "inception_v4_solver",
+    "lenet",
+    "lenet_solver",
+    "model",
+    "models",
+    "nin",
+    "nin_solver",
+    "peleenet",
+    "peleenet_solver",
+    "resnet",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet50_v2",
+    "resnet101",
+    "resnet101_v2",
+    "resnet152",
+    "resnet152_v2",
+    "resnet_solver",
+    "resnet_v2",
+    "resnet_v2_solver",
+    "resnext50",
+    "resnext101",
+    "se_resnet50",
+    "se_resnet101",
+    "se_resnet152",
+    "se_resnext50",
+    "se_resnext101",
+    "senet",
+    "senet_solver",
+    "squeezenet",
+    "squeezenet1_0",
+    "squeezenet1_1",
+    "squeezenet_solver",
+    "variant",
+    "vgg",
+    "vgg11",
+    "vgg13",
+    "vgg16",
+    "vgg19",
+    "vgg_solver",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+    "xception",
+    "xception_solver",
+]
 
 
 class _Package(ModuleType):

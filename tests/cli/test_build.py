@@ -17,10 +17,17 @@ from tests.commands import Run
 pytestmark = pytest.mark.usefixtures("own_registry")
 
 
+FAMILIES = [name for name, each in models().items() if inspect.unwrap(each.build) is each.build]  # not their members
+
+
+@pytest.mark.parametrize("name", [*FAMILIES, "vgg11", "resnext50"])
+def test_models_build_by_their_defaults(run: Run, name: str) -> None:
+    assert run("build", name) == (0, models()[name].build().to_prototxt(), "")
+
+
 @pytest.mark.parametrize("name", list(models()))
-def test_every_model_builds_by_its_defaults_and_explains_its_options(run: Run, name: str) -> None:
+def test_every_model_explains_its_options(run: Run, name: str) -> None:
     each = models()[name]
-    assert run("build", name) == (0, each.build().to_prototxt(), "")
     code, out, _ = run("build", name, "--help")
     assert code == 0
     assert out.startswith(f"Usage: protogen build {name} [OPTIONS]\n")
@@ -32,12 +39,13 @@ def test_every_model_builds_by_its_defaults_and_explains_its_options(run: Run, n
         assert texts[parameter], f"the docstring says nothing of {parameter}"
 
 
-@pytest.mark.parametrize("name", [name for name, each in models().items() if each.solver is not None])
+@pytest.mark.parametrize("name", [name for name in [*FAMILIES, "resnet18"] if models()[name].solver is not None])
 def test_every_train_val_net_with_its_solver(run: Run, name: str, tmp_path: Path) -> None:
     path, solver = tmp_path / "train_val.prototxt", tmp_path / "solver.prototxt"
     assert run("build", name, "--phase", "train", "-o", path, "--solver", solver) == (0, "", "")
     train = protogen.load(path, phase="TRAIN")
-    assert train.outputs == ["loss"]
+    assert train.outputs[-1] == "loss"
+    assert all("loss" in output for output in train.outputs), "GoogLeNet has three"
     assert train.shapes["data"][0] > 1
     assert protogen.load(path).shapes["label"][0] > 1
     assert solver.read_text() == protogen.prototxt.writer.write(models()[name].solver(str(path)))  # type: ignore[misc]
@@ -83,6 +91,18 @@ def test_what_the_model_refuses_is_usage_error(run: Run, tmp_path: Path) -> None
 )
 def test_unknown_names_are_one_line(run: Run, name: str, offered: str) -> None:
     code, out, err = run("build", name)
-    known = ", ".join(models())
     assert (code, out) == (2, "")
-    assert err == f"Error: unknown model {name!r}{offered} (known: {known}) (see 'protogen build --help')\n"
+    assert err == f"Error: unknown model {name!r}{offered} (`protogen models` lists all) (see 'protogen build --help')\n"
+
+
+def test_a_summary_instead_of_the_net(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    assert run("build", "lenet", "--batch", "1", "-o", path) == (0, "", "")
+    code, out, err = run("build", "lenet", "--batch", "1", "--summary")
+    assert (code, out, err) == (0, run("summary", path)[1], "")
+    assert "9 layers, 431,080 parameters, 2,293,000 multiply-accumulates" in out
+    for more in (["-o", tmp_path / "other.prototxt"], ["--solver", tmp_path / "solver.prototxt"]):
+        code, out, err = run("build", "lenet", "--summary", *more)
+        assert (code, out) == (2, "")
+        assert "--summary shows the net instead of writing it" in err
+    assert list(tmp_path.iterdir()) == [path]

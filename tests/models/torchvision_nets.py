@@ -1,0 +1,99 @@
+"""torchvision's classifiers, where the package is at hand: the shapes of their weights, in the order of their state dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import protogen
+
+
+def torchvision_net(name: str, *, device: str = "meta", **options: Any) -> Any:
+    """A module of torchvision, by default without memory for its weights; skips the test where there is no torchvision."""
+    torch = pytest.importorskip("torch")
+    # torchvision's wheels for a GPU stand beside a torch for the CPU, too, if their operators are not registered.
+    fake, torch.library.register_fake = torch.library.register_fake, lambda *_, **__: lambda function: function
+    try:
+        models = pytest.importorskip("torchvision.models", exc_type=ImportError, reason="torchvision is not installed")
+    finally:
+        torch.library.register_fake = fake
+    with torch.device(device):
+        return getattr(models, name)(weights=None, **options)
+
+
+def weights_in_order(module: Any) -> list[tuple[int, ...]]:
+    """Shapes of a state dict's convolutions and fully connected layers, and of each BatchNorm's factors, without axes of 1 at the
+    end."""
+    shapes = []
+    for name, value in module.state_dict().items():
+        kind = name.rpartition(".")[2]
+        if kind in ("weight", "bias") or kind == "running_mean":
+            shapes.append(trimmed(tuple(value.shape)))
+    return shapes
+
+
+def caffe_weights(net: protogen.Net) -> list[tuple[int, ...]]:
+    """Shapes of a net's weights in the order of PyTorch: a BatchNorm's factor and offset, which Scale has, before its mean."""
+    shapes: list[tuple[int, ...]] = []
+    mean: tuple[int, ...] | None = None
+    for layer in net.layers:
+        own = [trimmed(shape) for shape in net.param_shapes.get(layer.name, ())]
+        if layer.type == "BatchNorm":
+            mean = own[0]
+        else:
+            shapes += own
+            if layer.type == "Scale" and mean is not None:
+                shapes.append(mean)
+    return shapes
+
+
+def trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    while len(shape) > 1 and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
+
+
+def assert_torchvision_weights_fit(net: protogen.Net, name: str, without: tuple[str, ...] = ()) -> None:
+    """The net's weights are torchvision's in order and shape, but for those of the parts `without`."""
+    module = torchvision_net(name)
+    for part in without:
+        setattr(module, part, None)
+    theirs = weights_in_order(module)
+    assert caffe_weights(net) == theirs
+
+
+def assert_computes_torchvision(net: protogen.Net, name: str, *, size: int = 224, **options: Any) -> None:
+    """With torchvision's random weights the net gives the scores that torchvision's module gives."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    module = torchvision_net(name, device="cpu", **options).eval()
+    for key, value in module.state_dict().items():
+        if key.endswith(("running_mean", "bias")):
+            value.normal_(0, 0.1, generator=generator)
+        elif key.endswith("running_var") or value.ndim == 1:
+            value.uniform_(0.5, 1.5, generator=generator)
+    copy_weights(net, iter([value.numpy() for value in module.state_dict().values() if value.ndim]))
+    x = torch.randn(2, 3, size, size, generator=generator)
+    scores = net.layers[-1].bottoms[0]
+    with torch.no_grad():
+        theirs, ours = module(x), net.to_torch().eval().blobs(x)[scores].flatten(1)
+    assert float((ours - theirs).abs().max() / theirs.abs().max()) < 1e-5
+
+
+def copy_weights(net: protogen.Net, values: Iterator[np.ndarray]) -> None:
+    """Give a net the arrays of a state dict, in order; a Scale's come before those of the BatchNorm that it follows."""
+    norms: list[str] = []
+    for layer in net.layers:
+        shapes = net.param_shapes.get(layer.name, ())
+        if layer.type == "BatchNorm":
+            norms.append(layer.name)
+            continue
+        if shapes:
+            net.weights[layer.name] = [next(values).reshape(shape) for shape in shapes]
+        if layer.type == "Scale" and norms:
+            net.weights[norms.pop()] = [next(values), next(values), np.ones(1, np.float32)]
+    assert next(values, None) is None
