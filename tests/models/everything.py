@@ -1,0 +1,108 @@
+"""What holds for every model: `python -m tests.models.everything [NAME ...]` checks all, or some.
+
+Each builds at three sizes and for odd numbers of classes, as a deploy and as a train/val net, reads back as it was built, gives
+the same numbers in PyTorch and ONNX, and gets a smaller loss in two steps on one batch.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import protogen
+from protogen.models import find, models
+
+# The best-known member of each family, and the sizes to try beside the default.
+SIZES: dict[str, tuple[int, int]] = {
+    "alexnet": (195, 260), "cifar10_full": (28, 45), "densenet121": (97, 160), "googlenet": (129, 192),
+    "inception_v3": (139, 203), "inception_v4": (139, 203), "inception_resnet_v2": (139, 203), "lenet": (20, 33), "nin": (195, 260), "peleenet": (65, 192),
+    "resnet50": (65, 160), "resnext50": (65, 160), "resnet50_v2": (65, 160), "se_resnet50": (65, 160), "squeezenet1_1": (65, 160),
+    "vgg11": (65, 96), "xception": (96, 203), "caffenet": (195, 260),
+}  # fmt: skip
+FAMILIES = list(SIZES)
+
+
+def sizes(name: str) -> tuple[int, int]:
+    """Two sizes that a model takes beside its default one."""
+    if name in SIZES:
+        return SIZES[name]
+    module = find(name).build.__module__
+    return next((each for other, each in SIZES.items() if find(other).build.__module__ == module), (65, 160))
+
+
+def classes(net: protogen.Net) -> int:
+    """Of a deploy net that ends in a Softmax."""
+    return net.shapes[net.outputs[-1]][1]
+
+
+def check_building(name: str) -> None:
+    """Deploy and train/val nets at three sizes, of odd numbers of classes, read back as they were built."""
+    build = find(name).build
+    small, large = sizes(name)
+    deploy = build()
+    for options in ({"size": small, "classes": 3}, {"size": large, "classes": 37, "batch": 2}, {"size": (small, large)}):
+        net = build(**options)
+        assert classes(net) == options.get("classes", classes(deploy))
+        again = protogen.loads(net.to_prototxt())
+        assert (again.shapes, again.param_count, again.macs) == (net.shapes, net.param_count, net.macs)
+    for options in ({}, {"size": large, "classes": 7}):
+        net = build(phase="TRAIN", **options)
+        text = net.to_prototxt()
+        for phase in ("TRAIN", "TEST"):
+            again = protogen.loads(text, phase=phase)
+            assert again.shapes["data"][2] == options.get("size", deploy.shapes["data"][2])
+            assert again.outputs[-1].startswith("loss" if phase == "TRAIN" else ("accuracy", "loss"))
+        assert net.param_shapes.items() >= build(**options).param_shapes.items(), "weights fit both"
+
+
+def check_converting(name: str) -> None:
+    """PyTorch and ONNX Runtime agree on every blob."""
+    report = protogen.verify(find(name).build(size=sizes(name)[0], classes=7, batch=1).fill())
+    assert report.ok, report.verdict
+
+
+def check_training(name: str, size: int | None = None) -> None:
+    """Two steps on a batch of four images make their loss smaller."""
+    import torch
+
+    net = find(name).build(size=size or sizes(name)[0], classes=5, phase="TRAIN")
+    torch.manual_seed(0)
+    module = net.to_torch(seed=0).train()
+    channels, height, width = net.shapes["data"][1:]
+    x, label = torch.randn(4, channels, height, width), torch.tensor([0.0, 1, 2, 3])
+    optimizer = torch.optim.Adam(module.parameters(), lr=1e-4)
+    seen = []
+    for _ in range(3):
+        torch.manual_seed(1)  # the same values dropped
+        loss = module.loss(x, label)
+        seen.append(float(loss))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert seen[-1] < seen[0], f"{name}: losses {seen}"
+
+
+CHECKS: list[Any] = [check_building, check_converting, check_training]
+
+
+def main(names: list[str]) -> int:
+    """Check the models and print a line for each; returns how many failed."""
+    failed = 0
+    for name in names or [
+        name for name, each in models().items() if inspect.unwrap(each.build).__module__.startswith("protogen.")
+    ]:
+        for check in CHECKS:
+            start = time.perf_counter()
+            try:
+                check(name)
+                result = "ok"
+            except Exception as error:
+                failed += 1
+                result = f"{type(error).__name__}: {error}"
+            print(f"{name:20} {check.__name__:17} {time.perf_counter() - start:6.1f} s  {result}", flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]) > 0)
