@@ -71,9 +71,9 @@ ITS = {"preset": "torchvision"}
 GATE = "the paper counts the gate's pooling and multiplications, too"
 MORE = GATE + ", and 0.01 G or 0.02 G that its plain nets have more than ours, too"
 FIGURES = [
-    Figure("alexnet", HAN + "4", "61 M", "1449 M FLOP"),
+    Figure("alexnet", HAN + "4, its rows added up", "61 M", "1449 M FLOP"),
     Figure("alexnet", TV, "61,100,840", "0.714 G", ITS),
-    Figure("caffenet", HAN + "4 (of CaffeNet, which has the same layers)", "61 M", "1449 M FLOP"),
+    Figure("caffenet", HAN + "4, its rows added up; of AlexNet, which has the same layers", "61 M", "1449 M FLOP"),
     Figure("cifar10_full", "none known; counted by hand in tests/models/test_cifar10_full.py", "89,578"),
     Figure("densenet", TV + " of densenet121", "7,978,856", "2.834 G"),
     Figure("densenet121", TV, "7,978,856", "2.834 G"),
@@ -144,15 +144,60 @@ FIGURES = [
 HEAD = """\
 # The zoo
 
-Parameters (weights that are trained, without statistics of BatchNorm) and multiply-accumulates (MACs, of convolutions and fully
-connected layers) for one image, with default options unless stated, and what papers and other libraries say.
-`protogen build NAME --summary` shows a model's layers, `protogen build NAME --help` its options.
+- [Sizes](#sizes): parameters and multiply-accumulates, against what was published
+- [Whose weights fit](#whose-weights-fit), and what they expect of images
 
-A published number in bold is ours to the digits that it has; for the others the last column says why not. "FLOP" counts
-multiplications and additions, twice our number. `python -m tests.zoo` writes this page, and a test holds it.
+`protogen models` lists the models, `protogen build NAME --help` a model's options, and `protogen build NAME --summary` its layers.
+This page is written by `python -m tests.zoo`, and a test holds it.
+
+## Sizes
+
+Parameters (values that are trained, without statistics of BatchNorm) and multiply-accumulates (MACs, of convolutions and fully
+connected layers) for one image, with default options unless stated, and what papers and other libraries say. A published number in
+bold is ours to the digits that it has; for the others the last column says why not. "FLOP" counts multiplications and additions,
+twice our number.
 
 | model | parameters | published | MACs | published | source |
 |---|---:|---:|---:|---:|---|
+"""
+TAIL = """
+## Whose weights fit
+
+Tests compare nets with the files that were published, layer for layer: order, names, types, blobs and parameters. What differs in
+all of them is the net's own name, fields that hold Caffe's default, what only training reads (fillers, learning rates in deploy
+nets), and `use_global_stats: true`, which phase TEST implies. With torchvision's and timm's modules the weights agree in order and
+shape, and random ones give the same scores to a relative 1e-5.
+
+| models | preset | the same as | other differences |
+|---|---|---|---|
+| `lenet`, `cifar10_full`, `alexnet`, `caffenet`, `googlenet` | `bvlc` | BVLC/caffe, deploy and train/val | `mean_value` in place of mean files; losses before accuracies |
+| `nin` |  | mavenlin's nin_imagenet, train/val | the same |
+| `vgg13`, `vgg16`, `vgg19`, with `--batch-norm` too |  | soeaver/caffe-model | `drop6`, `drop7`, `fc8`, as the authors call them |
+| `squeezenet1_0`, `squeezenet1_1` | `deepscale` | forresti/SqueezeNet, deploy and train/val | |
+| `resnet50`, `resnet101`, `resnet152` | `msra` | KaimingHe/deep-residual-networks | |
+| `resnext50`, `resnet --groups 32` and 64, `wide_resnet50_2` | `soeaver` | soeaver/caffe-model | the order of some summands |
+| `resnet101_v2`, `resnet152_v2`, `xception`, `inception_v4` | `soeaver` | soeaver/caffe-model | |
+| `inception_v3`, `inception_resnet_v2` | `soeaver` | soeaver/caffe-model | names of ReLUs |
+| `se_resnet50` to `se_resnext101` | `--gate axpy` | hujie-frank/SENet | |
+| `densenet121` to `densenet201` |  | shicai/DenseNet-Caffe | theirs end before Softmax |
+| `alexnet`, `googlenet`, `resnet18` to `resnext101`, `squeezenet1_0` | `torchvision` | torchvision's weights | at 224 x 224 where layers are fully connected |
+| `vgg11` to `vgg19`, `densenet121` to `densenet201`, `squeezenet1_1`, `inception_v3` | default | torchvision's weights | `--size 224`; without classifiers halfway |
+| `inception_v4`, `inception_resnet_v2`, `xception` | `timm` | timm's weights, the last of legacy_xception | |
+| `se_resnet50` to `se_resnext101` |  | timm's legacy_seresnet50 to legacy_seresnext101_32x4d | |
+
+What the weights expect of an image:
+
+| weights | channels | values |
+|---|---|---|
+| BVLC, mavenlin, SqueezeNet, SENet | blue, green, red | 0 to 255, minus 104, 117, 123 |
+| VGG's authors | blue, green, red | 0 to 255, minus 103.939, 116.779, 123.68 |
+| ResNet's authors | blue, green, red | 0 to 255, minus the mean image of their repository |
+| shicai/DenseNet-Caffe | blue, green, red | (0 to 255, minus 103.94, 116.78, 123.68) times 0.017 |
+| soeaver, Inception | blue, green, red | (0 to 255, minus 128) / 128 |
+| soeaver, ResNet v2 | blue, green, red | 0 to 255, minus 102.9801, 115.9465, 122.7717 |
+| torchvision | red, green, blue | (0 to 1, minus 0.485, 0.456, 0.406) / 0.229, 0.224, 0.225 |
+| torchvision, GoogLeNet and Inception v3; timm, Inception and Xception | red, green, blue | (0 to 1, minus 0.5) / 0.5 |
+| timm's legacy SENets | red, green, blue | as torchvision's |
 """
 
 
@@ -160,7 +205,7 @@ def page() -> str:
     """The whole page."""
     order = {name: i for i, name in enumerate(models())}
     figures = sorted(FIGURES, key=lambda figure: order[figure.model])
-    return HEAD + "".join(f"| {' | '.join(row(figure))} |\n" for figure in figures)
+    return HEAD + "".join(f"| {' | '.join(row(figure))} |\n" for figure in figures) + TAIL
 
 
 def row(figure: Figure) -> Iterator[str]:

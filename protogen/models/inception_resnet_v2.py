@@ -14,8 +14,8 @@ from ..net import Net
 from ..training import WEIGHT_AND_BIAS, imagenet_solver
 from .common import check_positive, classifier, constant, images, stages
 from .inception_v3 import HALVE, inception_classified, stem
-from .inception_v4 import reduction_a
-from .registry import model
+from .inception_v4 import PADDING, reduction_a
+from .registry import chosen, model
 
 inception_resnet_v2_solver = imagenet_solver("inception_resnet_v2", base_lr=0.045, epochs=160, lr_policy="poly", power=1.0)
 PREFIX = "inception_resnet_v2_"
@@ -26,6 +26,7 @@ PREFIX = "inception_resnet_v2_"
     "Learning, AAAI",
     year=2017,
     solver=inception_resnet_v2_solver,
+    choices={"preset": PADDING},
 )
 def inception_resnet_v2(
     size: int | Sequence[int] = 299,
@@ -33,15 +34,18 @@ def inception_resnet_v2(
     batch: int = 1,
     classes: int = 1000,
     modules: Sequence[int] = (10, 20, 10),
+    preset: str = "soeaver",
     phase: Literal["TEST", "TRAIN"] = "TEST",
 ) -> Net:
-    """Inception-ResNet v2, with the layers of soeaver/caffe-model, whose weights fit.
+    """Inception-ResNet v2, with the layers of soeaver/caffe-model.
 
     Args:
         size: height and width of the image in pixels; one number for a square.
         batch: images per pass of a deploy net; the data layers of a train/val net have their own batch sizes.
         classes: outputs of the classifier.
         modules: Inception-ResNet modules at 35x35, 17x17 and 8x8.
+        preset: "soeaver" (the file of soeaver/caffe-model; its weights fit) or "timm" (average pooling leaves padding out, with a
+            field of Intel's Caffe; the weights of timm and TensorFlow fit).
         phase: "TEST" for a deploy net with an Input layer; "TRAIN" for a train/val net with data layers for both phases,
             SoftmaxWithLoss and Accuracy.
 
@@ -56,7 +60,7 @@ def inception_resnet_v2(
     at_35, at_17, at_8 = stages(modules, 3)
     b = classifier("Inception-Resnet-v2", phase, {"BatchNorm": {"eps": 1e-3}})
     x = stem(b, images(b, size, batch=batch, phase=phase))
-    x = _mixed(b, x)
+    x = _mixed(b, x, chosen(preset, PADDING))
     for i in range(1, at_35 + 1):
         x = _module_a(b, x, f"{PREFIX}a{i}")
     x = reduction_a(b, x, "reduction_a", (256, 256, 384))
@@ -69,13 +73,13 @@ def inception_resnet_v2(
     return inception_classified(b, x, classes, phase)
 
 
-def _mixed(b: NetBuilder, x: str) -> str:
+def _mixed(b: NetBuilder, x: str, padding: bool | None) -> str:
     """The one plain Inception module, at 35x35."""
     with b.scope("mixed", prefix=False):
         left = tower(b, x, "conv5", ("1x1", 96, 1))
         five = tower(b, x, "conv5", ("5x5_reduce", 48, 1), ("5x5", 64, 5))
         three = tower(b, x, "conv5", ("3x3_reduce", 64, 1), ("3x3", 96, 3), ("3x3_2", 96, 3))
-        pooled = b.pool(x, "AVE", 3, stride=1, pad=1, name="ave_pool")
+        pooled = b.pool(x, "AVE", 3, stride=1, pad=1, avg_include_pad=padding, name="ave_pool")
         pooled = tower(b, pooled, "conv5", ("1x1_ave", 64, 1))
         return b.concat(left, five, three, pooled, name="stem_concat")
 

@@ -14,9 +14,11 @@ from ..net import Net
 from ..training import imagenet_solver
 from .common import check_positive, classifier, images, stages
 from .inception_v3 import HALVE, VALID, inception_classified
-from .registry import model
+from .registry import chosen, model
 
 inception_v4_solver = imagenet_solver("inception_v4", base_lr=0.045, epochs=160, lr_policy="poly", power=1.0)
+
+PADDING = {"soeaver": None, "timm": False}  # avg_include_pad of average pooling
 
 
 @model(
@@ -24,6 +26,7 @@ inception_v4_solver = imagenet_solver("inception_v4", base_lr=0.045, epochs=160,
     "Learning, AAAI",
     year=2017,
     solver=inception_v4_solver,
+    choices={"preset": PADDING},
 )
 def inception_v4(
     size: int | Sequence[int] = 299,
@@ -31,15 +34,18 @@ def inception_v4(
     batch: int = 1,
     classes: int = 1000,
     modules: Sequence[int] = (4, 7, 3),
+    preset: str = "soeaver",
     phase: Literal["TEST", "TRAIN"] = "TEST",
 ) -> Net:
-    """Inception v4, with the layers of soeaver/caffe-model, whose weights fit.
+    """Inception v4, with the layers of soeaver/caffe-model.
 
     Args:
         size: height and width of the image in pixels; one number for a square.
         batch: images per pass of a deploy net; the data layers of a train/val net have their own batch sizes.
         classes: outputs of the classifier.
         modules: Inception modules at 35x35, 17x17 and 8x8.
+        preset: "soeaver" (the file of soeaver/caffe-model; its weights fit) or "timm" (average pooling leaves padding out, with a
+            field of Intel's Caffe; the weights of timm and TensorFlow fit).
         phase: "TEST" for a deploy net with an Input layer; "TRAIN" for a train/val net with data layers for both phases,
             SoftmaxWithLoss and Accuracy.
 
@@ -52,16 +58,17 @@ def inception_v4(
     """
     check_positive(classes=classes)
     at_35, at_17, at_8 = stages(modules, 3)
+    padding = chosen(preset, PADDING)
     b = classifier("Inception-v4", phase, {"BatchNorm": {"eps": 1e-3}})
     x = _stem(b, images(b, size, batch=batch, phase=phase))
     for i in range(1, at_35 + 1):
-        x = _module_a(b, x, f"inception_a{i}")
+        x = _module_a(b, x, f"inception_a{i}", padding)
     x = reduction_a(b, x, "reduction_a", (192, 224, 256))
     for i in range(1, at_17 + 1):
-        x = _module_b(b, x, f"inception_b{i}")
+        x = _module_b(b, x, f"inception_b{i}", padding)
     x = _reduction_b(b, x, "reduction_b")
     for i in range(1, at_8 + 1):
-        x = _module_c(b, x, f"inception_c{i}")
+        x = _module_c(b, x, f"inception_c{i}", padding)
     return inception_classified(b, x, classes, phase)
 
 
@@ -85,13 +92,13 @@ def _stem(b: NetBuilder, x: str) -> str:
         return b.concat(three, b.pool(x, "MAX", 3, stride=2, name=f"{name}_pool"), name=name)
 
 
-def _module_a(b: NetBuilder, x: str, name: str) -> str:
+def _module_a(b: NetBuilder, x: str, name: str, padding: bool | None) -> str:
     """35x35 (figure 4 of the paper)."""
     with b.scope(name, prefix=False):
         left = tower(b, x, name, ("1x1_2", 96, 1))
         three = tower(b, x, name, ("3x3_reduce", 64, 1), ("3x3", 96, 3))
         double = tower(b, x, name, ("3x3_2_reduce", 64, 1), ("3x3_2", 96, 3), ("3x3_3", 96, 3))
-        pooled = b.pool(x, "AVE", 3, stride=1, pad=1, name=f"{name}_pool_ave")
+        pooled = b.pool(x, "AVE", 3, stride=1, pad=1, avg_include_pad=padding, name=f"{name}_pool_ave")
         pooled = tower(b, pooled, name, ("1x1", 96, 1))
         return b.concat(left, three, double, pooled, name=f"{name}_concat")
 
@@ -105,7 +112,7 @@ def reduction_a(b: NetBuilder, x: str, name: str, channels: Sequence[int]) -> st
         return b.concat(three, double, b.pool(x, "MAX", 3, stride=2, name=f"{name}_pool"), name=f"{name}_concat")
 
 
-def _module_b(b: NetBuilder, x: str, name: str) -> str:
+def _module_b(b: NetBuilder, x: str, name: str, padding: bool | None) -> str:
     """17x17 (figure 5 of the paper)."""
     with b.scope(name, prefix=False):
         left = tower(b, x, name, ("1x1_2", 384, 1))
@@ -114,7 +121,7 @@ def _module_b(b: NetBuilder, x: str, name: str) -> str:
             b, x, name, ("7x1_2_reduce", 192, 1), ("7x1_2", 192, (7, 1)), ("1x7_2", 224, (1, 7)), ("7x1_3", 224, (7, 1)),
             ("1x7_3", 256, (1, 7)),
         )  # fmt: skip
-        pooled = b.pool(x, "AVE", 3, stride=1, pad=1, name=f"{name}_pool_ave")
+        pooled = b.pool(x, "AVE", 3, stride=1, pad=1, avg_include_pad=padding, name=f"{name}_pool_ave")
         pooled = tower(b, pooled, name, ("1x1", 128, 1))
         return b.concat(left, seven, double, pooled, name=f"{name}_concat")
 
@@ -129,7 +136,7 @@ def _reduction_b(b: NetBuilder, x: str, name: str) -> str:
         return b.concat(three, seven, b.pool(x, "MAX", 3, stride=2, name=f"{name}_pool"), name=f"{name}_concat")
 
 
-def _module_c(b: NetBuilder, x: str, name: str) -> str:
+def _module_c(b: NetBuilder, x: str, name: str, padding: bool | None) -> str:
     """8x8 (figure 6 of the paper)."""
     with b.scope(name, prefix=False):
         left = tower(b, x, name, ("1x1_2", 256, 1))
@@ -137,6 +144,6 @@ def _module_c(b: NetBuilder, x: str, name: str) -> str:
         ends = [tower(b, short, name, ("1x3", 256, (1, 3))), tower(b, short, name, ("3x1", 256, (3, 1)))]
         long = tower(b, x, name, ("1x1_4", 384, 1), ("3x1_2", 448, (3, 1)), ("1x3_2", 512, (1, 3)))
         ends += [tower(b, long, name, ("1x3_3", 256, (1, 3))), tower(b, long, name, ("3x1_3", 256, (3, 1)))]
-        pooled = b.pool(x, "AVE", 3, stride=1, pad=1, name=f"{name}_pool_ave")
+        pooled = b.pool(x, "AVE", 3, stride=1, pad=1, avg_include_pad=padding, name=f"{name}_pool_ave")
         pooled = tower(b, pooled, name, ("1x1", 256, 1))
         return b.concat(left, *ends, pooled, name=f"{name}_concat")

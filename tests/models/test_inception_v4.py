@@ -8,6 +8,7 @@ from protogen import NetError
 from protogen.models import inception_v4
 from tests.corpus import needs_corpus
 from tests.models.published import assert_published
+from tests.models.torchvision_nets import caffe_weights, timm_net, weights_in_order
 
 
 @needs_corpus
@@ -28,3 +29,9 @@ def test_fewer_modules() -> None:
     assert inception_v4(modules=(1, 1, 1)).param_count < inception_v4().param_count
     with pytest.raises(NetError, match="modules takes 3 positive numbers"):
         inception_v4(modules=(1, 1))
+
+
+def test_timms_weights_fit() -> None:
+    assert caffe_weights(inception_v4(preset="timm")) == weights_in_order(timm_net("inception_v4"))
+    poolings = [layer.message.pooling_param for layer in inception_v4(preset="timm").layers if layer.type == "Pooling"]
+    assert {(p.pool, p.avg_include_pad) for p in poolings if p.pad} == {("AVE", False)}

@@ -11,6 +11,7 @@ from protogen import NetError
 from protogen.models import find, senet
 from tests.corpus import needs_corpus
 from tests.models.published import assert_published
+from tests.models.torchvision_nets import assert_computes, timm_net
 
 
 @needs_corpus
@@ -49,3 +50,7 @@ def test_wrong_values() -> None:
         senet(gate="axe")
     with pytest.raises(NetError, match="reduction must be positive"):
         senet(reduction=0)
+
+
+def test_it_computes_what_timms_port_does() -> None:
+    assert_computes(find("se_resnext50").build(size=65, batch=2), timm_net("legacy_seresnext50_32x4d", device="cpu").eval(), 65)

@@ -7,6 +7,7 @@ import pytest
 from protogen.models import xception
 from tests.corpus import needs_corpus
 from tests.models.published import assert_published
+from tests.models.torchvision_nets import assert_computes, timm_net
 
 
 @needs_corpus
@@ -26,3 +27,7 @@ def test_poolings_round_up_from_the_stem_on(size: int) -> None:
     for module in (1, 2, 3, 5):
         side = (side + 1) // 2
         assert net.shapes[f"xception{module}_elewise"][2:] == (side, side)
+
+
+def test_it_computes_what_timm_does() -> None:
+    assert_computes(xception(96, preset="timm", batch=2), timm_net("legacy_xception", device="cpu").eval(), 96)

@@ -1,8 +1,8 @@
-"""torchvision's classifiers, where the package is at hand: the shapes of their weights, in the order of their state dicts."""
+"""Classifiers of torchvision and timm, where the packages are at hand: whether their weights fit, and give the same scores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,24 @@ import protogen
 
 def torchvision_net(name: str, *, device: str = "meta", **options: Any) -> Any:
     """A module of torchvision, by default without memory for its weights; skips the test where there is no torchvision."""
+    return made(lambda models: getattr(models, name)(weights=None, **options), "torchvision.models", device)
+
+
+def timm_net(name: str, *, device: str = "meta") -> Any:
+    """The same of timm."""
+    return made(lambda timm: timm.create_model(name), "timm", device)
+
+
+def made(make: Callable[[Any], Any], package: str, device: str) -> Any:
     torch = pytest.importorskip("torch")
     # torchvision's wheels for a GPU stand beside a torch for the CPU, too, if their operators are not registered.
     fake, torch.library.register_fake = torch.library.register_fake, lambda *_, **__: lambda function: function
     try:
-        models = pytest.importorskip("torchvision.models", exc_type=ImportError, reason="torchvision is not installed")
+        module = pytest.importorskip(package, exc_type=ImportError, reason=f"{package} is not installed")
     finally:
         torch.library.register_fake = fake
     with torch.device(device):
-        return getattr(models, name)(weights=None, **options)
+        return make(module)
 
 
 def weights_in_order(module: Any) -> list[tuple[int, ...]]:
@@ -61,16 +70,19 @@ def assert_torchvision_weights_fit(net: protogen.Net, name: str, without: tuple[
     module = torchvision_net(name)
     for part in without:
         setattr(module, part, None)
-    theirs = weights_in_order(module)
-    assert caffe_weights(net) == theirs
+    assert caffe_weights(net) == weights_in_order(module)
 
 
 def assert_computes_torchvision(net: protogen.Net, name: str, *, size: int = 224, **options: Any) -> None:
     """With torchvision's random weights the net gives the scores that torchvision's module gives."""
+    assert_computes(net, torchvision_net(name, device="cpu", **options).eval(), size)
+
+
+def assert_computes(net: protogen.Net, module: Any, size: int) -> None:
+    """With a module's weights, made random, the net gives the scores that the module gives."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    module = torchvision_net(name, device="cpu", **options).eval()
     for key, value in module.state_dict().items():
         if key.endswith(("running_mean", "bias")):
             value.normal_(0, 0.1, generator=generator)
