@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from protogen.models import models
-from tests.commands import ROOT
 from tests.models.everything import FAMILIES, check_building, check_training
-from tests.zoo import FIGURES, Figure, page
+from tests.zoo import FIGURES, PAGE, Figure, page
 
 
 def test_the_page_is_up_to_date() -> None:
-    assert (ROOT / "examples/zoo.md").read_text(encoding="utf-8") == page()
+    assert PAGE.read_text(encoding="utf-8") == page()
 
 
 def test_every_model_has_a_row() -> None:

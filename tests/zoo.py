@@ -1,6 +1,6 @@
 """The page examples/zoo.md: each model's parameters and multiply-accumulates against those that were published.
 
-`python -m tests.zoo > examples/zoo.md` writes it. A new model gets a row in `FIGURES`.
+`python -m tests.zoo` writes its table. A new model gets a row in `FIGURES`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from protogen.models import find, models
 from protogen.models.registry import cost
+from tests.commands import ROOT
 
 UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}
 
@@ -141,71 +142,21 @@ FIGURES = [
     Figure("xception", "timm's model card of legacy_xception", "22.9 M", "8.4 G"),
 ]
 
+PAGE = ROOT / "examples/zoo.md"
+BEGIN, END = "<!-- sizes -->\n", "<!-- /sizes -->\n"
 HEAD = """\
-# The zoo
-
-- [Sizes](#sizes): parameters and multiply-accumulates, against what was published
-- [Whose weights fit](#whose-weights-fit), and what they expect of images
-
-`protogen models` lists the models, `protogen build NAME --help` a model's options, and `protogen build NAME --summary` its layers.
-This page is written by `python -m tests.zoo`, and a test holds it.
-
-## Sizes
-
-Parameters (values that are trained, without statistics of BatchNorm) and multiply-accumulates (MACs, of convolutions and fully
-connected layers) for one image, with default options unless stated, and what papers and other libraries say. A published number in
-bold is ours to the digits that it has; for the others the last column says why not. "FLOP" counts multiplications and additions,
-twice our number.
-
 | model | parameters | published | MACs | published | source |
 |---|---:|---:|---:|---:|---|
-"""
-TAIL = """
-## Whose weights fit
-
-Tests compare nets with the files that were published, layer for layer: order, names, types, blobs and parameters. What differs in
-all of them is the net's own name, fields that hold Caffe's default, what only training reads (fillers, learning rates in deploy
-nets), and `use_global_stats: true`, which phase TEST implies. With torchvision's and timm's modules the weights agree in order and
-shape, and random ones give the same scores to a relative 1e-5.
-
-| models | preset | the same as | other differences |
-|---|---|---|---|
-| `lenet`, `cifar10_full`, `alexnet`, `caffenet`, `googlenet` | `bvlc` | BVLC/caffe, deploy and train/val | `mean_value` in place of mean files; losses before accuracies |
-| `nin` |  | mavenlin's nin_imagenet, train/val | the same |
-| `vgg13`, `vgg16`, `vgg19`, with `--batch-norm` too |  | soeaver/caffe-model | `drop6`, `drop7`, `fc8`, as the authors call them |
-| `squeezenet1_0`, `squeezenet1_1` | `deepscale` | forresti/SqueezeNet, deploy and train/val | |
-| `resnet50`, `resnet101`, `resnet152` | `msra` | KaimingHe/deep-residual-networks | |
-| `resnext50`, `resnet --groups 32` and 64, `wide_resnet50_2` | `soeaver` | soeaver/caffe-model | the order of some summands |
-| `resnet101_v2`, `resnet152_v2`, `xception`, `inception_v4` | `soeaver` | soeaver/caffe-model | |
-| `inception_v3`, `inception_resnet_v2` | `soeaver` | soeaver/caffe-model | names of ReLUs |
-| `se_resnet50` to `se_resnext101` | `--gate axpy` | hujie-frank/SENet | |
-| `densenet121` to `densenet201` |  | shicai/DenseNet-Caffe | theirs end before Softmax |
-| `alexnet`, `googlenet`, `resnet18` to `resnext101`, `squeezenet1_0` | `torchvision` | torchvision's weights | at 224 x 224 where layers are fully connected |
-| `vgg11` to `vgg19`, `densenet121` to `densenet201`, `squeezenet1_1`, `inception_v3` | default | torchvision's weights | `--size 224`; without classifiers halfway |
-| `inception_v4`, `inception_resnet_v2`, `xception` | `timm` | timm's weights, the last of legacy_xception | |
-| `se_resnet50` to `se_resnext101` |  | timm's legacy_seresnet50 to legacy_seresnext101_32x4d | |
-
-What the weights expect of an image:
-
-| weights | channels | values |
-|---|---|---|
-| BVLC, mavenlin, SqueezeNet, SENet | blue, green, red | 0 to 255, minus 104, 117, 123 |
-| VGG's authors | blue, green, red | 0 to 255, minus 103.939, 116.779, 123.68 |
-| ResNet's authors | blue, green, red | 0 to 255, minus the mean image of their repository |
-| shicai/DenseNet-Caffe | blue, green, red | (0 to 255, minus 103.94, 116.78, 123.68) times 0.017 |
-| soeaver, Inception | blue, green, red | (0 to 255, minus 128) / 128 |
-| soeaver, ResNet v2 | blue, green, red | 0 to 255, minus 102.9801, 115.9465, 122.7717 |
-| torchvision | red, green, blue | (0 to 1, minus 0.485, 0.456, 0.406) / 0.229, 0.224, 0.225 |
-| torchvision, GoogLeNet and Inception v3; timm, Inception and Xception | red, green, blue | (0 to 1, minus 0.5) / 0.5 |
-| timm's legacy SENets | red, green, blue | as torchvision's |
 """
 
 
 def page() -> str:
-    """The whole page."""
+    """The page with its table of sizes as it should be."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
     order = {name: i for i, name in enumerate(models())}
     figures = sorted(FIGURES, key=lambda figure: order[figure.model])
-    return HEAD + "".join(f"| {' | '.join(row(figure))} |\n" for figure in figures) + TAIL
+    table = HEAD + "".join(f"| {' | '.join(row(figure))} |\n" for figure in figures)
+    return before + BEGIN + table + END + rest.partition(END)[2]
 
 
 def row(figure: Figure) -> Iterator[str]:
@@ -223,4 +174,4 @@ def cell(ours: int, published: str) -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    PAGE.write_text(page(), encoding="utf-8")
