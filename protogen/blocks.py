@@ -17,8 +17,12 @@ __all__ = [
     "conv_block",
     "conv_norm",
     "fire",
+    "hard_sigmoid",
+    "hard_swish",
     "inverted_residual",
     "norm",
+    "relu",
+    "relu6",
     "slashes",
     "squeeze_excite",
     "stem",
@@ -30,6 +34,7 @@ __all__ = [
 ]
 
 Names = Callable[[str, str], str]  # (name of a convolution, "bn", "scale" or "relu") to the name of that layer
+Activation = Callable[[NetBuilder, str, str], str]  # builder, blob and the layer's name to the blob after it
 
 
 def conv_block(b: NetBuilder, bottom: str, num_output: int, kernel_size: int = 3, **options: Any) -> str:
@@ -93,6 +98,7 @@ def conv_norm(
     name: str,
     names: Names = slashes,
     relu: bool = True,
+    in_place: bool = True,
     **options: Any,
 ) -> str:
     """A convolution without bias, then `norm`, all in place.
@@ -105,6 +111,7 @@ def conv_norm(
         name: of the convolution.
         names: what the layers after it are called.
         relu: add the ReLU.
+        in_place: as for `norm`.
         options: further arguments of `NetBuilder.conv`; `pad` is half the kernel by default.
 
     >>> b = NetBuilder()
@@ -116,7 +123,60 @@ def conv_norm(
     half = kernel_size // 2 if isinstance(kernel_size, int) else (kernel_size[0] // 2, kernel_size[1] // 2)
     options.setdefault("pad", half or None)
     x = b.conv(x, num_output, kernel_size, bias_term=False, name=name, **options)
-    return norm(b, x, name, names=names, relu=relu)
+    return norm(b, x, name, names=names, relu=relu, in_place=in_place)
+
+
+def relu(b: NetBuilder, x: str, name: str) -> str:
+    """`NetBuilder.relu` in place, as an activation to pass around.
+
+    Args:
+        b: the builder.
+        x: any blob.
+        name: of the layer.
+    """
+    return b.relu(x, name=name)
+
+
+def relu6(b: NetBuilder, x: str, name: str, *, clip: bool = False) -> str:
+    """min(max(x, 0), 6) in place.
+
+    Args:
+        b: the builder.
+        x: any blob.
+        name: of the layer.
+        clip: a Clip, which BVLC's Caffe has since 2018; otherwise a ReLU6 of the MobileNet forks, which OpenCV, ncnn and most
+            toolchains of chips read.
+
+    >>> b = NetBuilder()
+    >>> relu6(b, b.input("data", (1, 3, 8, 8)), "six", clip=True), b.build().layers[1].type
+    ('data', 'Clip')
+    """
+    return b.layer("Clip", x, name=name, in_place=True, min=0, max=6) if clip else b.relu6(x, name=name)
+
+
+def hard_sigmoid(b: NetBuilder, x: str, name: str, *, clip: bool = False) -> str:
+    """relu6(x + 3) / 6, for which Caffe has no layer: two Power layers around a `relu6`.
+
+    Args:
+        b: the builder.
+        x: any blob.
+        name: of the last layer and its top; the others are `<name>/shift` and `<name>/relu6`.
+        clip: as for `relu6`.
+    """
+    y = b.layer("Power", x, name=f"{name}/shift", shift=3)
+    return b.layer("Power", relu6(b, y, f"{name}/relu6", clip=clip), name=name, scale=1 / 6)
+
+
+def hard_swish(b: NetBuilder, x: str, name: str, *, clip: bool = False) -> str:
+    """x * hard_sigmoid(x), for which Caffe has no layer: the layers of `hard_sigmoid`, and an Eltwise (MobileNet v3).
+
+    Args:
+        b: the builder.
+        x: any blob.
+        name: of the Eltwise and its top; the gate is `<name>/gate`.
+        clip: as for `relu6`.
+    """
+    return b.eltwise(x, hard_sigmoid(b, x, f"{name}/gate", clip=clip), operation="PROD", name=name)
 
 
 def average(b: NetBuilder, x: str, side: int, name: str) -> str:
@@ -315,8 +375,24 @@ def bottleneck(
     return b.relu(b.eltwise(shortcut, y, name="."))
 
 
-@block
-def inverted_residual(b: NetBuilder, x: str, num_output: int, stride: int = 1, *, expansion: int = 6) -> str:
+def inverted_residual(
+    b: NetBuilder,
+    x: str,
+    num_output: int,
+    stride: int = 1,
+    *,
+    expansion: int = 6,
+    hidden: int | None = None,
+    expand: bool | None = None,
+    kernel_size: int = 3,
+    activation: Activation = relu,
+    gate: Activation | None = None,
+    skip: bool = True,
+    name: str | None = None,
+    sum_name: str | None = None,
+    names: Names = slashes,
+    **options: Any,
+) -> str:
     """MobileNet v2's block: 1x1 expansion, depthwise 3x3, linear 1x1, and a shortcut if input and output have one shape.
 
     Args:
@@ -325,16 +401,39 @@ def inverted_residual(b: NetBuilder, x: str, num_output: int, stride: int = 1, *
         num_output: output channels.
         stride: of the depthwise convolution.
         expansion: channels of the depthwise convolution, in units of C.
+        hidden: the same as a number of channels, which takes precedence.
+        expand: whether there is a 1x1 expansion; by default unless these are C.
+        kernel_size: of the depthwise convolution.
+        activation: what follows the first two convolutions.
+        gate: what stands before the last convolution, such as squeeze-and-excitation; it gets the block's name.
+        skip: whether there is a shortcut where shapes permit.
+        name: of the block, a prefix of its layers' names.
+        sum_name: of the Eltwise; by default the block's.
+        names: what the layers after a convolution are called.
+        options: further arguments of `conv_norm` for all convolutions.
 
     Returns:
         The blob (N, num_output, H / stride, W / stride).
+
+    >>> b = NetBuilder()
+    >>> inverted_residual(b, b.input("data", (1, 16, 32, 32)), 16, name="block")
+    'block'
     """
+    name = name or b.unused_scope("inverted_residual")
     channels = b.channels(x)
-    y = conv_block(b, x, channels * expansion, 1, name="expand") if expansion != 1 else x
-    y = b.depthwise_conv(y, 3, stride=stride, pad=1, bias_term=False, name="dwise")
-    y = b.relu(b.bn(y))
-    y = conv_block(b, y, num_output, 1, relu=False, name="linear")
-    return b.eltwise(x, y, name=".") if stride == 1 and channels == num_output else y
+    hidden = channels * expansion if hidden is None else hidden
+    with b.scope(name, prefix=False):
+        y = x
+        if expand or (expand is None and hidden != channels):
+            y = conv_norm(b, x, hidden, 1, name=f"{name}/expand", names=names, relu=False, **options)
+            y = activation(b, y, names(f"{name}/expand", "relu"))
+        y = conv_norm(
+            b, y, hidden, kernel_size, stride=stride, group=hidden, name=f"{name}/dwise", names=names, relu=False, **options
+        )
+        y = activation(b, y, names(f"{name}/dwise", "relu"))
+        y = gate(b, y, name) if gate is not None else y
+        y = conv_norm(b, y, num_output, 1, name=f"{name}/linear", names=names, relu=False, **options)
+        return b.eltwise(x, y, name=sum_name or name) if skip and b.shape(x) == b.shape(y) else y
 
 
 @block
@@ -357,19 +456,25 @@ def fire(b: NetBuilder, x: str, squeeze: int, expand: int) -> str:
 
 
 @block
-def squeeze_excite(b: NetBuilder, x: str, reduction: int = 16) -> str:
+def squeeze_excite(
+    b: NetBuilder, x: str, reduction: int = 16, *, hidden: int | None = None, gate: Activation | None = None, **options: Any
+) -> str:
     """Squeeze-and-excitation: scale the channels of x by a gate computed from their global averages (Hu et al., CVPR 2018).
 
     Args:
         b: the builder.
         x: (N, C, H, W).
         reduction: C over the channels of the gate's hidden layer.
+        hidden: the same as a number of channels, which takes precedence.
+        gate: what makes factors of the gate's last layer; a Sigmoid by default.
+        options: further arguments of `NetBuilder.conv` for both convolutions.
 
     Returns:
         The blob (N, C, H, W).
     """
     channels = b.channels(x)
-    gate = b.global_pool(x, name="pool")
-    gate = b.relu(b.conv(gate, max(1, channels // reduction), 1, name="reduce"))
-    gate = b.sigmoid(b.conv(gate, channels, 1, name="expand"))
-    return b.scale(x, b.flatten(gate, axis=None, name="gate"), axis=0, name=".")
+    y = b.global_pool(x, name="pool")
+    y = b.relu(b.conv(y, hidden or max(1, channels // reduction), 1, name="reduce", **options))
+    y = b.conv(y, channels, 1, name="expand", **options)
+    y = gate(b, y, "factors") if gate is not None else b.sigmoid(y)
+    return b.scale(x, b.flatten(y, axis=None, name="gate"), axis=0, name=".")

@@ -17,6 +17,8 @@ from ..errors import NetError
 from ..net import Net
 from ..training import TRAIN_DEFAULTS, data_layers, is_train, losses, with_train_defaults
 
+MAX_WIDTH = 64
+
 
 def classifier(
     name: str,
@@ -125,6 +127,26 @@ def stages(numbers: Sequence[int], count: int | None = None, what: str = "module
         many = f"{count} positive numbers" if count else "positive numbers"
         raise NetError(f"{what} takes {many}, one per stage, not {','.join(map(str, numbers)) or 'none'}")
     return numbers
+
+
+def scaled(channels: int, width: float, multiple: int = 8) -> int:
+    """Return a layer's channels times a width multiplier, as the MobileNets round them.
+
+    Args:
+        channels: at width 1.
+        width: the multiplier.
+        multiple: the result is the nearest multiple of it, or the next one if that is more than a tenth too small.
+
+    Raises:
+        NetError: the multiplier is not positive, or absurdly large.
+
+    >>> scaled(32, 1.0), scaled(24, 0.35), scaled(24, 0.75)
+    (32, 8, 24)
+    """
+    if not 0 < width <= MAX_WIDTH:
+        raise NetError(f"width must be positive and at most {MAX_WIDTH}, not {width}")
+    result = max(multiple, int(channels * width + multiple / 2) // multiple * multiple)
+    return result + multiple if result < 0.9 * channels * width else result
 
 
 def gaussian(std: float) -> dict[str, Any]:
