@@ -86,7 +86,7 @@ def run(
     part = part * (raw_scale / 255) if raw_scale != 255 else part
     blob = steps.apply(_swapped(part, channel_swap)[None]).repeat(image.shape[0], 0)
     feed = {image.name: blob, **_others(graph, image, inputs or {})}
-    values = BACKENDS[backend](graph, feed, Setting(outputs_only=True, device=device))
+    values = dict(BACKENDS[backend](graph, feed, Setting(outputs_only=True, device=device)))
     results = [value for value in graph.outputs if value not in graph.inputs] or graph.outputs
     outputs = {value.name: _first(values[value.name], value, image) for value in results}
     return Result(outputs, kinds_of(graph, outputs), array, dict(labels or {}), seen_part(target, size))
