@@ -143,7 +143,7 @@ FIGURES = [
 ]
 
 PAGE = ROOT / "examples/zoo.md"
-BEGIN, END = "<!-- sizes -->\n", "<!-- /sizes -->\n"
+BEGIN, END = "<!-- sizes:begin -->\n", "<!-- sizes:end -->\n"
 HEAD = """\
 | model | parameters | published | MACs | published | source |
 |---|---:|---:|---:|---:|---|

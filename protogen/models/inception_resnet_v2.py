@@ -45,7 +45,7 @@ def inception_resnet_v2(
         classes: outputs of the classifier.
         modules: Inception-ResNet modules at 35x35, 17x17 and 8x8.
         preset: "soeaver" (the file of soeaver/caffe-model; its weights fit) or "timm" (average pooling leaves padding out, with a
-            field of Intel's Caffe; the weights of timm and TensorFlow fit).
+            field that Intel's Caffe has and OpenCV 4 has not; the weights of timm and TensorFlow fit).
         phase: "TEST" for a deploy net with an Input layer; "TRAIN" for a train/val net with data layers for both phases,
             SoftmaxWithLoss and Accuracy.
 

@@ -61,7 +61,8 @@ def senet(
         width: channels of the 3x3 convolutions in the first stage; those of the other stages have 2, 4 and 8 times as many.
         groups: of the 3x3 convolutions; with several, they have the stride, otherwise the 1x1 before them.
         reduction: channels of a block over those of its gate's hidden layer.
-        gate: "axpy" (one layer of the authors' fork multiplies and adds) or "scale" (Scale and Eltwise, for any Caffe).
+        gate: "axpy" (one layer of the authors' fork multiplies and adds) or "scale" (Scale and Eltwise, for any Caffe, and for
+            OpenCV 4, which gets Axpy wrong).
         phase: "TEST" for a deploy net with an Input layer; "TRAIN" for a train/val net with data layers for both phases,
             SoftmaxWithLoss and Accuracy.
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,7 +81,8 @@ def assert_computes_torchvision(net: protogen.Net, name: str, *, size: int = 224
 
 
 def assert_computes(net: protogen.Net, module: Any, size: int) -> None:
-    """With a module's weights, made random, the net gives the scores that the module gives."""
+    """With a module's weights, made random, the net gives the scores that the module gives, in PyTorch, ONNX Runtime and, from a
+    caffemodel, in OpenCV 4, which reads Caffe's files by itself."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
@@ -92,8 +95,33 @@ def assert_computes(net: protogen.Net, module: Any, size: int) -> None:
     x = torch.randn(2, 3, size, size, generator=generator)
     scores = net.layers[-1].bottoms[0]
     with torch.no_grad():
-        theirs, ours = module(x), net.to_torch().eval().blobs(x)[scores].flatten(1)
-    assert float((ours - theirs).abs().max() / theirs.abs().max()) < 1e-5
+        theirs = module(x).numpy()
+        ours = {"PyTorch": net.to_torch().eval().blobs(x)[scores].numpy()}
+    ours["ONNX Runtime"] = by_onnx(net, scores, x.numpy())
+    ours["OpenCV"] = by_opencv(net, scores, x.numpy())
+    for engine, values in ours.items():
+        assert np.abs(values.reshape(theirs.shape) - theirs).max() / np.abs(theirs).max() < 1e-5, engine
+
+
+def by_onnx(net: protogen.Net, scores: str, x: np.ndarray) -> np.ndarray:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(net.to_onnx(outputs=[scores]).SerializeToString())
+    values: np.ndarray = session.run([scores], {net.inputs[0]: x})[0]
+    return values
+
+
+def by_opencv(net: protogen.Net, scores: str, x: np.ndarray) -> np.ndarray:
+    """OpenCV's own reader of Caffe's files."""
+    import cv2
+
+    with tempfile.TemporaryDirectory() as folder:
+        net.save(Path(folder) / "net.caffemodel")
+        net.save_prototxt(Path(folder) / "net.prototxt")
+        read = cv2.dnn.readNetFromCaffe(f"{folder}/net.prototxt", f"{folder}/net.caffemodel")
+    read.setInput(x)
+    values: np.ndarray = read.forward(scores)
+    return values
 
 
 def copy_weights(net: protogen.Net, values: Iterator[np.ndarray]) -> None:
