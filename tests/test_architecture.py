@@ -24,7 +24,7 @@ FLOORS = (
     ("backends", "verification"),
     ("report", "pictures"),
     ("net", "surgery", "reading", "deploy"),
-    ("builder", "blocks", "training", "models", "batch"),
+    ("builder", "activations", "blocks", "training", "models", "batch"),
     ("cli",),
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

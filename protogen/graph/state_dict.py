@@ -1,13 +1,14 @@
-"""Match the tensors of a state dict to the learnable blobs of layers, by the names used in the net's PyTorch module."""
+"""Match the tensors of a state dict to the learnable blobs of layers: by the names in the net's PyTorch module, or by order."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import WeightsError
+from ..errors import ProtogenNote, WeightsError
 from ..weights.blobs import LayerBlobs
 from ..weights.state_dict import PREFIXES
 
@@ -15,10 +16,15 @@ if TYPE_CHECKING:
     from ..layers.base import LayerType
 
 
+Place = tuple[str, int]  # layer, index of the blob
+
+
 def match(
-    state: Mapping[str, np.ndarray], ops: Sequence[LayerType], shared: Mapping[tuple[str, int], tuple[str, int]], source: str
+    state: Mapping[str, np.ndarray], ops: Sequence[LayerType], shared: Mapping[Place, Place], source: str
 ) -> tuple[list[LayerBlobs], list[str]]:
     """Assign a state dict's tensors to layers, by the names that `Net.to_torch` gives modules and parameters.
+
+    If more tensors lack such a name than have one, they are assigned by order and shape, with a note (see `by_order`).
 
     Args:
         state: tensors by key; the prefixes of DistributedDataParallel ("module.") and torch.compile ("_orig_mod.") are stripped.
@@ -30,18 +36,24 @@ def match(
         The blobs of each layer that the state dict has, and the unused keys.
 
     Raises:
-        WeightsError: only some of a layer's blobs are present (the missing keys are named), or two keys of one shared blob
-            have different values.
+        WeightsError: only some of a layer's blobs are present (the missing keys are named), two keys of one shared blob have
+            different values, or neither names nor order fit.
     """
     keys = keys_of(ops)
-    tensors: dict[tuple[str, int], tuple[str, np.ndarray]] = {}
-    unused = []
-    for key, array in state.items():
-        place = keys.get(_without_prefixes(key, keys))
-        if place is None:
-            unused.append(key)
-            continue
-        owner = shared.get(place, place)
+    named = {key: keys[plain] for key in state if (plain := _without_prefixes(key, keys)) in keys}
+    unused = [key for key in state if key not in named]
+    if len(named) < len(unused) and len(named) < len(keys):
+        return _by_order(state, ops, named, shared, source)
+    return _by_name(state, ops, named, keys, shared, source), unused
+
+
+def _by_name(
+    state: Mapping[str, np.ndarray], ops: Sequence[LayerType], named: Mapping[str, Place], keys: Mapping[str, Place],
+    shared: Mapping[Place, Place], source: str,
+) -> list[LayerBlobs]:  # fmt: skip
+    tensors: dict[Place, tuple[str, np.ndarray]] = {}
+    for key, place in named.items():
+        array, owner = state[key], shared.get(place, place)
         if owner in tensors and not np.array_equal(tensors[owner][1].ravel(), array.ravel(), equal_nan=True):
             raise WeightsError(f"{source}: {tensors[owner][0]!r} and {key!r} are the same shared blob in the net, but differ")
         if owner not in tensors or owner == place:
@@ -62,10 +74,42 @@ def match(
     if missing:
         more = f" and {len(missing) - 10} more" if len(missing) > 10 else ""
         raise WeightsError(f"{source}: keys missing: {', '.join(map(repr, missing[:10]))}{more}")
-    return entries, unused
+    return entries
 
 
-def keys_of(ops: Sequence[LayerType]) -> dict[str, tuple[str, int]]:
+def _by_order(
+    state: Mapping[str, np.ndarray],
+    ops: Sequence[LayerType],
+    named: Mapping[str, Place],
+    shared: Mapping[Place, Place],
+    source: str,
+) -> tuple[list[LayerBlobs], list[str]]:
+    from .by_order import MismatchError, pair
+
+    try:
+        if shared:
+            raise MismatchError(f"layers share weights ({next(iter(shared))[0]!r})")
+        pairing = pair(state, ops)
+        for key, (layer, _) in named.items():
+            if pairing.layer_of(key) != layer:
+                raise MismatchError(f"{key!r} has the name of layer {layer!r} and the place of {pairing.layer_of(key)!r}")
+    except MismatchError as reason:
+        some = f"only {len(named)} of its {len(state)} keys have" if named else "none of its keys has"
+        raise WeightsError(
+            f"{source}: {some} the name of a weight of this net, and the order does not fit, either: {reason}"
+        ) from None
+    left_out = [key for module in pairing.left_out for key in state if key.rpartition(".")[0] == module.name]
+    warnings.warn(
+        ProtogenNote(
+            f"{source}: the names are not this net's; all tensors were matched by order and shape: {pairing}",
+            "weights of torchvision and timm expect red, green, blue, (x / 255 - mean) / deviation per channel",
+        ),
+        stacklevel=5,
+    )
+    return pairing.entries(), left_out
+
+
+def keys_of(ops: Sequence[LayerType]) -> dict[str, Place]:
     """The (layer, index) of each learnable blob, by its key in the state dict."""
     from ..layers.forms.module_names import module_names
 

@@ -10,7 +10,8 @@ from functools import partial
 from math import ceil
 from typing import Literal
 
-from ..blocks import conv_norm, inverted_residual, relu6
+from ..activations import relu6
+from ..blocks import conv_norm, inverted_residual
 from ..net import Net
 from ..training import WEIGHT_AND_BIAS, imagenet_solver
 from .common import check_positive, classified, classifier, images, scaled

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Literal
 
-from ..blocks import conv_norm, inverted_residual, relu, squeeze_excite
+from ..activations import relu
+from ..blocks import conv_norm, inverted_residual, squeeze_excite
 from ..builder import NetBuilder
 from ..net import Net
 from ..training import WEIGHT_AND_BIAS, imagenet_solver

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
-from ..blocks import Activation, conv_norm, relu, relu6, slashes
+from ..activations import Activation, relu, relu6
+from ..blocks import conv_norm, slashes
 from ..builder import NetBuilder
 from ..net import Net
 from ..training import WEIGHT_AND_BIAS, imagenet_solver

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
-from ..blocks import conv_norm, inverted_residual, relu, relu6
+from ..activations import relu, relu6
+from ..blocks import conv_norm, inverted_residual
 from ..net import Net
 from ..training import WEIGHT_AND_BIAS, imagenet_solver
 from .common import check_positive, classified, classifier, images, scaled

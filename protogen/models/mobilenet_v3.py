@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
-from ..blocks import Activation, conv_norm, hard_sigmoid, hard_swish, inverted_residual, relu, slashes, squeeze_excite
+from ..activations import Activation, hard_sigmoid, hard_swish, relu
+from ..blocks import conv_norm, inverted_residual, slashes, squeeze_excite
 from ..builder import NetBuilder
 from ..net import Net
 from ..training import WEIGHT_AND_BIAS, imagenet_solver
@@ -94,8 +95,8 @@ def mobilenet_v3(
         classes: outputs of the classifier.
         version: "large" or "small".
         width: multiplier of all channels; the paper has 1 and 0.75, and others.
-        preset: "torchvision" (epsilon 0.001) or "timm" (epsilon 0.00001; the layer before the classifier keeps its size for a width
-            below 1). They differ in nothing else.
+        preset: "torchvision" (epsilon 0.001) or "timm" (epsilon 0.00001). For other widths than 1, timm widens what a block reads as
+            many times as the paper does at width 1, and keeps the layer before the classifier for a width below 1.
         clip: limit activations by Clip, a layer of BVLC's Caffe since 2018, in place of ReLU6, a layer of the MobileNet forks that
             most toolchains read.
         phase: "TEST" for a deploy net with an Input layer; "TRAIN" for a train/val net with data layers for both phases,
@@ -116,7 +117,7 @@ def mobilenet_v3(
     swish = partial(hard_swish, clip=clip)
     x = swish(b, _conv_norm(b, x, scaled(16, width), 3, stride=2, name="conv1"), "conv1/hswish")
     for i, block in enumerate(blocks, 1):
-        hidden = scaled(block.hidden, width)
+        hidden = _hidden(blocks[i - 2].channels if i > 1 else 16, b.channels(x), block, width, preset)
         x = inverted_residual(
             b, x, scaled(block.channels, width), block.stride, hidden=hidden, kernel_size=block.kernel_size,
             activation=swish if block.swish else relu, gate=partial(_gate, clip=clip) if block.excite else None,
@@ -128,6 +129,11 @@ def mobilenet_v3(
     x = swish(b, b.conv(x, last, 1, weight_filler="msra", name="fc1", param=WEIGHT_AND_BIAS), "fc1/hswish")
     x = b.conv(b.dropout(x, 0.2, name="drop"), classes, 1, weight_filler="msra", name="fc2", param=WEIGHT_AND_BIAS)
     return classified(b, x, phase)
+
+
+def _hidden(unscaled: int, channels: int, block: Block, width: float, preset: str) -> int:
+    """Channels of a block's depthwise convolution: the paper's times the width; timm's are as many times those that it reads."""
+    return scaled(channels, block.hidden / unscaled) if preset == "timm" else scaled(block.hidden, width)
 
 
 def _swish_names(name: str, part: str) -> str:
