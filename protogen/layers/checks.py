@@ -33,7 +33,7 @@ def check_arity(op: LayerType, what: str, number: int, allowed: tuple[int, int |
     if least <= number and (most is None or number <= most):
         return
     needed = f"{least}" if least == most else f"at least {least}" if most is None else f"{least} to {most}"
-    raise op.error(f"needs {needed} {what}{'' if needed == '1' else 's'}, has {number}")
+    raise op.error(f"needs {needed} {what}{'' if needed.split()[-1] == '1' else 's'}, has {number}")
 
 
 def check_loss_weight(op: LayerType) -> None:

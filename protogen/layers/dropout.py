@@ -39,7 +39,9 @@ class Dropout(Elementwise):
         self.ratio = p.dropout_ratio
         self.scale_train = bool(p.get("scale_train", True))
         self.always = bool(p.sample_weights_test)
-        self.check(0 <= self.ratio < 1, f"dropout_ratio must be in [0, 1), not {self.ratio:g}")
+        # In TEST a release build of Caffe takes 1, too: dropout_layer.cpp only asserts (DCHECK) that it is less.
+        is_unused = self.phase == "TEST" and self.ratio == 1 and self.scale_train and not self.always
+        self.check(0 <= self.ratio < 1 or is_unused, f"dropout_ratio must be in [0, 1), not {self.ratio:g}")
         self.check(self.scale_train or not p.sqrt_scale, "sqrt_scale has no effect with scale_train: false; remove one of them")
         # Factors of the values kept in TRAIN, relative to 1 / (1 - ratio), and of all values in TEST.
         self.train_factor = 1 - self.ratio if not self.scale_train else math.sqrt(1 - self.ratio) if p.sqrt_scale else 1.0

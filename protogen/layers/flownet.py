@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .base import LayerType
-from .data import Sink
 from .fields import Fields
 from .registry import register
 
@@ -254,7 +253,7 @@ class Downsample(Resized):
 
 
 @register("FLOWriter")
-class FLOWriter(Sink):
+class FLOWriter(LayerType):
     """Writes each flow (N, 2, H, W) to a file in Caffe; protogen writes none, and its bottom is an output of ONNX models.
 
     (flownet2, flowriter_layer.cpp.)
@@ -267,10 +266,15 @@ class FLOWriter(Sink):
             "lmb-freiburg/flownet2 src/caffe/layers/flowriter_layer.cpp:81: where and how a file is written",
         )
     )
-    n_bottoms = (1, 1)
+    n_tops = (0, 0)
+    has_gradient = False
     only_trains = True  # that is, a net to use does without it
+    onnx_note = "a sink: no outputs"
 
     def setup(self) -> None:
-        super().setup()
         flow = self.bottoms[0]
         self.check(len(flow) == 4 and flow[1] == 2, f"takes a flow (N, 2, H, W), not {flow}")
+        self.tops = []
+
+    def forward(self, x: Tensor, *, blobs: Sequence[Tensor], training: bool) -> Sequence[Tensor]:
+        return []

@@ -35,6 +35,7 @@ class LabelSpecificRescale(LayerType):
     index_bottoms = (1,)
     only_trains = True
     passes_first = True
+    onnx_note = "it is for training only, unless rescale_test is set; in inference it passes its first bottom on"
 
     @classmethod
     def select(cls, layer: Layer) -> type[LayerType]:
@@ -61,15 +62,6 @@ class LabelSpecificRescale(LayerType):
     def is_identity(self) -> bool:
         return not self.rescales
 
-    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
-        if not self.rescales:
-            return bottoms[0]
-        p, shape = self.param, self.bottoms[0]
-        label = graph.cast(graph.reshape(bottoms[1], (-1, 1)), "int64")
-        own = graph.add("Equal", label, graph.constant(list(range(count(shape[1:]))), "int64"))
-        factor = graph.add("Where", own, graph.scalar(p.positive_weight), graph.scalar(p.negative_weight))
-        return graph.add("Mul", bottoms[0], factor if len(shape) == 2 else graph.reshape(factor, (-1, *shape[1:])))
-
 
 class RescaleAlways(LabelSpecificRescale):
     """A LabelSpecificRescale with `rescale_test`, which a net to use needs."""
@@ -77,6 +69,13 @@ class RescaleAlways(LabelSpecificRescale):
     types = ("LabelSpecificRescale",)
     only_trains = False
     passes_first = False
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        p, shape = self.param, self.bottoms[0]
+        label = graph.cast(graph.reshape(bottoms[1], (-1, 1)), "int64")
+        own = graph.add("Equal", label, graph.constant(list(range(count(shape[1:]))), "int64"))
+        factor = graph.add("Where", own, graph.scalar(p.positive_weight), graph.scalar(p.negative_weight))
+        return graph.add("Mul", bottoms[0], factor if len(shape) == 2 else graph.reshape(factor, (-1, *shape[1:])))
 
 
 @register("InnerDistance")

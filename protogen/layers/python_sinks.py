@@ -19,6 +19,7 @@ class Visualization(PythonLayer):
     """
 
     known_arguments = frozenset(("path", "name", "mult"))
+    has_gradient = False
     only_trains = True
     onnx_note = "it only writes pictures"
 

@@ -30,6 +30,8 @@ class Filler(Protocol):
     def sparse(self) -> int: ...
     @property
     def variance_norm(self) -> str: ...
+    @property
+    def diag_val(self) -> Sequence[float]: ...
 
 
 def check(filler: Filler, shape: Sequence[int]) -> None:
@@ -71,6 +73,11 @@ def _check_edge(filler: Filler, shape: tuple[int, ...]) -> None:
         raise ProtogenError(f"filler {filler.type!r} needs a 4-D blob with a 3x3 kernel, not shape {shape}")
 
 
+def _check_diagonal(filler: Filler, shape: tuple[int, ...]) -> None:
+    if not 2 <= len(shape) <= 4:
+        raise ProtogenError(f"filler 'diagonal' needs a blob with 2 to 4 axes, not shape {shape}")
+
+
 def _check_bilinear(filler: Filler, shape: tuple[int, ...]) -> None:
     if len(shape) != 4 or shape[2] != shape[3]:
         raise ProtogenError(f"filler 'bilinear' needs a 4-D blob with a square kernel, not shape {shape}")
@@ -104,6 +111,8 @@ _CHECKS: dict[str, Callable[[Filler, tuple[int, ...]], object]] = {
     "msra": fan,
     "positive_unitball": first_axis,
     "bilinear": _check_bilinear,
+    "diagonal": _check_diagonal,
+    "gaussian_unitball": first_axis,
     "EdgeX": _check_edge,
     "EdgeY": _check_edge,
 }

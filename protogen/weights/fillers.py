@@ -1,7 +1,8 @@
 """Caffe's fillers: initial values of learnable blobs.
 
 Formulas: Caffe's include/caffe/filler.hpp. Xavier: Glorot and Bengio, AISTATS 2010; MSRA: He et al., ICCV 2015. EdgeX and EdgeY:
-filler.hpp of Ravi-Garg/Unsupervised_Depth_Estimation.
+filler.hpp of Ravi-Garg/Unsupervised_Depth_Estimation; diagonal: of lmb-freiburg/flownet2; gaussian_unitball: of
+happynear/caffe-windows.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ def fill(filler: Filler, shape: Sequence[int], seed: Seed) -> np.ndarray:
     Args:
         filler: its `type` is one of constant (`value`), uniform (`min`, `max`), gaussian (`mean`, `std`, and `sparse`, the
             expected number of non-zero inputs per output, -1 for all), xavier and msra (`variance_norm`: "FAN_IN", "FAN_OUT"
-            or "AVERAGE"), positive_unitball, bilinear, or EdgeX and EdgeY (differences of the rows and columns on both sides).
+            or "AVERAGE"), positive_unitball, bilinear, EdgeX and EdgeY (differences of the rows and columns on both sides),
+            diagonal (`diag_val`, 1 where there are none, over the kernel's area, from input i to output i) or gaussian_unitball
+            (vectors of length 1 in every direction, one per output).
         shape: the blob's shape, such as (out, in, height, width); fan-in is count / shape[0], and fan-out is count / shape[1],
             or the count if there is only one axis.
         seed: a seed or generator, as for `numpy.random.default_rng`.
@@ -86,6 +89,20 @@ def _bilinear(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
     return np.broadcast_to(np.outer(line, line), shape).astype(np.float32)
 
 
+def _diagonal(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
+    values = np.zeros(shape, np.float32)
+    for i in range(min(shape[:2])):
+        value = filler.diag_val[i] if i < len(filler.diag_val) else 1.0
+        values[i, i] = value / math.prod(shape[2:])
+    return values
+
+
+def _gaussian_unitball(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
+    rows = _gaussian_values(0.0, 1.0, shape, seed).reshape(shape[0], -1)
+    rows /= np.sqrt(np.square(rows).sum(1, keepdims=True) + np.float32(1e-12))
+    return rows.reshape(shape)
+
+
 def _edge(filler: Filler, shape: tuple[int, ...], seed: Seed) -> np.ndarray:
     kernel = np.zeros((3, 3), np.float32)
     kernel[:, 1] = -0.5, 0, 0.5
@@ -114,6 +131,8 @@ _FILLERS: dict[str, Callable[[Filler, tuple[int, ...], Seed], np.ndarray]] = {
     "msra": _msra,
     "positive_unitball": _positive_unitball,
     "bilinear": _bilinear,
+    "diagonal": _diagonal,
+    "gaussian_unitball": _gaussian_unitball,
     "EdgeX": _edge,
     "EdgeY": _edge,
 }

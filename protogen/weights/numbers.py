@@ -17,6 +17,8 @@ Forks = frozenset[int]
 _OWN = 5000  # caffe.proto's own numbers start here: no file has them
 # Types of layers whose parameters do not have the type's name.
 _OTHER_NAMES = {
+    "ctc_decoder_param": ("CTCGreedyDecoder",),
+    "writer_param": ("FLOWriter",),
     "bn_param": ("BN",),
     "norm_param": ("Normalize",),
     "recurrent_param": ("LSTM", "RNN"),

@@ -10,7 +10,7 @@ import protogen
 from protogen.errors import ConversionError, LayerError
 from tests.layers.alone import Alone
 from tests.layers.nets import check_every_form, net_of, over
-from tests.running import Arrays, randomised
+from tests.running import Arrays, assert_same, by_torch, randomised
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_every_form_agrees(layer: str) -> None:
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
-        ('type: "Dropout" dropout_param { dropout_ratio: 1 }', "dropout_ratio"),
+        ('type: "Dropout" dropout_param { dropout_ratio: 1.5 }', "dropout_ratio"),
         ('type: "SeLuDropout" selu_dropout_param { dropout_ratio: -0.1 }', "dropout_ratio"),
     ],
 )
@@ -123,3 +123,12 @@ ALONE = [
     Alone("SeLuDropout", "selu_dropout_param.dropout_ratio", 0.25, ONE, SHAPE, shifted(0.25, -1.7580993408473766), phase="TRAIN"),
     Alone("SeLuDropout", "selu_dropout_param.alpha", -1, ONE, SHAPE, shifted(0.1, -1), phase="TRAIN"),
 ]
+
+
+def test_a_ratio_of_1_drops_everything_in_training_only() -> None:
+    """BVLC's dropout_layer.cpp has a DCHECK that release builds skip; in TEST the ratio is not used."""
+    net = net_of('type: "Dropout" bottom: "a" top: "y" dropout_param { dropout_ratio: 1 }', (2, 3))
+    x = np.float32([[1, 2, 3], [4, 5, 6]])
+    assert_same(by_torch(net, {"a": x}), [x])
+    with pytest.raises(LayerError, match=r"dropout_ratio must be in \[0, 1\), not 1"):
+        net.at("TRAIN")

@@ -105,6 +105,20 @@ def test_bilinear_upsampling_keeps_a_constant_image() -> None:
             assert kernel[y::2, x::2].sum() == 1
 
 
+def test_diagonal_leads_each_input_to_its_output() -> None:
+    """filler.hpp of lmb-freiburg/flownet2."""
+    values = run("diagonal", (3, 4, 2, 2), diag_val=[2.0, 8.0])
+    assert values.sum((2, 3)).tolist() == [[2, 0, 0, 0], [0, 8, 0, 0], [0, 0, 1, 0]]
+    assert values[1, 1].tolist() == [[2, 2], [2, 2]]
+
+
+def test_gaussian_unitball_has_vectors_of_length_1_in_every_direction() -> None:
+    """filler.hpp of happynear/caffe-windows."""
+    values = run("gaussian_unitball", (64, 3, 4)).reshape(64, -1)
+    numpy.testing.assert_allclose((values**2).sum(1), 1, rtol=1e-5)
+    assert abs(values.mean()) < 0.05
+
+
 def test_edges_are_half_the_difference_of_both_sides() -> None:
     """filler.hpp of Ravi-Garg/Unsupervised_Depth_Estimation; its EdgeX is the one along the height."""
     image = numpy.arange(9).reshape(3, 3) ** 2

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..python import PythonLayer, register_python
+from .onnx_clusters import MAX_BOXES, Clustering, cluster
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..forms.onnx_graph import OnnxGraph
 
-MAX_BOXES = 50  # rows per image and class
 PARAM_STR = "image width, image height, stride, least coverage, group threshold, group eps, least height[, classes]"
 
 
@@ -43,20 +43,18 @@ class ClusterDetections(PythonLayer):
     is_exportable = False
 
     def setup(self) -> None:
-        width, height, stride, self.least, self.threshold, self.eps, self.min_height, classes = self._settings()
+        width, height, stride, least, threshold, eps, min_height, classes = self._settings()
         self.check(stride > 0 and width % stride == 0 and height % stride == 0 and min(width, height) > 0,
                    f"the image's size, {width}x{height}, must be a multiple of the stride, {stride}")  # fmt: skip
-        self.check(self.threshold > 0, f"the group threshold must be positive, not {self.threshold}")
+        self.check(threshold > 0, f"the group threshold must be positive, not {threshold}")
         coverage, boxes = self.bottoms
         self.check(len(coverage) == 4 and coverage[1] == classes, f"coverage must be (N, {classes}, H, W), not {coverage}")
         wanted = (coverage[0], 4, *coverage[2:])
         self.check(boxes == wanted, f"boxes for a coverage of {coverage} must be {wanted}, not {boxes}")
         self.check(len(self.layer.tops) == classes, f"needs a top for each of {classes} classes, has {len(self.layer.tops)}")
-        self.stride = stride
-        self.grid = (min(height // stride, coverage[2]), min(width // stride, coverage[3]))
-        self.cells = self.grid[0] * self.grid[1]
-        # Chains of similar boxes double in length with each step.
-        self.steps = max(math.ceil(math.log2(max(self.cells, 2))), 1)
+        grid = (min(height // stride, coverage[2]), min(width // stride, coverage[3]))
+        steps = math.ceil(math.log2(max(grid[0] * grid[1], 2)))  # chains of similar boxes double in length with each
+        self.settings = Clustering(coverage, grid, stride, least, threshold, eps, min_height, steps)
         self.tops = [(coverage[0], MAX_BOXES, 5)] * classes
 
     def _settings(self) -> tuple[int, int, int, float, int, float, int, int]:
@@ -78,10 +76,10 @@ class ClusterDetections(PythonLayer):
     def forward(self, coverage: Tensor, boxes: Tensor, *, blobs: Sequence[Tensor], training: bool) -> list[Tensor]:
         import torch
 
-        (height, width), (n, classes) = self.grid, coverage.shape[:2]
-        found = coverage.detach()[:, :, :height, :width] >= self.least
+        (height, width), (n, classes) = self.settings.grid, coverage.shape[:2]
+        found = coverage.detach()[:, :, :height, :width] >= self.settings.least
         image, kind, y, x = found.nonzero(as_tuple=True)
-        cell = torch.stack([x, y, x, y], 1) * self.stride
+        cell = torch.stack([x, y, x, y], 1) * self.settings.stride
         corners = boxes.detach()[image, :, y, x].double() + cell
         set_of = image * classes + kind
         rects = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1).round()  # x, y, width, height
@@ -102,10 +100,10 @@ class ClusterDetections(PythonLayer):
 
         size = torch.minimum(rects[:, None, 2:], rects[:, 2:]).sum(2)
         ends = torch.cat([rects[:, :2], rects[:, :2] + rects[:, 2:]], 1)
-        near = ((ends[:, None] - ends).abs() <= (self.eps * size * 0.5)[:, :, None]).all(2)
+        near = ((ends[:, None] - ends).abs() <= (self.settings.eps * size * 0.5)[:, :, None]).all(2)
         number = len(rects)
         linked = (near & same_set | torch.eye(number, dtype=torch.bool, device=rects.device)).float()
-        for _ in range(self.steps):
+        for _ in range(self.settings.steps):
             linked = (linked @ linked).clamp(max=1)
         counts = linked.sum(1)
         means = ((linked.double() @ rects).float() * (1 / counts)[:, None]).round().double()
@@ -113,19 +111,17 @@ class ClusterDetections(PythonLayer):
 
     def chosen(self, counts: Tensor, means: Tensor, first: Tensor, same_set: Tensor) -> Tensor:
         """Mask of the groups, each at its first box, that are large enough and not inside a larger one."""
-        large = first & (counts > self.threshold)
+        large = first & (counts > self.settings.threshold)
         low, size = means[:, :2], means[:, 2:]
-        slack = (size * self.eps).round()
+        slack = (size * self.settings.eps).round()
         within = (low[:, None] >= low - slack).all(2) & ((low + size)[:, None] <= low + size + slack).all(2)
         weaker = (counts > counts[:, None].clamp(min=3)) | (counts < 3)[:, None]
         other = large & same_set & ~same_set.new_ones(same_set.shape).tril().triu()
-        return large & ~(within & weaker & other).any(1) & (size[:, 1] >= self.min_height)
+        return large & ~(within & weaker & other).any(1) & (size[:, 1] >= self.settings.min_height)
 
     # ---- ONNX
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> list[str]:
-        from .onnx_clusters import cluster
-
         if graph.dynamic_size:
             raise graph.refuse("the size of its grid is part of param_str; open sizes (--dynamic-size) are not possible")
-        return cluster(self, graph, *bottoms)
+        return cluster(self.settings, graph, *bottoms)

@@ -2,11 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ..base import Shape
     from ..forms.onnx_graph import OnnxGraph
-    from .cluster_detections import ClusterDetections
+
+MAX_BOXES = 50  # rows per image and class
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """What `ClusterDetections` is set to.
+
+    Attributes:
+        coverage: shape of its first bottom.
+        grid: rows and columns of cells that are read.
+        stride: pixels per cell.
+        least: least coverage.
+        threshold: a group needs more boxes.
+        eps: how far similar boxes may be apart, of the mean of their sides.
+        min_height: least height of a box in pixels.
+        steps: how often chains of similar boxes are doubled in length.
+    """
+
+    coverage: Shape
+    grid: tuple[int, int]
+    stride: int
+    least: float
+    threshold: int
+    eps: float
+    min_height: int
+    steps: int
 
 
 class Boxes:
@@ -18,9 +46,9 @@ class Boxes:
         low, size: (P, 2) float64, the first corner and the size.
     """
 
-    def __init__(self, op: ClusterDetections, graph: OnnxGraph, coverage: str, boxes: str) -> None:
+    def __init__(self, op: Clustering, graph: OnnxGraph, coverage: str, boxes: str) -> None:
         height, width = op.grid
-        if (height, width) != op.bottoms[0][2:]:
+        if (height, width) != op.coverage[2:]:
             coverage = graph.slice(coverage, [0, 0], [height, width], [2, 3])
         found = graph.add("Not", graph.add("Less", coverage, graph.scalar(op.least)))
         image, kind, y, x = graph.split(graph.transpose(graph.add("NonZero", found), (1, 0)), [1] * 4, 1)  # (P, 1) each
@@ -28,7 +56,7 @@ class Boxes:
         corners = graph.add("GatherND", graph.transpose(boxes, (0, 2, 3, 1)), place)
         cell = graph.add("Mul", graph.add("Concat", x, y, x, y, axis=1), graph.constant(op.stride, "int64"))
         self.corners = graph.add("Add", graph.cast(corners, "float64"), graph.cast(cell, "float64"))
-        sets = graph.add("Add", graph.add("Mul", image, graph.constant(op.bottoms[0][1], "int64")), kind)
+        sets = graph.add("Add", graph.add("Mul", image, graph.constant(op.coverage[1], "int64")), kind)
         self.sets = graph.squeeze(sets, [1])
         low, high = graph.split(self.corners, [2, 2], 1)
         self.low, self.size = graph.add("Round", low), graph.add("Round", graph.add("Sub", high, low))
@@ -74,7 +102,7 @@ class Pairs:
         return graph.add("Not", self.any_of(graph.add("Or", before, after), 2, keepdims=False))
 
 
-def cluster(op: ClusterDetections, graph: OnnxGraph, coverage: str, boxes: str) -> list[str]:
+def cluster(op: Clustering, graph: OnnxGraph, coverage: str, boxes: str) -> list[str]:
     """Emit the layer; returns its tops."""
     found = Boxes(op, graph, coverage, boxes)
     pairs = Pairs(graph, found.sets)
@@ -91,7 +119,7 @@ def _logarithm(graph: OnnxGraph, counts: str) -> str:
     return graph.add("Log", graph.cast(counts, "float64"))
 
 
-def _grouped(op: ClusterDetections, graph: OnnxGraph, found: Boxes, pairs: Pairs) -> tuple[str, str, str, str]:
+def _grouped(op: Clustering, graph: OnnxGraph, found: Boxes, pairs: Pairs) -> tuple[str, str, str, str]:
     """Of each box's group: the number (P, 1), the mean's low corner and size (P, 2); and whether the box is its first (P, 1)."""
     low, size = found.low, found.size
     least = graph.add("Min", graph.unsqueeze(size, [1]), graph.unsqueeze(size, [0]))
@@ -111,7 +139,7 @@ def _grouped(op: ClusterDetections, graph: OnnxGraph, found: Boxes, pairs: Pairs
     return counts, low, size, graph.add("Not", follows)
 
 
-def _chosen(op: ClusterDetections, graph: OnnxGraph, pairs: Pairs, counts: str, low: str, size: str, first: str) -> str:
+def _chosen(op: Clustering, graph: OnnxGraph, pairs: Pairs, counts: str, low: str, size: str, first: str) -> str:
     """Mask (P, 1) of the groups, at their first boxes, that are returned."""
     large = graph.add("And", first, graph.add("Greater", counts, graph.scalar(float(op.threshold))))
     slack = graph.add("Round", graph.add("Mul", size, graph.constant(op.eps, "float64")))
@@ -124,19 +152,15 @@ def _chosen(op: ClusterDetections, graph: OnnxGraph, pairs: Pairs, counts: str, 
     return graph.add("And", large, graph.add("Not", graph.add("Or", pairs.any_of(inside, 1), small)))
 
 
-def _tops(
-    op: ClusterDetections, graph: OnnxGraph, coverage: str, sets: str, kept: str, rank: str, columns: list[str]
-) -> list[str]:
+def _tops(op: Clustering, graph: OnnxGraph, coverage: str, sets: str, kept: str, rank: str, columns: list[str]) -> list[str]:
     """Rows of `columns` for the boxes kept, at their rank within their image and class."""
-    from .cluster_detections import MAX_BOXES
-
     kept = graph.add("And", kept, graph.add("Less", rank, graph.scalar(float(MAX_BOXES))))
     chosen = graph.positions(kept)
     rows = graph.add("Gather", graph.add("Concat", *columns, axis=1), chosen)
     rows = graph.cast(graph.cast(rows, "float16"), "float32")
     start = graph.add("Mul", sets, graph.constant(MAX_BOXES, "int64"))
     place = graph.add("Add", graph.unsqueeze(start, [1]), graph.cast(rank, "int64"))
-    n, classes = graph.dim(coverage, 0, op.bottoms[0][0]), op.bottoms[0][1]
+    n, classes = graph.dim(coverage, 0, op.coverage[0]), op.coverage[1]
     zeros = graph.filled(graph.ints(n * (classes * MAX_BOXES), 5), 0.0)
     table = graph.add("ScatterND", zeros, graph.add("Gather", place, chosen), rows)
     parts = graph.split(graph.reshape(table, (-1, classes, MAX_BOXES, 5)), [1] * classes, 1)
