@@ -74,6 +74,7 @@ class Proposals(LayerType):
     n_tops = (1, 2)
     has_gradient = False
     dynamic_rows = 0
+    is_exportable = False
     pixel: ClassVar[float] = 0.0
     maps: list[Map]
 
