@@ -147,6 +147,7 @@ def resnet(
     kind = "ResNeXt" if groups > 1 else "ResNet" if width == 64 else "Wide-ResNet"
     preset = preset or ("msra" if kind == "ResNet" and block == "bottleneck" else "torchvision")
     style = chosen(preset, PRESETS)
+    chosen(block, {"basic": "", "bottleneck": ""}, "block")
     check_positive(classes=classes, width=width, groups=groups)
     stages(layers, 4, "layers")
     depth = (2 if block == "basic" else 3) * sum(layers) + 2
