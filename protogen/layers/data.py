@@ -33,7 +33,7 @@ class Input(Source):
         self.tops = (shapes * n if len(shapes) == 1 else shapes) or self.unknown()
 
 
-@register("Data", "ImageData", "AnnotatedData", "WindowData", "ImageSegData", "ImageLabelmapData", "LaneData")
+@register("Data", "ImageData", "AnnotatedData", "WindowData", "ImageSegData", "ImageLabelmapData", "DenseImageData", "LaneData")
 class ImageSource(Source):
     """Images read from a database or a list: (batch, C, H, W); the second top of most types is labels (batch,).
 
@@ -43,7 +43,12 @@ class ImageSource(Source):
     """
 
     n_tops = (1, 3)
-    _PARAMS: ClassVar[dict[str, str]] = {"Data": "data_param", "AnnotatedData": "data_param", "WindowData": "window_data_param"}
+    _PARAMS: ClassVar[dict[str, str]] = {
+        "Data": "data_param",
+        "AnnotatedData": "data_param",
+        "WindowData": "window_data_param",
+        "DenseImageData": "dense_image_data_param",
+    }
 
     def setup(self) -> None:
         message = self.layer.message
@@ -73,7 +78,7 @@ class ImageSource(Source):
         kind = self.layer.type
         if kind in ("Data", "ImageData", "WindowData"):
             return images[:1]
-        if kind in ("ImageSegData", "ImageLabelmapData") and len(images) == 4:
+        if kind in ("ImageSegData", "ImageLabelmapData", "DenseImageData") and len(images) == 4:
             return (images[0], 1, *images[2:])
         if kind == "AnnotatedData":
             padded = self.layer.message.annotated_data_param.get("yolo_data_type", 0) == 1

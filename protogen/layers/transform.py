@@ -112,8 +112,9 @@ def _resized(message: Message) -> tuple[int, int] | None:
         for resize in message.transform_param.resize_param
         if resize.resize_mode != "FIT_SMALL_SIZE"  # of which the longer side depends on the image
     }
-    param = message.image_data_param
-    if not message.transform_param.resize_param and "image_data_param" in message:
+    name = "dense_image_data_param" if message.type == "DenseImageData" else "image_data_param"
+    param = getattr(message, name)
+    if not message.transform_param.resize_param and name in message:
         sizes = {(int(param.new_height), int(param.new_width))}
     return next(iter(sizes)) if len(sizes) == 1 and all(next(iter(sizes))) else None
 

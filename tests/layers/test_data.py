@@ -278,6 +278,7 @@ def test_there_are_as_many_labels_as_images_in_memory() -> None:
     [
         ('type: "ImageLabelmapData"', (2, 1, 8, 9)),
         ('type: "ImageSegData"', (2, 1, 8, 9)),
+        ('type: "DenseImageData"', (2, 1, 8, 9)),
         ('type: "AnnotatedData"', (1, 1, 1, 8)),
         ('type: "AnnotatedData" annotated_data_param { yolo_data_type: 1 }', (2, 1, 300, 5)),
     ],
@@ -285,6 +286,13 @@ def test_there_are_as_many_labels_as_images_in_memory() -> None:
 def test_labels_that_are_maps_or_boxes(layer: str, label: tuple[int, ...]) -> None:
     net = protogen.loads(f'layer {{ name: "d" top: "x" top: "y" {layer} }}', inputs={"x": (2, 3, 8, 9)})
     assert net.shapes == {"x": (2, 3, 8, 9), "y": label}
+
+
+def test_segnets_data_layer_resizes() -> None:
+    """caffe-segnet, src/caffe/layers/dense_image_data_layer.cpp: both images take new_height and new_width."""
+    net = protogen.loads("""layer { name: "d" top: "x" top: "y" type: "DenseImageData"
+        dense_image_data_param { source: "x" batch_size: 4 new_height: 6 new_width: 8 } }""")
+    assert net.shapes == {"x": (4, 3, 6, 8), "y": (4, 1, 6, 8)}
 
 
 OLD, SHAPE = "num: 4 channels: 3 height: 2 width: 5", "shape { dim: 4 dim: 3 dim: 2 dim: 5 }"
