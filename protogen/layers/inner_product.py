@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .base import BlobSpec, count
+from .base import BlobSpec, LayerType, count
 from .fields import Fields
 from .linear import Linear
 from .registry import register
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from ..prototxt.layer import Layer
     from .forms.onnx_graph import OnnxGraph
 
 
@@ -33,6 +34,15 @@ class InnerProduct(Linear):
         "num_output bias_term weight_filler bias_filler axis transpose relu negative_slope normalize",
         engine="intel/caffe src/caffe/layer_factory.cpp:217: GetInnerProductLayer picks the library",
     )
+
+    @classmethod
+    def select(cls, layer: Layer) -> type[LayerType]:
+        """Of several bottoms, happynear's form: see `ProductOfBottoms`."""
+        if len(layer.bottoms) < 2:
+            return cls
+        from .normface import ProductOfBottoms
+
+        return ProductOfBottoms
 
     @property
     def sees_all(self) -> bool:

@@ -1,4 +1,4 @@
-"""Layers of NormFace's fork: LabelSpecificRescale and InnerDistance (happynear/caffe-windows)."""
+"""Layers of NormFace's fork: LabelSpecificRescale, InnerDistance, and InnerProduct of bottoms (happynear/caffe-windows)."""
 
 from __future__ import annotations
 
@@ -123,3 +123,53 @@ class InnerDistance(LayerType):
         x = graph.reshape(bottoms[0], (*[0] * self.start, 1, self.features))
         kind = "SumSquare" if self.param.distance_type == "L2" else "L1"
         return graph.reduce(kind, graph.add("Sub", x, weight), [self.start + 1], keepdims=False)
+
+
+class ProductOfBottoms(LayerType):
+    """An InnerProduct whose weights, and bias, are bottoms: y = W x + b, over all axes of x from `axis` on.
+
+    Bottoms: x, W (num_output, features), and with `bias_term` b (num_output,). W's first axis counts, not `num_output`
+    (happynear/caffe-windows, inner_product_layer.cpp).
+    """
+
+    types = ("InnerProduct",)
+    param_name = "inner_product_param"
+    fields = Fields(
+        "bias_term axis",
+        num_output="happynear/caffe-windows src/caffe/layers/inner_product_layer.cpp:18: the second bottom's rows count",
+        **dict.fromkeys(
+            ("weight_filler", "bias_filler"),
+            "happynear/caffe-windows src/caffe/layers/inner_product_layer.cpp:25: nothing is filled",
+        ),
+    )
+    n_bottoms = (2, 3)
+
+    @property
+    def sees_all(self) -> bool:
+        return self.start <= 2
+
+    def setup(self) -> None:
+        shape, weight = self.bottoms[:2]
+        self.start = self.axis(self.param.axis)
+        features = count(shape[self.start :])
+        self.check(
+            len(weight) > 1 and count(weight[1:]) == features, f"weights for {shape} must be (rows, {features}), not {weight}"
+        )
+        fits = bool(self.param.bias_term) == (len(self.bottoms) == 3)
+        self.check(fits, "with bias_term, which is on by default, the bias must be a third bottom, without it there must be none")
+        for bias in self.bottoms[2:]:
+            self.check(count(bias) == weight[0], f"the bias for weights {weight} must have {weight[0]} values, not {bias}")
+        self.macs = count(shape[: self.start]) * count(weight)
+        self.tops = [(*shape[: self.start], weight[0])]
+
+    def forward(self, x: Tensor, weight: Tensor, *bias: Tensor, blobs: Sequence[Tensor], training: bool) -> Tensor:
+        from torch.nn import functional as F
+
+        return F.linear(x.flatten(self.start), weight.flatten(1), bias[0].flatten() if bias else None)
+
+    def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
+        rows = self.bottoms[1][0]
+        features = count(self.bottoms[0][self.start :])
+        x = graph.reshape(bottoms[0], (*[0] * self.start, features))
+        y = graph.add("MatMul", x, graph.transpose(graph.reshape(bottoms[1], (-1, features)), (1, 0)))
+        return graph.add("Add", y, graph.reshape(bottoms[2], (rows,))) if len(bottoms) == 3 else y

@@ -81,6 +81,7 @@ SMALL: dict[str, tuple[str, list[tuple[int, ...]]]] = {
     "InnerDistance": ('bottom: "a" top: "y" inner_distance_param { num_output: 3 }', [IMAGE]),
     "LabelSpecificRescale": ('bottom: "a" bottom: "b" top: "y"', [(2, 4), (2,)]),
     "Mean": ('bottom: "a" top: "y" mean_param { operation: ADD value: 1 }', [IMAGE]),
+    "Noise": ('bottom: "a" top: "y" noise_param { gaussian_std: 0.5 }', [IMAGE]),
     "Resample": ('bottom: "a" top: "y" resample_param { height: 3 width: 3 }', [IMAGE]),
     "AbsLoss": ('bottom: "a" bottom: "b" top: "y"', [IMAGE, IMAGE]),
     "L1Loss": ('bottom: "a" bottom: "b" top: "y"', [IMAGE, IMAGE]),

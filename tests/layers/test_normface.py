@@ -95,6 +95,23 @@ def test_what_changes_the_rows_is_refused_by_name(more: str) -> None:
         over('type: "InnerDistance" inner_distance_param { num_output: 2 distance_type: "cosine" }', (3, 4))
 
 
+@pytest.mark.parametrize(("shapes", "more"), [
+    ([(3, 4), (6, 4)], "bias_term: false"),
+    ([(3, 2, 2), (6, 4), (6,)], ""),
+    ([(3, 5, 4), (6, 2, 2), (1, 6)], "axis: -1 num_output: 99"),
+])  # fmt: skip
+def test_weights_may_be_a_bottom(shapes: list[tuple[int, ...]], more: str) -> None:
+    """inner_product_layer.cpp."""
+    net = over(f'type: "InnerProduct" inner_product_param {{ {more} }}', *shapes)
+    values = {name: np.random.default_rng(0).standard_normal(net.shapes[name]).astype(np.float32) for name in net.inputs}
+    x, weight = values["a"].reshape(-1, 4), values["b"].reshape(6, 4)
+    expected = x @ weight.T + (values["c"].reshape(6) if "c" in values else 0)
+    assert_same(by_torch(net, values), [expected.reshape(net.shapes["out"])])
+    check_every_form(net, batch=None)
+    with pytest.raises(LayerError, match="the bias must be a third bottom"):
+        over('type: "InnerProduct"', (3, 4), (6, 4))
+
+
 BOTTOMS = 'bottom: "a" bottom: "b" top: "y"'
 RESCALE = f"{BOTTOMS} label_specific_rescale_param {{ %s }}"
 DISTANCE = 'bottom: "a" top: "y" inner_distance_param { num_output: 3 weight_filler { type: "gaussian" std: 1 } }'
