@@ -8,6 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ProtogenError
+from ..memory import release_memory
 from ..targets.onnx.opsets import ir_version
 from .model_file import model_of, saved
 from .parts import Part, parts
@@ -47,6 +48,7 @@ def run_onnxruntime(graph: Graph, feed: Blobs, setting: Setting) -> Stream:
     values = dict(model.feed)
     for part in parts(model.model, sizes, sys.maxsize if setting.outputs_only else PART):
         values.update(_results(part, values, setting))
+        release_memory()
         for name in part.outputs:
             if name in blobs:
                 yield blobs[name], values.pop(name) if name in part.spent else values[name]
@@ -64,7 +66,8 @@ def _results(part: Part, values: Blobs, setting: Setting) -> Blobs:
     with saved(part.model, external) as path:
         try:
             feed = {name: values[name] for name in part.inputs}
-            return dict(zip(part.outputs, session_of(path).run(list(part.outputs), feed)))
+            results = session_of(path).run(list(part.outputs), feed)
+            return dict(zip(part.outputs, results))
         except ProtogenError:
             raise
         except Exception as error:  # its exceptions have no common base
@@ -89,7 +92,9 @@ def session_of(model: str | bytes, entries: Mapping[str, str] | None = None) -> 
         raise ProtogenError("backend 'onnxruntime' needs the package onnxruntime: pip install onnxruntime") from error
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 4  # errors are raised as exceptions; the log would print names unescaped
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")  # pointless for a single pass
+    # For a single pass, it is pointless that threads spin, or that memory is kept for the next one.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    settings.enable_cpu_mem_arena = False
     for key, value in (entries or {}).items():
         settings.add_session_config_entry(key, value)
     # Its fallback to other providers would print errors, which may quote names, and there is no other provider.

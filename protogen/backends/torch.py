@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ProtogenError
+from ..memory import release_memory
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +49,9 @@ def run_torch(graph: Graph, feed: Blobs, setting: Setting) -> Stream:
     blobs = module.each_blob(*tensors, names=module.output_names if setting.outputs_only else setting.names)
     del tensors
     yield from _as_float32(blobs)
+    del module.__dict__["forward"]  # a method of its own: a cycle, which would keep the weights until the collector comes by
+    del module, blobs
+    release_memory()
 
 
 def _as_float32(blobs: Iterator[tuple[str, torch.Tensor]]) -> Stream:

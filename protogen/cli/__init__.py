@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     reopen_closed_streams()
     # A command creates many small objects and hardly any cycles: by default the collector would inspect them over and over.
     gc.set_threshold(50_000, 20, 20)
+    # Between the many short computations of a net, PyTorch's threads would otherwise spin: twice the CPU time, for nothing.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if "verify" not in arguments:
         # numpy starts a BLAS thread per core when it is imported, and nothing but verify's engines multiplies matrices.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -44,6 +44,8 @@ _FURTHER = [name for name in BACKENDS if name not in ("torch", "onnxruntime")]
 @click.option(
     "--tolerance", type=Tolerance(), help="Largest error, relative to a blob's largest value.  [default: 1e-5 in float32]"
 )
+@click.option("--batch", type=click.IntRange(1), metavar="N",
+              help="Images per pass.  [default: 1, where the net allows that and no --input is given]")  # fmt: skip
 @click.option("--all", "show_all", is_flag=True, help="List all blobs, not only outputs and those that differ.")
 @OPSET
 @DYNAMIC_BATCH
@@ -52,8 +54,8 @@ _FURTHER = [name for name in BACKENDS if name not in ("torch", "onnxruntime")]
 @SEED
 def verify(
     prototxt: str, weights: str | None, weights_option: str | None, extra: Sequence[str], against: str | None, device: str,
-    dtype: str, tolerance: float | None, show_all: bool, opset: int, dynamic_batch: bool, seed: int, reading: ReadOptions,
-    **onnx_only: Any,
+    dtype: str, tolerance: float | None, batch: int | None, show_all: bool, opset: int, dynamic_batch: bool, seed: int,
+    reading: ReadOptions, **onnx_only: Any,
 ) -> None:  # fmt: skip
     """Run PROTOTXT through PyTorch and ONNX Runtime, and compare every blob.
 
@@ -77,6 +79,9 @@ def verify(
         raise usage_error("give WEIGHTS only once")
     if against is not None:
         _refuse_options_of_conversions()
+    if batch is not None and reading.inputs:
+        raise usage_error("--batch and --input exclude each other: the shape of an input says its batch")
+    usual = None if reading.inputs or against is not None else "one"
     values = Values.of(reading.inputs)
     options = {"opset": opset, "dynamic_batch": dynamic_batch, **onnx_settings(**onnx_only)}
     with progress():
@@ -84,7 +89,7 @@ def verify(
         net = replace(reading, inputs=values.shapes + shapes).load(prototxt, weights or weights_option, lenient=True)
         arrays = {**values.arrays, **{name: _picture(net, name, path, options) for name, path in values.pictures.items()}}
         backends = dict.fromkeys(("torch", "onnxruntime", *extra))
-        settings = {"tolerance": tolerance, "dtype": dtype, "inputs": arrays, "seed": seed, **options}
+        settings = {"tolerance": tolerance, "dtype": dtype, "inputs": arrays, "batch": batch or usual, "seed": seed, **options}
         report = run(net, list(backends), device, against=against, **settings)
     print_table(_table(report, show_all))
     for note in report.notes:

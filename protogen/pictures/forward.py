@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..backends import BACKENDS
 from ..backends.setting import Setting
 from ..errors import ProtogenError, did_you_mean, some
+from ..graph.batch import with_batch
 from ..graph.cut import inference_part
 from ..graph.transforms import transforms
 from ..targets.onnx.from_data import with_data_preprocessing
@@ -105,10 +106,8 @@ def _for_one(graph: Graph, image: Value) -> tuple[Graph, Value]:
     """The graph for a single image, if it works for one, or else as it is."""
     if image.shape[0] == 1:
         return graph, image
-    batch = image.shape[0]
-    shapes = {value: (1, *value.shape[1:]) for value in graph.inputs if value.shape[:1] == (batch,)}
     try:
-        single = graph.at(shapes)
+        single = with_batch(graph, 1, image)
     except ProtogenError:
         return graph, image
     place = graph.inputs.index(image)

@@ -22,7 +22,8 @@ from ..targets.onnx.opsets import DEFAULT_OPSET
 from ..targets.onnx.options import OnnxOptions
 from .against import Comparison, require_applicable
 from .group import Group, groups
-from .inputs import random_inputs, with_random_weights
+from .inputs import in_batch, random_inputs, with_random_weights
+from .memory import require_memory
 from .report import Report, Row
 from .trials import Trial, larger_trials, trials
 
@@ -47,6 +48,7 @@ def verify(
     tolerance: float | None = None,
     dtype: str = "float32",
     inputs: Mapping[str, np.ndarray] | None = None,
+    batch: int | str | None = None,
     seed: int = 0,
     opset: int = DEFAULT_OPSET,
     folded: bool = True,
@@ -69,6 +71,7 @@ def verify(
         dtype: "float32"; with "float16" or "bfloat16", PyTorch in that type is compared with PyTorch in float32 instead.
         inputs: values by input name; other inputs are random, see `random_inputs`. With `preprocess`, the image is the model's
             input, before preprocessing.
+        batch: images per pass, in place of the net's own batch; "one" is 1, unless the net only works with its own.
         seed: for inputs and fillers.
         opset: of the ONNX model.
         folded: also compare the outputs of the folded forms.
@@ -92,14 +95,16 @@ def verify(
         _check_against(net, against, backends, dtype, onnx)
     whole = with_text_names(with_random_weights(net.graph(seed), seed))
     onnx = with_data_preprocessing(onnx, whole)
+    whole, note = in_batch(whole, batch)
     graph = _as_modelled(whole, onnx.postprocess)
     setting = Setting(device=device, onnx=onnx)
     if against is not None:
+        require_memory([graph])
         return _compared_with(OtherModel(against), graph, inputs or {}, setting, tolerance)
     if onnx.dynamic_batch or onnx.dynamic_size:
         emit(graph, onnx, check=False)  # refuses what `convert` refuses, in the same words
     half = "float16" if onnx.fp16 else dtype
-    report = Report(TOLERANCES[half] if tolerance is None else tolerance, _shown(graph))
+    report = Report(TOLERANCES[half] if tolerance is None else tolerance, _shown(graph), notes=note)
     report.left_out = _data_dependent(graph) if half != "float32" else []
     feed = random_inputs(graph, seed, inputs or {}, setting.preprocess)
     runs = [Trial(f"torch {dtype}", "torch", graph, graph, feed, replace(setting, dtype=dtype))]
@@ -124,7 +129,9 @@ def _compared_with(
 
 def _run(runs: Sequence[Trial], first: str, setting: Setting, report: Report, judge: bool) -> None:
     """Run the trials and the backend `first` on the same inputs; add their rows to the report."""
-    for trials_of_graph in track("verifying", groups(runs)):
+    together = groups(runs)
+    require_memory([trials_of_graph[0].of for trials_of_graph in together])
+    for trials_of_graph in track("verifying", together):
         group = Group(trials_of_graph, first, setting, report.tolerance, report.left_out, judge)
         report.rows += group.rows({*report.outputs, *(value.name for value in trials_of_graph[0].of.outputs)})
 

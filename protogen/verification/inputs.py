@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import ProtogenError, did_you_mean
+from ..graph.batch import batch_inputs, with_batch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +15,32 @@ if TYPE_CHECKING:
     from ..backends.setting import Blobs
     from ..graph.graph import Graph, Weight
     from ..targets.onnx.options import Preprocess
+
+
+def in_batch(graph: Graph, batch: int | str | None) -> tuple[Graph, list[str]]:
+    """Return a graph for another number of images per pass, and a note that says so.
+
+    Args:
+        graph: the graph.
+        batch: the number; None for the graph's own; "one" for 1 if the graph allows that: if it works, and in phase TEST, as
+            statistics of a batch of one image may have nothing to average.
+
+    Raises:
+        ProtogenError: `batch` is none of these, or a layer does not work with it.
+    """
+    inputs = batch_inputs(graph)
+    own = inputs[0].shape[0] if inputs else None
+    if batch is None or own in (batch, None) or (batch == "one" and (own == 1 or graph.phase == "TRAIN")):
+        return graph, []
+    if batch != "one" and (not isinstance(batch, int) or batch < 1):
+        raise ProtogenError(f"a batch is a whole number of at least 1, or 'one', not {batch!r}")
+    try:
+        number = 1 if batch == "one" else int(batch)
+        return with_batch(graph, number), [f"with a batch of {number} in place of the net's own, {own} (--batch)"]
+    except ProtogenError:
+        if batch == "one":
+            return graph, []
+        raise
 
 
 def random_inputs(graph: Graph, seed: int, fixed: Mapping[str, np.ndarray], preprocess: Preprocess | None = None) -> Blobs:

@@ -91,7 +91,8 @@ class Report:
         outputs: outputs of the net, or of the part before its postprocessing if that is cut off.
         rows: one for each blob of each comparison.
         left_out: blobs that are not compared, because half-precision weights or values reorder detections.
-        notes: of a comparison with another model: how its inputs and outputs were identified, and what is not compared.
+        notes: another batch than the net's own; of a comparison with another model: how its inputs and outputs were identified,
+            and what is not compared.
     """
 
     tolerance: float
