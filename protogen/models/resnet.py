@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from ..blocks import Names, average, conv_norm, norm, underscores
 from ..builder import NetBuilder
+from ..errors import NetError
 from ..net import Net
 from ..training import WEIGHT_AND_BIAS, imagenet_solver
 from .common import check_positive, classified, classifier, images, stages
@@ -96,8 +97,11 @@ def residual_block(
         return conv_norm(b, x, convs[-1][0], 1, stride=stride, relu=False, name=name + style.projection, **settings)
 
     with b.scope(name, prefix=False):
-        summands = [shortcut(), residual()] if style.projection_first else [residual(), shortcut()][::-1]
-        return b.relu(b.eltwise(*summands, name=name + style.sum), name=f"{name}{style.sum}_relu")
+        if style.projection_first:
+            carried, learned = shortcut(), residual()
+        else:
+            learned, carried = residual(), shortcut()
+        return b.relu(b.eltwise(carried, learned, name=name + style.sum), name=f"{name}{style.sum}_relu")
 
 
 @model(
@@ -150,11 +154,15 @@ def resnet(
     chosen(block, {"basic": "", "bottleneck": ""}, "block")
     check_positive(classes=classes, width=width, groups=groups)
     stages(layers, 4, "layers")
+    if block == "basic" and (width, groups) != (64, 1):
+        raise NetError(
+            "width and groups are those of bottlenecks; basic blocks have 64 channels in the first stage, and no groups"
+        )
     depth = (2 if block == "basic" else 3) * sum(layers) + 2
     b = classifier(f"{kind}-{depth}" if name is None else name, phase)
     x = images(b, size, batch=batch, phase=phase, train_batch=256)
     # The authors' ResNet-50 has a bias here, which BatchNorm takes out again.
-    biased = preset == "msra" and kind == "ResNet" and depth == 50
+    biased = preset == "msra" and kind == "ResNet" and tuple(layers) == (3, 4, 6, 3) and block == "bottleneck"
     param = WEIGHT_AND_BIAS if biased and phase == "TRAIN" else None
     x = b.conv(x, 64, 7, stride=2, pad=3, bias_term=biased, weight_filler="msra", name="conv1", param=param)
     x = norm(b, x, "conv1", names=style.names)

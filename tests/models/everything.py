@@ -77,7 +77,7 @@ def check_training(name: str, size: int | None = None) -> None:
     for _ in range(3):
         torch.manual_seed(1)  # the same values dropped
         loss = module.loss(x, label)
-        seen.append(float(loss))
+        seen.append(loss.item())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -85,6 +85,7 @@ def test_names_and_presets() -> None:
         ({"layers": (1, 2, 3)}, "layers takes 4 positive numbers"),
         ({"groups": 0}, "groups must be positive, not 0"),
         ({"groups": 3}, "res2a_branch2b"),
+        ({"block": "basic", "width": 128}, "width and groups are those of bottlenecks"),
         ({"block": "neck"}, "unknown block 'neck'"),
         ({"preset": "torch"}, "unknown preset 'torch'"),
         ({"size": (1, 2, 3)}, "size takes one number, or height and width, not 3 numbers"),
