@@ -228,7 +228,7 @@ def _check(module: Module, unit: Unit) -> None:
     if theirs.keys() == ours.keys() and all(_fits(theirs[name], ours[name]) for name in ours):
         return
     raise MismatchError(
-        f"where the net has {unit.ops[0].label} with {_listed(ours)}, the file has {excerpt(module.name)} with {_listed(theirs)}"
+        f"where the net has layer {excerpt(unit.name)} ({unit.ops[0].layer.type}) with {_listed(ours)}, the file has {excerpt(module.name)} with {_listed(theirs)}"
     )
 
 

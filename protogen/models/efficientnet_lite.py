@@ -1,6 +1,6 @@
 """EfficientNet-Lite: EfficientNet for phones and chips, without squeeze-and-excitation and with ReLU6.
 
-Tan, Le: EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, ICML 2019; Lite is its authors' variant of 2020.
+Tan, Le: EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, ICML 2019; Lite is their variant of 2020.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def efficientnet_lite(
         batch: images per pass of a deploy net; the data layers of a train/val net have their own batch sizes.
         classes: outputs of the classifier.
         version: "lite0" to "lite4", each wider and deeper; published for 224, 240, 260, 280 and 300 pixels.
-        clip: limit activations by Clip, a layer of BVLC's Caffe since 2018, in place of ReLU6, a layer of the MobileNet forks that
+        clip: limit activations by Clip, a layer of BVLC's Caffe since 2018, in place of ReLU6, a layer of MobileNet's forks that
             most toolchains read.
         phase: "TEST" for a deploy net with an Input layer; "TRAIN" for a train/val net with data layers for both phases,
             SoftmaxWithLoss and Accuracy.

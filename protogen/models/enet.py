@@ -1,7 +1,7 @@
 """ENet: a deep encoder of narrow bottlenecks and a small decoder, for video of streets.
 
-Paszke, Chaurasia, Kim, Culurciello: ENet: A Deep Neural Network Architecture for Real-Time Semantic Segmentation, arXiv 1606.02147,
-2016.
+Paszke, Chaurasia, Kim, Culurciello: ENet: A Deep Neural Network Architecture for Real-Time Semantic Segmentation, arXiv
+1606.02147, 2016.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class Parts:
         if self.merged:
             return x
         p = "0.01" if number < "2" else "0.1"
-        param = {"module": "spatial_dropout", "layer": "SpatialDropoutLayer", "param_str": f"{{'phase': '{self.phase}', 'p': '{p}'}}"}
+        settings = f"{{'phase': '{self.phase}', 'p': '{p}'}}"
+        param = {"module": "spatial_dropout", "layer": "SpatialDropoutLayer", "param_str": settings}
         return str(self.b.layer("Python", x, name=f"drop{number}", python_param=param))
 
     def added(self, x: str, shortcut: str, number: str) -> str:
@@ -86,8 +87,8 @@ class Parts:
 
 
 @model(
-    paper="Paszke, Chaurasia, Kim, Culurciello: ENet: A Deep Neural Network Architecture for Real-Time Semantic Segmentation, arXiv "
-    "1606.02147,",
+    paper="Paszke, Chaurasia, Kim, Culurciello: ENet: A Deep Neural Network Architecture for Real-Time Semantic Segmentation, "
+    "arXiv 1606.02147,",
     year=2016,
     solver=enet_solver,
     choices={"preset": ("deploy", "final")},

@@ -59,8 +59,8 @@ def fcn(
         batch: images per pass.
         classes: of pixels, background included.
         stride: of the scores that are enlarged last: 32, 16 or 8 pixels; finer ones draw on earlier stages.
-        phase: "TEST" for a deploy net with an Input layer, without Dropout, that ends with scores; "TRAIN" for a train/val net with
-            ImageSegData layers (of DeepLab's Caffe, in place of the authors' Python layers), SoftmaxWithLoss and Accuracy.
+        phase: "TEST" for a deploy net with an Input layer, without Dropout, that ends with scores; "TRAIN" for a train/val net
+            with ImageSegData layers (of DeepLab's Caffe, in place of the authors' Python layers), SoftmaxWithLoss and Accuracy.
 
     Raises:
         NetError: a value is out of range.

@@ -50,8 +50,8 @@ def hed(
 ) -> Net:
     """HED, with the layers of its authors' file, whose weights fit.
 
-    Their Crop finds out by itself where to cut; here the offsets are stated, so that every Caffe cuts there. Images are blue, green,
-    red, x - mean, with the mean 104.00699, 116.66877, 122.67892.
+    Their Crop finds out by itself where to cut; here the offsets are stated, so that every Caffe cuts there. Images are blue,
+    green, red, x - mean, with the mean 104.00699, 116.66877, 122.67892.
 
     Args:
         size: height and width of the image in pixels; one number for a square.
@@ -71,9 +71,7 @@ def hed(
     b = classifier("HED" if train else "FCN", phase, train=BIASED)
     data = pixels(b, size, batch=batch, phase=phase, reader="ImageLabelmapData", mean=BLUE_GREEN_RED)
     last: dict[str, Any] = {"param": _rate(100)} if train else {}
-    edges = [
-        _edges(b, x, data, stage, train) for stage, x in enumerate(vgg16(b, data, pad=35, last=last), 1)
-    ]
+    edges = [_edges(b, x, data, stage, train) for stage, x in enumerate(vgg16(b, data, pad=35, last=last), 1)]
     joined = b.layer("Concat", *edges, name="concat", top="concat-upscore", axis=1)
     b.layer(
         "Convolution", str(joined), name="new-score-weighting", top="upscore-fuse", num_output=1, kernel_size=1,

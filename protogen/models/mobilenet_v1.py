@@ -57,9 +57,9 @@ def mobilenet_v1(
         batch: images per pass of a deploy net; the data layers of a train/val net have their own batch sizes.
         classes: outputs of the classifier.
         width: multiplier of all channels; the paper has 1, 0.75, 0.5 and 0.25.
-        preset: "shicai" (ReLU; the weights of shicai/MobileNet-Caffe fit: blue, green, red, (x - mean) * 0.017) or "timm" (ReLU6, as
-            in the paper's code; timm's weights mobilenetv1_100 fit: red, green, blue, (x / 255 - 0.5) / 0.5).
-        clip: limit activations by Clip, a layer of BVLC's Caffe since 2018, in place of ReLU6, a layer of the MobileNet forks that
+        preset: "shicai" (ReLU; the weights of shicai/MobileNet-Caffe fit: blue, green, red, (x - mean) * 0.017) or "timm" (ReLU6,
+            as in the paper's code; timm's weights mobilenetv1_100 fit: red, green, blue, (x / 255 - 0.5) / 0.5).
+        clip: limit activations by Clip, a layer of BVLC's Caffe since 2018, in place of ReLU6, a layer of MobileNet's forks that
             most toolchains read ("timm" only).
         phase: "TEST" for a deploy net with an Input layer; "TRAIN" for a train/val net with data layers for both phases,
             SoftmaxWithLoss and Accuracy.

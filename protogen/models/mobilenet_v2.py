@@ -53,7 +53,7 @@ def mobilenet_v2(
         preset: "shicai" (ReLU; the weights of shicai/MobileNet-Caffe fit: blue, green, red, (x - mean) * 0.017) or "torchvision"
             (ReLU6 and 301 M multiply-adds, as in the paper; torchvision's and timm's weights fit: red, green, blue,
             (x / 255 - mean) / deviation, with ImageNet's 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225).
-        clip: limit activations by Clip, a layer of BVLC's Caffe since 2018, in place of ReLU6, a layer of the MobileNet forks that
+        clip: limit activations by Clip, a layer of BVLC's Caffe since 2018, in place of ReLU6, a layer of MobileNet's forks that
             most toolchains read ("torchvision" only).
         phase: "TEST" for a deploy net with an Input layer; "TRAIN" for a train/val net with data layers for both phases,
             SoftmaxWithLoss and Accuracy.

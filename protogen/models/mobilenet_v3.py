@@ -95,9 +95,9 @@ def mobilenet_v3(
         classes: outputs of the classifier.
         version: "large" or "small".
         width: multiplier of all channels; the paper has 1 and 0.75, and others.
-        preset: "torchvision" (epsilon 0.001) or "timm" (epsilon 0.00001). For other widths than 1, timm widens what a block reads as
-            many times as the paper does at width 1, and keeps the layer before the classifier for a width below 1.
-        clip: limit activations by Clip, a layer of BVLC's Caffe since 2018, in place of ReLU6, a layer of the MobileNet forks that
+        preset: "torchvision" (epsilon 0.001) or "timm" (epsilon 0.00001). For other widths than 1, timm widens what a block reads
+            as many times as the paper does at width 1, and keeps the layer before the classifier for a width below 1.
+        clip: limit activations by Clip, a layer of BVLC's Caffe since 2018, in place of ReLU6, a layer of MobileNet's forks that
             most toolchains read.
         phase: "TEST" for a deploy net with an Input layer; "TRAIN" for a train/val net with data layers for both phases,
             SoftmaxWithLoss and Accuracy.

@@ -56,7 +56,8 @@ def segnet(
         batch: images per pass.
         classes: of pixels.
         phase: "TEST" for a deploy net with an Input layer, whose BN only scales and shifts, with the values that the authors'
-            compute_bn_statistics.py makes; "TRAIN" for a train/val net with their DenseImageData layers, SoftmaxWithLoss and Accuracy.
+            compute_bn_statistics.py makes; "TRAIN" for a train/val net with their DenseImageData layers, SoftmaxWithLoss and
+            Accuracy.
 
     Raises:
         NetError: a value is out of range.
@@ -95,9 +96,7 @@ def _conv(b: NetBuilder, x: str, num_output: int, name: str) -> str:
 def _normalized(b: NetBuilder, x: str, phase: str) -> str:
     """BN and ReLU in place."""
     options: dict[str, Any] = {"param": _BN_RATES} if phase == "TRAIN" else {"bn_mode": "INFERENCE"}
-    b.layer(
-        "BN", x, name=f"{x}_bn", in_place=True, scale_filler=constant(1), shift_filler=constant(0.001), **options
-    )
+    b.layer("BN", x, name=f"{x}_bn", in_place=True, scale_filler=constant(1), shift_filler=constant(0.001), **options)
     return b.relu(x, name=f"relu{x.removeprefix('conv')}")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from ..blocks import norm, underscores
@@ -49,9 +50,10 @@ class _Convs:
     batch_norm: bool
 
     def __call__(self, x: str, channels: int, stage: str, letters: str) -> str:
-        for start, end in zip(letters, letters[1:]):
+        for start, end in pairwise(letters):
             name = f"conv_{stage}{start}-{end}"
-            x = self.b.conv(x, channels, 3, pad=self.pad, bias_term=False if self.batch_norm else None, weight_filler="msra", name=name)
+            bias_term = False if self.batch_norm else None
+            x = self.b.conv(x, channels, 3, pad=self.pad, bias_term=bias_term, weight_filler="msra", name=name)
             x = norm(self.b, x, name, names=underscores, relu=False) if self.batch_norm else x
             x = self.b.relu(x, name=f"relu_{stage}{end}")
         return x
@@ -86,8 +88,8 @@ def unet(
         depth: how many times the image is halved, and doubled again.
         pad: pad convolutions, so that the scores have the image's size; the paper's are smaller, 388 of 572 pixels.
         batch_norm: normalise after each convolution, which the paper does not.
-        phase: "TEST" for a deploy net with an Input layer; "TRAIN" for a train/val net with ImageSegData layers (of DeepLab's Caffe),
-            SoftmaxWithLoss and Accuracy, for the middle of the labels if the scores are smaller.
+        phase: "TEST" for a deploy net with an Input layer; "TRAIN" for a train/val net with ImageSegData layers (of DeepLab's
+            Caffe), SoftmaxWithLoss and Accuracy, for the middle of the labels if the scores are smaller.
 
     Raises:
         NetError: a value is out of range.
@@ -135,7 +137,8 @@ def _check_size(size: Sequence[int], depth: int, pad: bool) -> None:
     for side in size:
         if side < least or (side - margin) % step:
             nearest = max(least, margin + max(0, round((side - margin) / step)) * step)
+            form = f"{step} * n" if pad else f"{step} * n + {margin}"
             raise NetError(
-                f"size must be {f'{step} * n' if pad else f'{step} * n + {margin}'} and at least {least}, so that all poolings see "
-                f"even sizes, not {side}; {nearest} is the nearest"
+                f"size must be {form} and at least {least}, so that all poolings see even sizes, not {side}; "
+                f"{nearest} is the nearest"
             )

@@ -19,7 +19,7 @@ def test_it_is_timo_saemanns(preset: str, digest: str) -> None:
 
 
 def test_the_papers_size() -> None:
-    """Table 3: 0.37 M parameters; 3.83 G FLOP at 640 x 360, which must be multiply-adds of a net without the image's last step."""
+    """Table 3: 0.37 M parameters."""
     assert enet().param_count / 1e6 == pytest.approx(0.37, abs=0.01)
     assert enet(preset="final").param_count < enet().param_count
 

@@ -12,19 +12,19 @@ from protogen.prototxt.lexer import read_text
 from protogen.prototxt.parser import parse
 from protogen.prototxt.reader import read_definition, read_solver
 from tests.corpus import CORPUS, needs_corpus
-from tests.models.published import Line, assert_published, layers
+from tests.models.published import Line, layers
 
 AUTHORS = "s9xie+hed/examples/hed"
 
 
 def ours(line: Line) -> Line:
     """In the file all Crops are called crop, and losses have no name; the offsets are found out when it runs."""
-    name, kind, bottoms, tops, rest = line
+    _, kind, bottoms, tops, rest = line
     return (tops[0], kind, bottoms, tops, rest) if kind in ("Crop", "SigmoidCrossEntropyLoss") else line
 
 
 def without_offsets(net: protogen.Net) -> list[Line]:
-    lines = [line for line in layers(parse(net.to_prototxt()), net.phase == "TRAIN")]
+    lines = layers(parse(net.to_prototxt()), net.phase == "TRAIN")
     return [(*line[:4], {}) if line[1] == "Crop" else line for line in lines]
 
 
