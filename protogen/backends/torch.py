@@ -57,8 +57,11 @@ def run_torch(graph: Graph, feed: Blobs, setting: Setting) -> Stream:
 def _as_float32(blobs: Iterator[tuple[str, torch.Tensor]]) -> Stream:
     """Yield blobs as arrays; TF32 is off only while a layer computes, and not for whoever reads the stream."""
     while True:
-        with _exact_float32():
-            name, blob = next(blobs, ("", None))
+        try:
+            with _exact_float32():
+                name, blob = next(blobs, ("", None))
+        except (IndexError, RuntimeError) as error:  # an index, say, that a layer takes from its bottom's values
+            raise ProtogenError(f"PyTorch cannot run this net with these values: {_first_sentence(error)}") from error
         if blob is None:
             return
         value = blob.float().cpu().numpy()
@@ -84,8 +87,13 @@ def _device(name: str) -> torch.device:
     try:
         torch.ones(1, device=device).item()
     except (RuntimeError, AssertionError, ImportError) as error:  # "meta" holds no values; others need more than PyTorch
-        raise ProtogenError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from error
+        raise ProtogenError(f"device {name!r} cannot be used here: {_first_sentence(error)}") from error
     return device
+
+
+def _first_sentence(error: Exception) -> str:
+    """What PyTorch says is wrong, without the pages that it may add."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0]
 
 
 class _exact_float32:  # noqa: N801  # a context manager, used like a function

@@ -12,6 +12,7 @@ from .options import pairs
 if TYPE_CHECKING:
     import numpy as np
 
+MAX_UNPACKED = 1 << 30  # bytes of an .npz file's arrays
 _PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
@@ -71,12 +72,32 @@ def _array(path: str) -> Any:
 def _arrays(path: str) -> dict[str, Any]:
     import numpy as np
 
+    _check_members(path)
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except Exception as error:
         raise ProtogenError(f"{path}: not a readable .npz file: {error}") from error
     return {name: _numbers(array, f"{path}: {name!r}") for name, array in arrays.items()}
+
+
+def _check_members(path: str) -> None:
+    """Check an archive's table before anything is unpacked: a few bytes can unpack to any size."""
+    from zipfile import BadZipFile, ZipFile
+
+    try:
+        with ZipFile(path) as archive:
+            members = archive.infolist()
+    except (OSError, BadZipFile) as error:
+        raise ProtogenError(f"{path}: not a readable .npz file: {error}") from error
+    names = [member.filename for member in members]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double is not None:
+        raise ProtogenError(f"{path}: has two arrays called {double.removesuffix('.npy')!r}")
+    if sum(member.file_size for member in members) > MAX_UNPACKED:
+        raise ProtogenError(
+            f"{path}: unpacks to more than {MAX_UNPACKED >> 30} GiB; give such arrays as .npy files, which are mapped"
+        )
 
 
 def _member(path: str, name: str) -> Any:
@@ -88,6 +109,8 @@ def _member(path: str, name: str) -> Any:
 
 
 def _numbers(array: Any, where: str) -> Any:
+    if isinstance(array, bytes):
+        raise ProtogenError(f"{where}: is no array")
     if array.dtype.kind not in "biuf":
         raise ProtogenError(f"{where}: contains {array.dtype} values, not real numbers")
     return array

@@ -42,5 +42,5 @@ class Embed(LayerType):
         return y + blobs[1] if len(blobs) > 1 else y
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
-        y = graph.add("Gather", blobs[0], graph.cast(bottoms[0], "int64"), axis=0)
+        y = graph.rows(blobs[0], bottoms[0])
         return graph.add("Add", y, blobs[1]) if len(blobs) > 1 else y

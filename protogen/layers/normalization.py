@@ -70,11 +70,23 @@ class LRN(LayerType):
         x, shape = bottoms[0], self.bottoms[0]
         if not self.within:
             window = self._window(shape[1])
+            if self.alpha <= 0 or self.beta <= 0:  # Caffe computes it, ONNX Runtime's LRN refuses it
+                return self._onnx_by_convolution(graph, x, window)
             return graph.add("LRN", x, size=window, alpha=self._alpha((window, 1)), beta=self.beta, bias=self.k)
         windows = [self._window(extent) for extent in shape[2:]]
         pads = [(window - 1) // 2 for window in windows]
         mean = graph.add("AveragePool", graph.add("Mul", x, x), kernel_shape=windows, pads=pads * 2, count_include_pad=1)
         scale = graph.affine(mean, graph.scalar(self._alpha(windows)), graph.scalar(self.k))
+        return graph.add("Mul", x, graph.add("Pow", scale, graph.scalar(-self.beta)))
+
+    def _onnx_by_convolution(self, graph: OnnxGraph, x: str, window: int) -> str:
+        """ACROSS_CHANNELS, with the mean of squares by a convolution that is a band of channels."""
+        import numpy as np
+
+        channel = np.arange(self.bottoms[0][1])
+        band = (np.abs(channel[:, None] - channel) <= window // 2) / window
+        mean = graph.add("Conv", graph.add("Mul", x, x), graph.constant(band[:, :, None, None]))
+        scale = graph.affine(mean, graph.scalar(self._alpha((window, 1))), graph.scalar(self.k))
         return graph.add("Mul", x, graph.add("Pow", scale, graph.scalar(-self.beta)))
 
 

@@ -365,7 +365,7 @@ class BatchReindex(LayerType):
         return x.index_select(0, index.long())
 
     def onnx(self, graph: OnnxGraph, bottoms: Sequence[str], blobs: Sequence[str]) -> str:
-        return graph.add("Gather", bottoms[0], graph.cast(bottoms[1], "int64"), axis=0)
+        return graph.rows(bottoms[0], bottoms[1])
 
 
 @register("Filter")

@@ -61,6 +61,6 @@ def test_what_was_allowed_on_cuda_is_allowed_afterwards(monkeypatch: pytest.Monk
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(NetModule, "_compute", fails)
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(ProtogenError, match="out of memory"):
         list(run_torch(small_net().graph(), {"data": np.zeros((2, 3, 12, 12), np.float32)}, Setting()))
     assert (seen, torch.backends.cuda.matmul.allow_tf32) == ([False], True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+import zipfile
 from pathlib import Path
 
 import click
@@ -42,3 +44,27 @@ def test_refused(tmp_path: Path) -> None:
             of(text)
     with pytest.raises(click.UsageError, match="--input takes"):
         of("photo.jpg")
+
+
+def test_archives_that_hold_something_else(tmp_path: Path) -> None:
+    def archive(*members: tuple[str, bytes]) -> str:
+        path = tmp_path / "x.npz"
+        with warnings.catch_warnings(), zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            warnings.simplefilter("ignore")  # of the duplicate
+            for name, content in members:
+                file.writestr(name, content)
+        return str(path)
+
+    for text, message in (
+        (archive(("x", b"hello")), "'x': is no array"),
+        (archive(("x.npy", b""), ("x.npy", b"")), "has two arrays called 'x'"),
+    ):
+        with pytest.raises(ProtogenError, match=message):
+            of(text)
+
+
+def test_an_archive_is_not_unpacked_to_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protogen.cli.values.MAX_UNPACKED", 1000)
+    np.savez_compressed(tmp_path / "bomb.npz", x=np.zeros(1000))
+    with pytest.raises(ProtogenError, match="unpacks to more than"):
+        of(str(tmp_path / "bomb.npz"))

@@ -22,6 +22,8 @@ NVIDIA = 'type: "BatchNorm" batch_norm_param { scale_bias: true moving_average_f
         ('type: "LRN"', "out"),
         ('type: "LRN" lrn_param { local_size: 3 alpha: 0.5 beta: 0.5 k: 2 }', "out"),
         ('type: "LRN" lrn_param { local_size: 101 alpha: 5 }', "out"),
+        ('type: "LRN" lrn_param { local_size: 3 alpha: 0 k: 2 }', "out"),  # ONNX Runtime's LRN takes neither this
+        ('type: "LRN" lrn_param { local_size: 3 alpha: 0.5 beta: -0.75 }', "out"),  # nor that
         ('type: "LRN" lrn_param { local_size: 3 norm_region: WITHIN_CHANNEL k: 9 }', "out"),
         ('type: "LRN" lrn_param { local_size: 101 norm_region: WITHIN_CHANNEL alpha: 50 }', "out"),
         ('type: "MVN"', "out"),

@@ -166,6 +166,12 @@ class OnnxGraph:
         """Cast to another element type, by numpy's name: "float16", "float32", "float64", "int64" or "bool"."""
         return self.add("Cast", x, to=_TYPES[dtype])
 
+    def rows(self, x: str, index: str) -> str:
+        """Items of `x` along axis 0 by an index of floats. One below 0, which Gather takes from the end, is out of range."""
+        whole = self.cast(index, "int64")
+        below = self.add("Less", whole, self.constant(0, "int64"))
+        return self.add("Gather", x, self.add("Where", below, self.constant(2**31 - 1, "int64"), whole), axis=0)
+
     def loop(self, going: str, state: Sequence[tuple[str, str]], step: Callable[..., Sequence[str]]) -> list[str]:
         """Emit a Loop that replaces the state by the next one as long as a condition holds.
 
