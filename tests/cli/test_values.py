@@ -47,17 +47,17 @@ def test_refused(tmp_path: Path) -> None:
 
 
 def test_archives_that_hold_something_else(tmp_path: Path) -> None:
-    def archive(*members: tuple[str, bytes]) -> str:
-        path = tmp_path / "x.npz"
+    def archive(name: str, *members: tuple[str, bytes]) -> str:
+        path = tmp_path / name
         with warnings.catch_warnings(), zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
             warnings.simplefilter("ignore")  # of the duplicate
-            for name, content in members:
-                file.writestr(name, content)
+            for member, content in members:
+                file.writestr(member, content)
         return str(path)
 
     for text, message in (
-        (archive(("x", b"hello")), "'x': is no array"),
-        (archive(("x.npy", b""), ("x.npy", b"")), "has two arrays called 'x'"),
+        (archive("bytes.npz", ("x", b"hello")), "'x': is no array"),
+        (archive("double.npz", ("x.npy", b""), ("x.npy", b"")), "has two arrays called 'x'"),
     ):
         with pytest.raises(ProtogenError, match=message):
             of(text)
