@@ -114,7 +114,9 @@ class Pairing:
         """The layer that a key of the state dict belongs to, None if it is left out."""
         name, _, tensor = key.rpartition(".")
         found = next((unit for module, unit in self.pairs if module.name == name), None)
-        return found and next(op.layer.name for op in found.ops if _STATISTICS.get(tensor, tensor) in {b.name for b in op.blobs})
+        if found is None:
+            return None
+        return next(op.layer.name for op in found.ops if _STATISTICS.get(tensor, tensor) in {b.name for b in op.blobs})
 
     def entries(self) -> list[LayerBlobs]:
         """The blobs of each layer."""
@@ -228,7 +230,8 @@ def _check(module: Module, unit: Unit) -> None:
     if theirs.keys() == ours.keys() and all(_fits(theirs[name], ours[name]) for name in ours):
         return
     raise MismatchError(
-        f"where the net has layer {excerpt(unit.name)} ({unit.ops[0].layer.type}) with {_listed(ours)}, the file has {excerpt(module.name)} with {_listed(theirs)}"
+        f"where the net has layer {excerpt(unit.name)} ({unit.ops[0].layer.type}) with {_listed(ours)}, "
+        f"the file has {excerpt(module.name)} with {_listed(theirs)}"
     )
 
 

@@ -61,8 +61,8 @@ def pixels(
     resized = {"new_height": height, "new_width": width, "is_color": None if channels == 3 else False}
     for each, source in (("TRAIN", train), ("TEST", val)):
         settings = {"source": source, "batch_size": batch, "shuffle": True if each == "TRAIN" else None, **resized}
-        param = {READERS[reader]: {name: value for name, value in settings.items() if value is not None}}
-        transform = {"transform_param": {"mean_value": list(mean)}} if mean else {}
+        param: dict[str, Any] = {READERS[reader]: {name: value for name, value in settings.items() if value is not None}}
+        transform: dict[str, Any] = {"transform_param": {"mean_value": list(mean)}} if mean else {}
         b.layer(reader, name="data", top=["data", "label"], include={"phase": each}, **param, **transform)
     return "data"
 

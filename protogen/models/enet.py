@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..builder import NetBuilder
+from ..builder.arguments import Window
 from ..errors import NetError
 from ..net import Net
 from ..prototxt.message import Message
@@ -53,7 +54,7 @@ class Parts:
     phase: str
     merged: bool
 
-    def conv(self, x: str, num_output: int, kernel_size: int, name: str, *, bias: bool = False, **options: Any) -> str:
+    def conv(self, x: str, num_output: int, kernel_size: Window, name: str, *, bias: bool = False, **options: Any) -> str:
         """A convolution; those that merged normalisation have biases."""
         bias_term = None if self.merged or bias else False
         return self.b.conv(x, num_output, kernel_size, bias_term=bias_term, weight_filler="msra", name=name, **options)
@@ -64,7 +65,7 @@ class Parts:
             return x
         rates = [{"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 1, "decay_mult": 0}]
         options: dict[str, Any] = {"param": rates} if self.phase == "TRAIN" else {"bn_mode": "INFERENCE"}
-        fillers = {"scale_filler": constant(1), "shift_filler": constant(0.001)}
+        fillers: dict[str, Any] = {"scale_filler": constant(1), "shift_filler": constant(0.001)}
         return str(self.b.layer("BN", x, name=f"bn{number}", **fillers, **options))
 
     def activated(self, x: str, number: str) -> str:

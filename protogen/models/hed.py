@@ -72,10 +72,11 @@ def hed(
     data = pixels(b, size, batch=batch, phase=phase, reader="ImageLabelmapData", mean=BLUE_GREEN_RED)
     last: dict[str, Any] = {"param": _rate(100)} if train else {}
     edges = [_edges(b, x, data, stage, train) for stage, x in enumerate(vgg16(b, data, pad=35, last=last), 1)]
+    weighting: dict[str, Any] = {"param": _rate(0.001)} if train else {}
     joined = b.layer("Concat", *edges, name="concat", top="concat-upscore", axis=1)
     b.layer(
         "Convolution", str(joined), name="new-score-weighting", top="upscore-fuse", num_output=1, kernel_size=1,
-        weight_filler=constant(0.2), **({"param": _rate(0.001)} if train else {}),
+        weight_filler=constant(0.2), **weighting,
     )  # fmt: skip
     _end(b, "upscore-fuse", "fuse", train)
     return b.build()
@@ -84,12 +85,12 @@ def hed(
 def _edges(b: NetBuilder, x: str, data: str, stage: int, train: bool) -> str:
     """The edges that a stage shows, of the image's size."""
     up, factor = f"score-dsn{stage}-up", 2 ** (stage - 1)
-    rate = {"param": _rate(0.01)} if train else {}
+    rate: dict[str, Any] = {"param": _rate(0.01)} if train else {}
     name = f"score-dsn{stage}"
     top = up if stage == 1 else name
     x = str(b.layer("Convolution", x, name=name, top=top, num_output=1, kernel_size=1, **rate))
     if stage > 1:
-        fixed = {"param": [{"lr_mult": 0, "decay_mult": 1}, {"lr_mult": 0, "decay_mult": 0}]} if train else {}
+        fixed: dict[str, Any] = {"param": [{"lr_mult": 0, "decay_mult": 1}, {"lr_mult": 0, "decay_mult": 0}]} if train else {}
         b.layer(
             "Deconvolution", x, name=f"upsample_{factor}", top=up, num_output=1, kernel_size=2 * factor, stride=factor,
             weight_filler={"type": "bilinear"}, **fixed,

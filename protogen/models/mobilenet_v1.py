@@ -71,7 +71,8 @@ def mobilenet_v1(
     >>> len(net.layers), net.param_count, net.macs
     (112, 4231976, 568740352)
     """
-    activation = chosen(preset, {"shicai": relu, "timm": partial(relu6, clip=clip)})
+    activations: dict[str, Activation] = {"shicai": relu, "timm": partial(relu6, clip=clip)}
+    activation = chosen(preset, activations)
     check_positive(classes=classes)
     b = classifier("MOBILENET", phase)
     x = images(b, size, batch=batch, phase=phase)

@@ -103,5 +103,5 @@ def _normalized(b: NetBuilder, x: str, phase: str) -> str:
 def _unpooled(b: NetBuilder, x: str, stage: int, size: Sequence[int]) -> str:
     """Values back to where the maxima were; the size is stated where pooling rounded it."""
     height, width = size
-    stated = {} if b.shape(x)[2:] == (height / 2, width / 2) else {"upsample_h": height, "upsample_w": width}
+    stated: dict[str, Any] = {} if b.shape(x)[2:] == (height / 2, width / 2) else {"upsample_h": height, "upsample_w": width}
     return str(b.layer("Upsample", x, f"pool{stage}_mask", name=f"upsample{stage}", top=f"pool{stage}_D", scale=2, **stated))

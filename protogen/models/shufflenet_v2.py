@@ -139,7 +139,7 @@ def shufflenet_v2(
     if style.normalizes_data:
         x = norm(b, x, "data", names=style.names, relu=False)
     x = conv(x, 24, 3, stride=2, name=stem)
-    padding = {} if style.pad is None else {"pad": style.pad, "ceil_mode": False}
+    padding: dict[str, Any] = {} if style.pad is None else {"pad": style.pad, "ceil_mode": False}
     x = b.pool(x, "MAX", 3, stride=2, name=pool, **padding)
     number = 0
     for stage, (channels, repeats) in enumerate(zip(stages, REPEATS), 2):
@@ -170,7 +170,7 @@ def _block(b: NetBuilder, conv: Callable[..., str], x: str, half: int, stride: i
         right = x
     else:
         tops = [name(each) for each in style.halves]
-        left, right = b.layer("Slice", x, name=name(style.slice), top=tops, slice_point=[half])
+        left, right = tuple(b.layer("Slice", x, name=name(style.slice), top=tops, slice_point=[half]))
     right = depthwise(conv(right, half, 1, name=name(style.right[0])), style.right[1])
     right = conv(right, half, 1, name=name(style.right[2]))
     x = b.concat(left, right, name=name(style.concat))
