@@ -44,6 +44,7 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 on success, 1 on an error in a file or net, 2 on wrong usage, 130 if interrupted."""
     arguments, debug = _without_debug(list(sys.argv[1:] if arguments is None else arguments))
+    arguments = arguments or ["--help"]
     sys.excepthook = _show_traceback
     reopen_closed_streams()
     # A command creates many small objects and hardly any cycles: by default the collector would inspect them over and over.

@@ -74,7 +74,11 @@ def write_text(output: str, text: str) -> None:
         click.echo(text.encode("utf-8", "surrogateescape"), nl=False)
         return
     from ..files import write_text as write
+    from ..targets.formats import FORMATS
 
+    ending = next((ending for ending in FORMATS if ending != ".prototxt" and output.endswith(ending)), None)
+    if ending is not None:
+        raise click.UsageError(f"-o {output}: this command writes prototxt; protogen convert writes {ending} files")
     write(output, text)
 
 

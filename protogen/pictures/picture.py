@@ -89,7 +89,7 @@ def fitted(picture: np.ndarray, target: tuple[int, int], size: tuple[int, int] |
     """
     height, width = size or target
     if height < target[0] or width < target[1]:
-        raise ProtogenError(f"a picture of size {height}x{width} has no part of the net's {target[0]}x{target[1]}")
+        raise ProtogenError(f"a picture of size {height}x{width} is smaller than the net's input, {target[0]}x{target[1]}")
     top, left = (height - target[0]) // 2, (width - target[1]) // 2
     return resized(picture, height, width)[top : top + target[0], left : left + target[1]]
 

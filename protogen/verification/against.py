@@ -182,7 +182,9 @@ class Comparison:
             if each.row.other_shape is None and shape != each.row.shape:
                 notes.append(f"blob {each.row.blob!r} has shape {shape} there")
         if left:
-            notes.append(f"not compared, for want of a tensor of that name: {some(left)} ({len(left)} of {len(names)} blobs)")
+            notes.append(
+                f"not compared, because the model has no tensor of that name: {some(left)} ({len(left)} of {len(names)} blobs)"
+            )
         return notes
 
 

@@ -27,7 +27,8 @@ def row_of(comparison: str, blob: str, actual: np.ndarray, expected: np.ndarray,
         max_abs = _magnitude(np.where(actual == expected, 0.0, difference))  # inf - inf is NaN, but equal infinities agree
         largest = _magnitude(expected[np.isfinite(expected)])
     max_rel = max_abs / largest if largest else (0.0 if max_abs == 0 else float("inf"))
-    return Row(comparison, blob, shape, max_abs, max_rel, bool(max_rel <= tolerance))
+    constant = bool(expected.size > 1 and expected.min() == expected.max())
+    return Row(comparison, blob, shape, max_abs, max_rel, bool(max_rel <= tolerance), constant=constant)
 
 
 def _magnitude(values: np.ndarray) -> float:

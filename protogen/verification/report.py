@@ -25,6 +25,7 @@ class Row:
         distances: relative errors of the run and of its reference against PyTorch in float64; None likewise.
         other_shape: the shape in the run, if it is another one.
         tensor: its name in the model that the net is compared with, if it is another one.
+        constant: every value of the reference is the same, so that most mistakes would not show.
         layers: of a blob that differs from such a model's: the layers that make it from blobs that agree, as "'name' (type)".
     """
 
@@ -38,6 +39,7 @@ class Row:
     distances: tuple[float, float] | None = None
     other_shape: tuple[int, ...] | None = None
     tensor: str = ""
+    constant: bool = False
     layers: Sequence[str] = ()
 
     @property
@@ -150,7 +152,10 @@ class Report:
             within += f" or within float32's rounding ({len(self.by_rounding)} of them)"
         left_out = ", ".join(map(printable, self.left_out))
         note = f"; not compared, because half precision reorders rows: {left_out}" if left_out else ""
-        return f"all {len(self.rows)} comparisons agree within {within} (largest relative error {worst:.2g}){note}"
+        if all(row.constant for row in self.rows):
+            note += "; but every blob holds one value only, as with weights of zeros, so this shows nothing"
+        number = f"all {len(self.rows)} comparisons agree" if len(self.rows) != 1 else "the only comparison agrees"
+        return f"{number} within {within} (largest relative error {worst:.2g}){note}"
 
     def __str__(self) -> str:
         lines = [

@@ -80,5 +80,5 @@ def test_the_centre_of_the_warped_picture_is_kept() -> None:
     np.testing.assert_array_equal(fitted(picture, (20, 33), (41, 50)), expected)
     left, top, width, height = seen_part((20, 33), (41, 50))
     assert (left * 50, top * 41, width * 50, height * 41) == pytest.approx((begin[1], begin[0], 33, 20))
-    with pytest.raises(ProtogenError, match="10x50 has no part of the net's 20x33"):
+    with pytest.raises(ProtogenError, match="10x50 is smaller than the net's input, 20x33"):
         fitted(picture, (20, 33), (10, 50))

@@ -27,7 +27,7 @@ def test_a_faithful_model_agrees(tmp_path: Path) -> None:
     assert [row.blob for row in report.rows] == [
         "conv", "bn", "scale before relu", "scale", "norm", "pool", "up", "crop", "score", "all",
     ]  # fmt: skip
-    assert report.notes == ["not compared, for want of a tensor of that name: 'drop' (1 of 10 blobs)"]
+    assert report.notes == ["not compared, because the model has no tensor of that name: 'drop' (1 of 10 blobs)"]
 
 
 @pytest.mark.parametrize(

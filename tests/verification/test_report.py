@@ -12,7 +12,7 @@ FAULTY = Row("opencv / torch", "fc", (1, 4), 0.1, 0.2, False, 5e-5, (0.2, 1e-6))
 
 
 def test_agreement() -> None:
-    assert Report(1e-5, rows=[FINE]).verdict == "all 1 comparisons agree within 1e-05 (largest relative error 1e-06)"
+    assert Report(1e-5, rows=[FINE]).verdict == "the only comparison agrees within 1e-05 (largest relative error 1e-06)"
     assert not Report(1e-5).ok, "nothing was compared"
 
 
@@ -63,3 +63,12 @@ def test_a_difference_from_another_model() -> None:
 def test_notes_are_printed_before_the_verdict() -> None:
     report = Report(1e-5, rows=[FINE], notes=["input 'a' is its 'b'"])
     assert str(report).splitlines()[1:] == ["input 'a' is its 'b'", report.verdict]
+
+
+def test_blobs_of_one_value_show_nothing() -> None:
+    """Weights of zeros make every layer's result one number, and hide what a converter got wrong."""
+    same = replace(FINE, constant=True)
+    assert Report(1e-5, rows=[same, same]).verdict.endswith(
+        "holds one value only, as with weights of zeros, so this shows nothing"
+    )
+    assert "shows nothing" not in Report(1e-5, rows=[same, FINE]).verdict

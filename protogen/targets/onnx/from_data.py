@@ -39,9 +39,8 @@ def with_data_preprocessing(options: OnnxOptions, graph: Graph) -> OnnxOptions:
     stated = transforms(graph)
     if len(stated) != 1:
         layers = ", ".join(map(str, stated.values()))
-        reason = (
-            f"there are several: {layers}" if stated else "none of this net's inputs comes from a data layer with transform_param"
-        )
+        none = "none of this net's inputs comes from a data layer with transform_param; a train/val file has one"
+        reason = f"there are several: {layers}" if stated else f"{none}, or state --mean and --scale"
         raise ConversionError(f"{_OPTION} needs one data layer whose preprocessing to build in; {reason}")
     (name, transform), own = next(iter(stated.items())), options.preprocess or Preprocess()
     if transform.others:

@@ -27,6 +27,8 @@ def module_of(graph: Graph, fold: bool = False, freeze: bool = False) -> NetModu
     Raises:
         ConversionError: as `to_torch`; or both `fold` and `freeze`.
     """
+    if not isinstance(fold, bool):
+        raise ConversionError(f"fold is True or False, not {fold!r} (a module moves to a device by .to(...))")
     if fold and freeze:
         raise ConversionError("fold and freeze exclude each other: folding merges layers whose lr_mult may differ")
     return to_torch(folded(graph) if fold else graph, freeze)
