@@ -114,13 +114,22 @@ class _Cutter:
 
         nodes, skeleton = self.nodes[start:end], self.model.skeleton
         read = set[str]().union(*map(_reads, nodes))
-        nodes = [*(node for name, node in self.constants.items() if name in read), *nodes]
+        nodes = [*self._constants(read), *nodes]
         read_values, results = ([self.known[name] for name in names] for names in (inputs, outputs))
         graph = helper.make_graph(nodes, skeleton.graph.name, read_values, results)
         model = helper.make_model(graph, opset_imports=skeleton.opset_import)
         model.ir_version = skeleton.ir_version
         read = set[str]().union(*map(_reads, nodes))
         return OnnxModel(model, {name: array for name, array in self.model.arrays.items() if name in read})
+
+    def _constants(self, read: set[str]) -> list[onnx.NodeProto]:
+        """Return the constant nodes that make what is read, and those that these read, in order."""
+        needed, nodes = set(read), []
+        for name, node in reversed(self.constants.items()):
+            if name in needed:
+                needed |= _reads(node)
+                nodes.append(node)
+        return nodes[::-1]
 
     def _size(self, node: onnx.NodeProto) -> int:
         """Return the bytes that a node adds to a part: its outputs that are the model's, and its weights."""
