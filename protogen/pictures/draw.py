@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ..errors import ProtogenNote
 from .picture import image_of
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-    from .result import Result
+    from .result import Detection, Result
 
 
 def colour(number: int) -> tuple[int, int, int]:
@@ -31,6 +35,8 @@ def colour(number: int) -> tuple[int, int, int]:
 def drawn_detections(result: Result, threshold: float = 0.5, name: str | None = None) -> Image.Image:
     """Return the picture with a box, the label and the score of each detection.
 
+    Boxes with infinite or NaN sides are not drawn; a note says how many there are.
+
     Args:
         result: with detections.
         threshold: lowest score.
@@ -47,7 +53,7 @@ def drawn_detections(result: Result, threshold: float = 0.5, name: str | None = 
     line = max(round(min(height, width) / 150), 1)
     font = ImageFont.load_default(size=max(min(height, width) / 25, 10))
     pen = ImageDraw.Draw(image)
-    for box in reversed(result.detections(threshold, name)):  # the best on top
+    for box in reversed(_drawable_boxes(result.detections(threshold, name))):  # the best on top
         left, right = sorted(min(max(round(side), 0), width - 1) for side in (box.left, box.right))
         top, bottom = sorted(min(max(round(side), 0), height - 1) for side in (box.top, box.bottom))
         tint = colour(box.number)
@@ -60,6 +66,16 @@ def drawn_detections(result: Result, threshold: float = 0.5, name: str | None = 
         ink = "black" if sum(tint) > 380 else "white"
         pen.text((corner[0] + 2, corner[1] + 2), text, fill=ink, font=font)
     return image
+
+
+def _drawable_boxes(boxes: Sequence[Detection]) -> list[Detection]:
+    """The boxes that have a place; a note counts the others."""
+    finite = [box for box in boxes if all(map(math.isfinite, (box.left, box.top, box.right, box.bottom)))]
+    if len(finite) < len(boxes):
+        count = len(boxes) - len(finite)
+        text = f"{count} of {len(boxes)} detections {'is' if count == 1 else 'are'} not drawn: sides of a box are infinite or NaN"
+        warnings.warn(ProtogenNote(text), stacklevel=3)
+    return finite
 
 
 def _drawable(text: str) -> str:

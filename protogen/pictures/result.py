@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -92,7 +93,7 @@ class Result:
             name: the output with rows of image, label, score, x1, y1, x2, y2; by default the first from a detection layer.
 
         Raises:
-            ProtogenError: there is no such output, or a class has no name in `labels`.
+            ProtogenError: there is no such output, a class is infinite or NaN, or it has no name in `labels`.
         """
         name = self._output(name, DETECTIONS)
         rows = self.outputs[name].reshape(-1, 7)
@@ -103,6 +104,8 @@ class Result:
             # A row of -1 says that there is nothing, other items are further images of a batch, and NaN is no score.
             if item > 0 or label < 0 or not score >= threshold:
                 continue
+            if not math.isfinite(label):
+                raise ProtogenError(f"output {name!r} has a detection whose class is {label}, which is no number of a class")
             number = int(label)
             if self.labels and number not in self.labels:
                 raise ProtogenError(f"the labels name {len(self.labels)} classes, but output {name!r} has class {number}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from protogen.errors import ProtogenNote
 from protogen.pictures.draw import colour, drawn_detections, drawn_map
 from protogen.pictures.result import Result
 
@@ -32,6 +33,18 @@ def test_boxes_beyond_the_picture_and_upside_down_are_drawn_within() -> None:
     result = Result({"out": found}, {"out": "detections"}, np.zeros((20, 30, 3), np.float32))
     drawn = np.asarray(drawn_detections(result))
     assert (drawn[19, 10:20] == (128, 0, 0)).all()
+
+
+def test_boxes_without_a_place_are_not_drawn_and_huge_ones_are_clipped() -> None:
+    nan, inf = np.nan, np.inf
+    rows = [[0, 1, 0.9, nan, 0, 1, 1], [0, 1, 0.8, 0, 0, inf, 1], [0, 1, 0.7, 0, -inf, 1, 1]]
+    rows.append([0, 1, 0.6, -3e38, -3e38, 3e38, 0.5])
+    picture = np.zeros((20, 30, 3), np.float32)
+    result = Result({"out": np.array(rows, np.float32)}, {"out": "detections"}, picture)
+    with pytest.warns(ProtogenNote, match="^3 of 4 detections are not drawn: sides of a box are infinite or NaN$") as caught:
+        drawn = np.asarray(drawn_detections(result))
+    assert len(caught) == 1
+    assert (drawn[0, 29] == (128, 0, 0)).all() and (drawn[10, [0, 29]] == (128, 0, 0)).all()
 
 
 @pytest.mark.parametrize(

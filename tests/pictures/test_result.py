@@ -81,3 +81,10 @@ def test_class_maps() -> None:
     assert result.class_map().tolist() == [[0, 2], [1, 0]]
     with pytest.raises(ProtogenError, match="is no map"):
         result.maps("fc")
+
+
+@pytest.mark.parametrize("label", [np.nan, np.inf])
+def test_a_class_that_is_no_number_is_refused(label: float) -> None:
+    rows = np.array([[0, label, 0.9, 0, 0, 1, 1]], np.float32)
+    with pytest.raises(ProtogenError, match=f"'out' has a detection whose class is {label}"):
+        Result({"out": rows}, {"out": "detections"}, np.zeros((2, 2, 3))).detections()
