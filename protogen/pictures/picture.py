@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ProtogenError
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 
 _DEEP = ("I;16", "I;16B", "I;16L", "I;16N")  # grey with 16 bits
+_MAX_PIXELS = 64_000_000  # a larger picture takes many seconds and gigabytes to end up as the few pixels that a net sees
 
 
 def read_picture(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
@@ -28,25 +31,45 @@ def read_picture(path: str | os.PathLike[str], channels: int = 3) -> np.ndarray:
         channels: 3 for colours, 1 for grey: 0.299 red + 0.587 green + 0.114 blue.
 
     Raises:
-        ProtogenError: the file cannot be read, is no picture or a damaged one, or has values that are no colours.
+        ProtogenError: the file cannot be read, is no picture or a damaged one, has more than 64 million pixels, or values that
+            are no colours.
     """
     import numpy as np
 
     image_module, operations = _pillow()
-    try:
-        with image_module.open(path) as file:
-            file.load()
-            image = operations.exif_transpose(file)
-    except image_module.UnidentifiedImageError as error:
-        raise ProtogenError(f"{os.fspath(path)}: not a picture in a format that Pillow reads") from error
-    except (OSError, ValueError, SyntaxError, EOFError, image_module.DecompressionBombError) as error:
-        raise ProtogenError(f"{os.fspath(path)}: cannot read this picture: {reason(error)}") from error
+    with _one_line(path), image_module.open(path) as file:
+        if file.width * file.height > _MAX_PIXELS:
+            raise ProtogenError(_too_large(path, f"{file.width}x{file.height}"))
+        file.load()
+        image = operations.exif_transpose(file)
     if image.mode in _DEEP:
         image = image_module.fromarray((np.asarray(image) // 256).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise ProtogenError(f"{os.fspath(path)}: its values have 32 bits, which are no colours: give them as a .npy with --input")
-    array = np.asarray(image.convert("L" if channels == 1 else "RGB"), np.float32)
+    with _one_line(path):
+        array = np.asarray(image.convert("L" if channels == 1 else "RGB"), np.float32)
     return array.reshape(*array.shape[:2], channels)
+
+
+@contextmanager
+def _one_line(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turn what goes wrong in reading a picture into a ProtogenError: of damaged files, Pillow's formats raise anything."""
+    module, _ = _pillow()
+    try:
+        yield
+    except ProtogenError:
+        raise
+    except module.UnidentifiedImageError as error:
+        raise ProtogenError(f"{os.fspath(path)}: not a picture in a format that Pillow reads") from error
+    except module.DecompressionBombError as error:
+        raise ProtogenError(_too_large(path, "more than 10000x10000")) from error
+    except Exception as error:
+        raise ProtogenError(f"{os.fspath(path)}: cannot read this picture: {reason(error)}") from error
+
+
+def _too_large(path: str | os.PathLike[str], size: str) -> str:
+    million = _MAX_PIXELS // 1_000_000
+    return f"{os.fspath(path)}: a picture of {size} pixels; at most {million} million are read: make it smaller first"
 
 
 def resized(picture: np.ndarray, height: int, width: int) -> np.ndarray:

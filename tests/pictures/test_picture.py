@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -62,6 +64,44 @@ def test_what_is_no_picture_gives_one_line(tmp_path: Path) -> None:
         with pytest.raises(ProtogenError, match=message) as caught:
             read_picture(tmp_path / name)
         assert len(caught.value.lines) == 1
+
+
+@pytest.mark.parametrize("kind", [NotImplementedError, RuntimeError, struct.error, IndexError, TypeError, KeyError])
+def test_whatever_a_decoder_raises_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]) -> None:
+    def load(self: object) -> None:
+        raise kind("damaged")
+
+    path = files(tmp_path)["rgb.png"]
+    monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load)
+    with pytest.raises(ProtogenError, match=r"rgb.png: cannot read this picture: '?damaged") as caught:
+        read_picture(path)
+    assert len(caught.value.lines) == 1
+
+
+def test_a_dds_of_an_unknown_format_is_one_line(tmp_path: Path) -> None:
+    header = struct.pack("<7I44x", 124, 0, 4, 4, 0, 0, 0) + struct.pack("<2I4s5I", 32, 4, b"NONE", 0, 0, 0, 0, 0)
+    (tmp_path / "odd.dds").write_bytes(b"DDS " + header + bytes(200))
+    with pytest.raises(ProtogenError, match=r"odd.dds: cannot read this picture: "):
+        read_picture(tmp_path / "odd.dds")
+
+
+def test_colours_that_pillow_does_not_convert_are_one_line(tmp_path: Path) -> None:
+    Image.new("LAB", (4, 4)).save(tmp_path / "lab.tiff")
+    with pytest.raises(ProtogenError, match=r"lab.tiff: cannot read this picture: conversion"):
+        read_picture(tmp_path / "lab.tiff", 1)
+
+
+@pytest.mark.parametrize(("width", "size"), [(9000, "9000x8000"), (60000, "more than 10000x10000")])
+def test_a_huge_picture_is_refused_before_it_is_decoded(tmp_path: Path, width: int, size: str) -> None:
+    path = files(tmp_path)["grey.png"]
+    data = bytearray(path.read_bytes())
+    data[16:24] = struct.pack(">2I", width, 8000)
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    path.write_bytes(data)
+    with pytest.raises(
+        ProtogenError, match=f"grey.png: a picture of {size} pixels; at most 64 million are read: make it smaller"
+    ):
+        read_picture(path)
 
 
 @pytest.mark.parametrize("size", [(24, 32), (48, 64), (7, 90), (12, 11), (1, 1)])
