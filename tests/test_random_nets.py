@@ -1,6 +1,6 @@
 """Random graphs over all layer families: every form of a net gives the same numbers, and text and state dicts bring it back.
 
-`PROTOGEN_GRAPHS=20000 pytest tests/test_random_nets.py` tries more graphs than the usual 2,000.
+`PROTOGEN_GRAPHS=20000 pytest tests/test_random_nets.py` tries more graphs than the usual 1,000.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from protogen.prototxt.reader import read_definition
 from tests.random_nets import LEAST, LONGEST_OFFER, MOST, RandomNet, random_net
 from tests.running import run_model
 
-GRAPHS = int(os.environ.get("PROTOGEN_GRAPHS", "2000"))
+GRAPHS = int(os.environ.get("PROTOGEN_GRAPHS", "1000"))
 PARTS = 8  # tests, so that several processes can share them
 TOLERANCE = 1e-4  # of a blob's largest value
 NOISE = TOLERANCE / 10

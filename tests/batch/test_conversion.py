@@ -198,8 +198,8 @@ def test_harm_to_one_process_is_one_failure(plugin: Path, tmp_path: Path, capfd:
 
 def test_a_time_limit(plugin: Path, tmp_path: Path) -> None:
     write(tmp_path / "models", good=text(), hang=harm("hang before renaming"))
-    report = convert_tree(tmp_path / "models", tmp_path / "out", jobs=2, timeout=20)
-    assert rows(report)["hang.prototxt"].message.startswith("not done within 20 seconds")
+    report = convert_tree(tmp_path / "models", tmp_path / "out", jobs=2, timeout=12)
+    assert rows(report)["hang.prototxt"].message.startswith("not done within 12 seconds")
     assert tree(tmp_path / "out") == ["good.onnx", "report.json"]
 
 
