@@ -46,10 +46,11 @@ def load(
 
     Args:
         path: the prototxt, in any dialect and encoding; or a `.caffemodel`, recognised by its content.
-        weights: a `.caffemodel`, a `.caffemodel.h5`, or a state dict (`.pth`, `.safetensors`) of the net's PyTorch form; "-"
-            reads one from standard input. Layers missing from it keep the weights of the prototxt itself (`blobs`), if any. Where
-            forks use one type name for different layers (Normalize, BN), the number of blobs in this file determines which is
-            meant. By default those in `path`, if it is a `.caffemodel`.
+        weights: a `.caffemodel`, a `.caffemodel.h5`, or a state dict (`.pth`, `.safetensors`) of the net's PyTorch form or,
+            matched by order and shape, of torchvision's and timm's models; "-" reads one from standard input. Layers missing from
+            it keep the weights of the prototxt itself (`blobs`), if any. Where forks use one type name for different layers
+            (Normalize, BN), the number of blobs in this file determines which is meant. By default those in `path`, if it is a
+            `.caffemodel`.
         phase: "TEST" or "TRAIN"; with `level` and `stages`, selects layers by their include/exclude rules. None: TEST or, for a
             file that is a net in phase TRAIN only, TRAIN, with a warning.
         inputs: input shapes by blob name, such as {"data": (1, 3, 224, 224)}. A blob that a layer computes becomes an input, and

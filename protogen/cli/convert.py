@@ -60,7 +60,9 @@ def convert(
     """Convert PROTOTXT with the weights of WEIGHTS to ONNX, PyTorch or Caffe; or every net of a folder.
 
     WEIGHTS is a .caffemodel or .caffemodel.h5, or a PyTorch state dict (.pth, .safetensors) of the converted net, so that
-    weights trained in PyTorch can be converted back to Caffe. A .caffemodel that Caffe saved needs no PROTOTXT: it holds its
+    weights trained in PyTorch can be converted back to Caffe. State dicts of torchvision and timm fit the models of protogen
+    build with their layer sizes (--preset torchvision or timm, where there is one): their names are others, so they are matched
+    by order and shape, and refused where that leaves a doubt. The weights expect what the model's --help says of images. A .caffemodel that Caffe saved needs no PROTOTXT: it holds its
     definition, which -o deploy.prototxt writes. Without WEIGHTS, those in PROTOTXT itself (blobs) are used or,
     for layers that have none there, the values of their fillers: random ones, or zeros for layers without fillers.
 
@@ -74,6 +76,7 @@ def convert(
     protogen convert deploy.prototxt model.caffemodel -o rgb.onnx --mean 104,117,123 --scale 0.017 --swap-rb --nhwc
     protogen convert deploy.prototxt model.caffemodel -o model.pth
     protogen convert deploy.prototxt trained.pth -o trained.caffemodel
+    protogen convert resnet18.prototxt resnet18-torchvision.pth -o resnet18.caffemodel
     protogen convert model.caffemodel -o deploy.prototxt
     protogen convert models/ -o converted/ --to onnx --jobs 4
     """

@@ -18,12 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 import protogen
 from protogen.graph import by_order
 from protogen.models import find
-from tests.models.torchvision_nets import torchvision_net
+from tests.models.torchvision_nets import timm_net, torchvision_net
 
 ITS: Mapping[str, Any] = {"preset": "torchvision"}
 
@@ -36,6 +35,7 @@ class Counterpart:
         model, options: ours.
         library, theirs: "torchvision" or "timm", and the name there.
         size: an image size at which padding and rounding matter.
+        lacking: engines that do not compute a field of the net.
     """
 
     model: str
@@ -43,17 +43,14 @@ class Counterpart:
     library: str = "torchvision"
     options: Mapping[str, Any] = field(default_factory=dict)
     size: int = 97
+    lacking: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.model} {self.library}.{self.theirs}"
 
     def module(self) -> Any:
         """Their module; skips the test where the library is not installed."""
-        if self.library == "torchvision":
-            return torchvision_net(self.theirs, device="cpu")
-        torchvision_net("alexnet")  # timm imports torchvision
-        timm = pytest.importorskip("timm", exc_type=ImportError, reason="timm is not installed")
-        module = timm.create_model(self.theirs)
+        module = (torchvision_net if self.library == "torchvision" else timm_net)(self.theirs, device="cpu")
         if self.model == "repvgg":
             from timm.utils.model import reparameterize_model
 
@@ -90,7 +87,7 @@ COUNTERPARTS = [
     Counterpart("alexnet", "alexnet", options=ITS, size=224),
     *[Counterpart(name, name, size=224) for name in ("vgg11", "vgg13", "vgg16", "vgg19")],
     Counterpart("googlenet", "googlenet", options=ITS),
-    Counterpart("inception_v3", "inception_v3", size=139),
+    Counterpart("inception_v3", "inception_v3", size=299),
     *[Counterpart(name, name, options=ITS) for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")],
     *[Counterpart(name, name, options=ITS) for name in ("wide_resnet50_2", "wide_resnet101_2")],
     Counterpart("resnext50", "resnext50_32x4d", options=ITS),
@@ -99,10 +96,14 @@ COUNTERPARTS = [
     Counterpart("resnet50", "resnet50", "timm", ITS),
     Counterpart("densenet121", "densenet121", "timm"),
     Counterpart("vgg11", "vgg11", "timm", size=224),
-    *[Counterpart(name, name, "timm", size=139) for name in ("inception_v3", "inception_v4", "inception_resnet_v2")],
-    Counterpart("xception", "legacy_xception", "timm"),
-    Counterpart("se_resnet50", "legacy_seresnet50", "timm"),
-    Counterpart("se_resnext50", "legacy_seresnext50_32x4d", "timm"),
+    Counterpart("inception_v3", "inception_v3", "timm", size=139),
+    *[
+        Counterpart(name, name, "timm", {"preset": "timm"}, size=139, lacking=("OpenCV",))
+        for name in ("inception_v4", "inception_resnet_v2")
+    ],
+    Counterpart("xception", "legacy_xception", "timm", {"preset": "timm"}),
+    Counterpart("se_resnet50", "legacy_seresnet50", "timm", {"gate": "scale"}),
+    Counterpart("se_resnext50", "legacy_seresnext50_32x4d", "timm", {"gate": "scale"}),
     Counterpart("squeezenet1_0", "squeezenet1_0", options=ITS),
     Counterpart("squeezenet1_1", "squeezenet1_1"),
 ]
@@ -125,8 +126,9 @@ def randomize(module: Any, x: Any, seed: int = 0) -> Any:
     with torch.no_grad():
         module.train()(x)
     for norm in norms:
-        # A channel that hardly varies would enlarge rounding.
-        norm.running_var.clamp_(min=float(norm.running_var.mean()) / 2)
+        # The difference of large, nearly equal numbers would enlarge rounding.
+        norm.running_var.add_((norm.running_mean * 0.5) ** 2).clamp_(min=float(norm.running_var.mean()) / 2)
+        norm.running_mean.mul_(0.5)
         norm.running_var.mul_(torch.rand(norm.running_var.shape, generator=generator) * 0.5 + 0.75)
         norm.running_mean.add_(torch.randn(norm.running_mean.shape, generator=generator) * norm.running_var.sqrt() * 0.1)
     return module.eval()
@@ -161,6 +163,7 @@ def check(counterpart: Counterpart, folder: Path) -> dict[str, float]:
     largest = np.abs(expected).max()
     assert np.abs(expected[0] - expected[1]).max() > 0.03 * largest, "the scores depend on the image"
     results = {**engines(net, x.numpy(), folder), "their own": own}
+    results = {engine: scores for engine, scores in results.items() if engine not in counterpart.lacking}
     return {
         engine: float(np.abs(scores.reshape(expected.shape) - expected).max() / largest) for engine, scores in results.items()
     }
@@ -185,6 +188,7 @@ def engines(net: protogen.Net, x: np.ndarray, folder: Path) -> dict[str, np.ndar
     session = onnxruntime.InferenceSession(folder / "ours.onnx", providers=["CPUExecutionProvider"])
     results["ONNX Runtime"] = session.run(None, {"data": x})[0]
     reader = cv2.dnn.readNetFromCaffe(str(folder / "net.prototxt"), str(folder / "ours.caffemodel"))
+    reader.enableWinograd(False)  # whose transforms cost accuracy
     reader.setInput(x, "data")
     results["OpenCV"] = reader.forward(scores)
     return results
