@@ -71,6 +71,17 @@ class Tolerance(click.ParamType):
         return number
 
 
+class FiniteRange(click.FloatRange):
+    """As click's FloatRange, which lets NaN and infinity through."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number")
+        return number
+
+
 class Numbers(click.ParamType):
     """Whole numbers, separated by commas."""
 

@@ -10,7 +10,7 @@ import click
 
 from ..backends import BACKENDS
 from .onnx_options import Mean, PerChannel
-from .options import FORCE, Numbers, ReadOptions, Size, reads_net, refuse_overwriting, usage_error
+from .options import FORCE, FiniteRange, Numbers, ReadOptions, Size, reads_net, refuse_overwriting, usage_error
 from .output import print_table, progress, say, say_json
 from .values import Values
 
@@ -36,14 +36,14 @@ INPUT = click.option(
 @click.option(
     "--channel-swap", type=Numbers(), help="The picture's channels in the net's order, as in pycaffe: 2,1,0 is --swap-rb."
 )
-@click.option("--raw-scale", type=click.FloatRange(0, min_open=True), default=255.0, show_default=True,
+@click.option("--raw-scale", type=FiniteRange(0, min_open=True), default=255.0, show_default=True,
               help="The picture's largest value, before --mean, as in pycaffe.")  # fmt: skip
 @click.option("--preprocess-from-data", is_flag=True, help="Do what the net's data layer does: resize, crop, swap red and blue, "
               "mean, scale.")  # fmt: skip
 @click.option("--size", type=Size(), help="Warp the picture to this size and take its centre.  [default: warp to the net's size]")
 @click.option("--labels", metavar="FILE", help="Names of the classes: one a line, or SSD's label map.")
 @click.option("--top", type=click.IntRange(1), default=5, show_default=True, metavar="N", help="Number of classes to show.")
-@click.option("--threshold", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Lowest score of a detection.")
+@click.option("--threshold", type=FiniteRange(0, 1), default=0.5, show_default=True, help="Lowest score of a detection.")
 @click.option("--device", default="cpu", show_default=True, help="Device of PyTorch: cpu, cuda, cuda:1.")
 @click.option("--backend", type=click.Choice(list(BACKENDS)), default="torch", show_default=True, help="What computes the net.")
 @FORCE

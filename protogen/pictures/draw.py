@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import ProtogenNote
 from .picture import image_of
+from .result import tell_of_nan
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,16 +100,21 @@ def drawn_map(result: Result, name: str) -> Image.Image:
 
     maps = result.maps(name)
     if len(maps) == 1:
+        tell_of_nan(maps)
         return image_of(255 * _unit(maps[0]))
     palette = np.array([colour(number) for number in range(len(maps))], np.float32)
     return image_of(palette[result.class_map(name)])
 
 
 def _unit(values: np.ndarray) -> np.ndarray:
+    """Values as shares from 0 to 1: infinite ones are as the largest or smallest of the others, NaN is 0."""
     import numpy as np
 
-    values = np.nan_to_num(values.astype(np.float64))
-    low, high = values.min(), values.max()
-    if low >= 0 and high <= 1:
-        return values
-    return (values - low) / ((high - low) or 1.0)
+    values = values.astype(np.float64)
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+    shares = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    if low < 0 or high > 1:
+        shares = (shares - low) / ((high - low) or 1.0)
+    shares[np.isnan(values)] = 0
+    return shares

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -72,6 +73,8 @@ def run(
     """
     if backend not in BACKENDS:
         raise ProtogenError(f"unknown backend {backend!r}{did_you_mean(backend, BACKENDS)} (backends: {', '.join(BACKENDS)})")
+    if not 0 < raw_scale < math.inf:
+        raise ProtogenError(f"raw_scale is the picture's largest value, a finite number above 0 such as 255, not {raw_scale!r}")
     if channel_swap is not None and (from_data or (preprocess is not None and preprocess.swap_rb)):
         raise ProtogenError("channel_swap says the order of the channels: leave out swap_rb, and what the data layer states")
     whole = net.known_part().graph()

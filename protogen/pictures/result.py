@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import ProtogenError, did_you_mean
+from ..errors import ProtogenError, ProtogenNote, did_you_mean
 from .labels import check_labels
 
 if TYPE_CHECKING:
@@ -117,13 +118,17 @@ class Result:
     def class_map(self, name: str | None = None) -> np.ndarray:
         """Return the class of each position, (H, W): the channel with the highest value.
 
+        Where values are NaN there is no class; a note says at how many positions.
+
         Args:
             name: the output; by default the first of maps.
 
         Raises:
             ProtogenError: there is no such output, or it is no map.
         """
-        return self.maps(name).argmax(0)
+        maps = self.maps(name)
+        tell_of_nan(maps)
+        return maps.argmax(0)
 
     def maps(self, name: str | None = None) -> np.ndarray:
         """Return the maps of an output, (C, H, W); see `class_map` for the argument.
@@ -136,6 +141,16 @@ class Result:
         if values.ndim != 4:
             raise ProtogenError(f"output {name!r} of shape {values.shape} is no map (N, C, H, W)")
         return values[0]
+
+
+def tell_of_nan(maps: np.ndarray) -> None:
+    """Say in a note at how many positions of maps (C, H, W) values are NaN, if there are any."""
+    import numpy as np
+
+    places = np.isnan(maps).any(0)
+    if places.any():
+        text = f"at {places.sum()} of {places.size} positions of a map values are NaN: what it shows there means nothing"
+        warnings.warn(ProtogenNote(text), stacklevel=3)
 
 
 def kinds_of(graph: Graph, outputs: Mapping[str, np.ndarray]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import zipfile
@@ -44,7 +45,8 @@ def tables(result: Result, top: int = 5, threshold: float = 0.5) -> Iterator[tup
             many = f"{count} detection{'s' if count != 1 else ''}"
             yield f"{name}: {many} with a score of at least {threshold:g}", _boxes(result, name, threshold) if count else None
         elif kind == MAPS and value.shape[1] > 1:
-            yield f"{name}: {shape}, the classes with the highest value at the most positions", _shares(result, name)
+            line, table = _shares(result, name)
+            yield f"{name}: {shape}, {line}", table
         else:
             yield f"{name}: {shape}, {_statistics(value)}", None
 
@@ -56,7 +58,7 @@ def kinds(result: Result) -> dict[str, str]:
 
 
 def as_dict(result: Result, top: int = 5, threshold: float = 0.5) -> dict[str, Any]:
-    """Return what `tables` shows as plain data for JSON."""
+    """Return what `tables` shows as plain data for JSON, which has no NaN and no infinity: None stands for them."""
     outputs: dict[str, Any] = {}
     for name, kind in kinds(result).items():
         value = result.outputs[name]
@@ -66,14 +68,19 @@ def as_dict(result: Result, top: int = 5, threshold: float = 0.5) -> dict[str, A
         elif kind == DETECTIONS:
             entry["detections"] = [row._asdict() for row in result.detections(threshold, name)]
         else:
-            entry |= {what: _finite(getattr(value, what)()) for what in ("min", "mean", "max")} if value.size else {}
-        outputs[name] = entry
+            entry |= {what: float(getattr(value, what)()) for what in ("min", "mean", "max")} if value.size else {}
+        outputs[name] = _finite(entry)
     height, width = result.picture.shape[:2]
     return {"picture": {"height": height, "width": width}, "outputs": outputs}
 
 
-def _finite(number: Any) -> float | None:
-    return float(number) if abs(number) < float("inf") else None
+def _finite(data: Any) -> Any:
+    """Plain data with None for numbers that are not finite."""
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def _classes(result: Result, name: str, top: int) -> PlainTable:
@@ -99,17 +106,25 @@ def _boxes(result: Result, name: str, threshold: float) -> PlainTable:
     return table
 
 
-def _shares(result: Result, name: str) -> PlainTable:
+def _shares(result: Result, name: str) -> tuple[str, PlainTable | None]:
+    """A line and the table of the most frequent classes of a map; positions whose values are NaN have none."""
     import numpy as np
 
-    counts = np.bincount(result.class_map(name).reshape(-1))
+    maps = result.maps(name)
+    valid = ~np.isnan(maps).any(0)
+    if not valid.any():
+        return "values are NaN at all positions: no classes", None
+    line = "the classes with the highest value at the most positions"
+    if not valid.all():
+        line += f", leaving out {valid.size - valid.sum()} of {valid.size}, whose values are NaN"
+    counts = np.bincount(maps.argmax(0)[valid])
     table = _table(result, "share")
     for number in np.argsort(-counts, kind="stable")[:_SHOWN].tolist():
         if counts[number]:
             table.add_row(
                 f"{counts[number] / counts.sum():.1%}", str(number), *([result.labels.get(number, "")] if result.labels else [])
             )
-    return table
+    return line, table
 
 
 def _statistics(value: np.ndarray) -> str:

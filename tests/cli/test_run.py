@@ -85,6 +85,10 @@ def test_a_picture_as_the_value_of_an_input(run: Run, folder: Path) -> None:
         (("net.prototxt", "photo.png", "-o", "photo.png"), 2, "would overwrite the input photo.png"),
         (("net.prototxt", "names.txt"), 1, "names.txt: not a picture"),
         (("net.prototxt", "photo.png", "--labels", "two.txt"), 1, "labels name 2 classes"),
+        (("net.prototxt", "photo.png", "--raw-scale", "nan"), 2, "'nan' is not a finite number"),
+        (("net.prototxt", "photo.png", "--raw-scale", "inf"), 2, "'inf' is not a finite number"),
+        (("net.prototxt", "photo.png", "--threshold", "nan"), 2, "'nan' is not a finite number"),
+        (("net.prototxt", "photo.png", "--threshold", "inf"), 2, "is not in the range"),
         (("net.prototxt", "photo.png", "--device", "tpu"), 1, "device 'tpu'"),
     ],
 )

@@ -65,3 +65,16 @@ def test_several_channels_are_classes() -> None:
     maps = np.eye(3, dtype=np.float32).reshape(1, 3, 1, 3)
     drawn = drawn_map(Result({"y": maps}, {"y": "maps"}, np.zeros((1, 1, 3))), "y")
     assert np.asarray(drawn).tolist() == [[list(colour(number)) for number in range(3)]]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_map_of_nan_is_drawn_with_a_note(channels: int) -> None:
+    maps = np.full((1, channels, 1, 3), np.nan, np.float32)
+    with pytest.warns(ProtogenNote, match="at 3 of 3 positions of a map values are NaN"):
+        drawn = np.asarray(drawn_map(Result({"y": maps}, {"y": "maps"}, np.zeros((1, 1, 3))), "y"))
+    assert not drawn.any()
+
+
+def test_infinite_values_are_as_grey_as_the_extremes() -> None:
+    maps = np.array([-np.inf, -2, 0, 2, np.inf], np.float32).reshape(1, 1, 1, 5)
+    assert np.asarray(drawn_map(Result({"y": maps}, {"y": "maps"}, np.zeros((1, 1, 3))), "y")).tolist() == [[0, 0, 128, 255, 255]]

@@ -124,6 +124,7 @@ def test_further_inputs() -> None:
         (lambda: run(same(), colours(), protogen.Preprocess(swap_rb=True), channel_swap=(2, 1, 0)), "leave out swap_rb"),
         (lambda: run(same(), colours(), from_data=True), "needs one data layer"),
         (lambda: run(same(), colours(), size=(8, 8)), "is smaller than the net's input, 24x32"),
+        (lambda: run(same(), colours(), raw_scale=float("nan")), "a finite number above 0 such as 255, not nan"),
     ],
 )
 def test_refused(call: object, message: str) -> None:

@@ -52,6 +52,29 @@ def test_data_for_machines() -> None:
     assert as_dict(infinite)["outputs"]["y"]["max"] is None
 
 
+def test_json_has_no_nan_and_no_infinity() -> None:
+    values = {
+        "prob": np.array([[np.nan, np.inf]]), "boxes": np.array([[[[0, 1, np.inf, np.nan, 0, -np.inf, 1]]]]),
+        "code": np.array([[np.nan, 1.0]]),
+    }  # fmt: skip
+    result = Result(values, {"prob": "classes", "boxes": "detections", "code": "numbers"}, PICTURE)
+    outputs = json.loads(json.dumps(as_dict(result), allow_nan=False))["outputs"]
+    assert [row["score"] for row in outputs["prob"]["classes"]] == [None, None]
+    box = outputs["boxes"]["detections"][0]
+    assert (box["score"], box["left"], box["top"], box["right"], box["bottom"]) == (None, None, 0, None, 10)
+    assert outputs["code"]["max"] is None
+
+
+def test_positions_that_are_nan_have_no_class() -> None:
+    maps = MAPS.copy()
+    maps[0, 0, 1, 1] = np.nan
+    ((line, table),) = tables(Result({"y": maps}, {"y": "maps"}, PICTURE))
+    assert line.endswith("at the most positions, leaving out 1 of 4, whose values are NaN")
+    assert str(table).split()[-4:] == ["66.7%", "1", "33.3%", "0"]
+    ((line, table),) = tables(Result({"y": maps * np.nan}, {"y": "maps"}, PICTURE))
+    assert (line, table) == ("y: 1x2x2x2, values are NaN at all positions: no classes", None)
+
+
 def test_files_of_several_pictures(tmp_path: Path) -> None:
     written = write_pictures(RESULT, str(tmp_path / "out.png"))
     assert [Path(name).name for name in written] == ["out-boxes.png", "out-score.png", "out-edge.png"]
