@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .arguments import shapes_of
 from .errors import NetError, did_you_mean
 from .files import write_text
 from .graph.analysis import Analysis, analyse
@@ -73,7 +74,7 @@ class Net(Surgery):
         self.state = State.of(definition, phase, level, stages)
         self.source, self.strict = source, strict
         self._groups, self._blob_counts = dict(groups or {}), dict(blob_counts or {})
-        self._input_shapes = {name: tuple(int(dim) for dim in shape) for name, shape in (inputs or {}).items()}
+        self._input_shapes = shapes_of(inputs)
         self._weights: WeightStore | None = None
         self.has_trimmed_end = False
         if analysis is None:
@@ -197,7 +198,8 @@ class Net(Surgery):
             NetError, LayerError: as for a new net; the shapes may not suit a layer.
             WeightsError: the weights do not fit the new shapes (an InnerProduct after a larger image, say).
         """
-        return self.redefined(self.definition, {**self._input_shapes, **(inputs or {})}, weights, phase=phase or self.phase)
+        shapes = {**self._input_shapes, **shapes_of(inputs)}
+        return self.redefined(self.definition, shapes, weights, phase=phase or self.phase)
 
     def known_part(self, postprocess: bool = True, unfit: bool = True) -> Net:
         """Return the net without what `Analysis.known_ends` finds at its end, or itself."""

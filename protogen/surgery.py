@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
+from .arguments import mapping, names_of, shapes_of, whole
 from .errors import LayerError, NetError, ProtogenError, ProtogenNote, did_you_mean, some
 from .layers.registry import layer_type
 from .layers.settings import set_fields
@@ -56,23 +57,25 @@ class Surgery:
             NetError: there is no such blob, or it cannot be fed, because the layer that makes it is needed for another blob.
         """
         net = cast("Net", self)
-        shapes = {**net.analysis.input_shapes, **(inputs or {})}
+        shapes = {**net.analysis.input_shapes, **shapes_of(inputs)}
+        outputs = None if outputs is None else names_of(outputs, "outputs=")
         definition, inputs = cut_definition(net.definition, net.state, shapes, outputs)
         return net.redefined(definition, inputs, outputs=outputs)
 
-    def without(self, *names: str) -> Net:
+    def without(self, *names: str | Sequence[str]) -> Net:
         """Return the net without some layers; what read a layer's top reads its bottom instead.
 
         Input layers that only they read (labels, say) go, too.
 
         Args:
-            names: of the layers.
+            names: of the layers, or lists of them.
 
         Raises:
             NetError: no such layer; it has readers and not exactly one bottom; or layers no longer fit: all are named.
         """
         net = cast("Net", self)
-        return _operated(net, edits.without(net.definition, names))
+        listed = [name for each in names for name in ([each] if isinstance(each, str) else names_of(each, "without"))]
+        return _operated(net, edits.without(net.definition, listed))
 
     def renamed(self, names: Mapping[str, str]) -> Net:
         """Return the net with other names of layers, and of the blobs that they make under their own names, or of blobs alone.
@@ -86,7 +89,7 @@ class Surgery:
             NetError: there is no such name, or the new one is taken.
         """
         net = cast("Net", self)
-        return _operated(net, edits.renamed(net.definition, names))
+        return _operated(net, edits.renamed(net.definition, mapping(names, "renamed", "{'fc': 'fc20'}")))
 
     def replaced(self, name: str, type: str, **fields: Any) -> Net:
         """Return the net with another layer in the place of one: of its name, with its bottoms and tops, in its phases.
@@ -113,7 +116,8 @@ class Surgery:
             NetError: no such layer, a wrong field, or layers that no longer fit: all are named.
         """
         net = cast("Net", self)
-        return _operated(net, Edit(_with_fields(net.definition, layers)))
+        fields = mapping(layers, "changed", "{'conv1': {'stride': 1}}")
+        return _operated(net, Edit(_with_fields(net.definition, fields)))
 
     def inserted(
         self,
@@ -163,11 +167,11 @@ class Surgery:
         from .graph.classes import Changes, check_classes, class_changes
 
         net = cast("Net", self)
-        if (classes is None) == (layers is None):
+        if (classes is None) == (not layers):
             raise NetError("say with_classes(N), or with_classes(layers={name: N}) for the layers that are meant")
-        if classes is not None and classes < 1:
+        if classes is not None and whole(classes, "with_classes") < 1:
             raise NetError(f"a net has at least one class, not {classes}")
-        changes: Changes = {name: _number(net, name, n) for name, n in (layers or {}).items()}
+        changes: Changes = {name: _number(net, name, n) for name, n in mapping(layers or {}, "layers=", "{'fc': 5}").items()}
         changes = class_changes(_phases(net), classes) if classes is not None else changes
         twin = _operated(net, Edit(_with_fields(net.definition, changes)), seed=seed)
         if classes is not None:
@@ -190,9 +194,9 @@ class Surgery:
             NetError: which input is meant cannot be told; its layer does not state a shape; or layers no longer fit.
         """
         net = cast("Net", self)
-        if channels < 1:
+        if whole(channels, "with_input_channels") < 1:
             raise NetError(f"an image has at least one channel, not {channels}")
-        names = _image_inputs(net) if inputs is None else list(inputs)
+        names = _image_inputs(net) if inputs is None else names_of(inputs, "inputs=")
         definition = net.definition
         for name in names:
             definition = _with_channels(definition, name, channels)
@@ -363,6 +367,7 @@ def _phases(net: Net) -> list[Graph]:
 
 def _number(net: Net, name: str, number: int) -> dict[str, int]:
     """The field of a layer that states how many outputs or classes it has."""
+    number = whole(number, f"layers= for {name!r}")
     layer = edits.layers_named(net.definition, name)[0]
     for parameters in (message for _, message in layer.fields() if isinstance(message, Message) and message.descriptor):
         for field in ("num_output", "num_classes"):

@@ -15,7 +15,7 @@ import protogen
 PACKAGE = Path(protogen.__file__).parent
 # From the ground up: each room imports only from its own floor and from those above it in this list.
 FLOORS = (
-    ("errors", "files", "progress", "rules", "schema", "plugins", "memory"),
+    ("errors", "arguments", "files", "progress", "rules", "schema", "plugins", "memory"),
     ("prototxt",),
     ("weights",),
     ("layers",),

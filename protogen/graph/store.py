@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..arguments import float32
 from ..errors import MissingWeightsError, ProtogenError, ProtogenWarning, WeightsError, did_you_mean, nearest, some
 from ..layers.readings import conflict
 from ..weights.blobs import LayerBlobs
@@ -203,10 +204,10 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
                 if (layer, i) not in self._owner:
                     raise WeightsError(f"{label}, blob {i}: no values; the net's shape is {shape}")
                 continue
-            array = np.asarray(blob)
+            array = float32(blob, f"{label}, blob {i}", WeightsError)
             if array.shape != shape:
                 array = _reshaped(array, shape, f"{label}, blob {i}")
-            arrays[self.owner(layer, i)] = np.asarray(array, dtype=np.float32)
+            arrays[self.owner(layer, i)] = array
         return arrays
 
     def weights(self, seed: int | None = 0) -> dict[Key, Weight]:

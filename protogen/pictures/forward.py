@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..arguments import float32, mapping, whole
 from ..backends import BACKENDS
 from ..backends.setting import Setting
 from ..errors import ProtogenError, did_you_mean, some
@@ -15,7 +16,7 @@ from ..graph.batch import with_batch
 from ..graph.cut import inference_part
 from ..graph.transforms import transforms
 from ..targets.onnx.from_data import with_data_preprocessing
-from ..targets.onnx.options import OnnxOptions, Preprocess
+from ..targets.onnx.options import OnnxOptions, Preprocess, of_preprocess
 from .picture import fitted, read_picture, seen_part
 from .result import Result, kinds_of
 
@@ -35,7 +36,7 @@ def run(
     channel_swap: Sequence[int] | None = None,
     from_data: bool = False,
     size: tuple[int, int] | None = None,
-    labels: Mapping[int, str] | None = None,
+    labels: Mapping[int, str] | Sequence[str] | None = None,
     inputs: Mapping[str, np.ndarray] | None = None,
     device: str = "cpu",
     backend: str = "torch",
@@ -55,7 +56,7 @@ def run(
         from_data: take mean, scale and the size before cropping from the net's data layer, and swap red and blue, as Caffe reads
             pictures as blue, green, red.
         size: height and width that the picture is warped to before its centre is cut out, as in pycaffe's classify.py.
-        labels: names of classes by number, such as `protogen.pictures.labels.read_labels` returns.
+        labels: names of classes by number, such as `protogen.pictures.labels.read_labels` returns, or a list of them.
         inputs: values of the net's other inputs.
         device: where PyTorch runs: "cpu", "cuda", "cuda:1".
         backend: "torch", "onnxruntime" or "opencv".
@@ -77,11 +78,12 @@ def run(
         raise ProtogenError(f"raw_scale is the picture's largest value, a finite number above 0 such as 255, not {raw_scale!r}")
     if channel_swap is not None and (from_data or (preprocess is not None and preprocess.swap_rb)):
         raise ProtogenError("channel_swap says the order of the channels: leave out swap_rb, and what the data layer states")
-    whole = net.known_part().graph()
-    steps = replace(preprocess or Preprocess(), nhwc=True)
+    names, size = _by_number(labels), _sides(size)
+    complete = net.known_part().graph()
+    steps = replace(of_preprocess(preprocess) or Preprocess(), nhwc=True)
     if from_data:
-        steps, size = _stated_by_data(whole, steps, size)
-    graph = inference_part(whole)
+        steps, size = _stated_by_data(complete, steps, size)
+    graph = inference_part(complete)
     image = steps.image_of(graph.inputs)
     graph, image = _for_one(graph, image)
     array = _array(picture, image.shape[1])
@@ -89,11 +91,26 @@ def run(
     part = fitted(array, target, size)
     part = part * (raw_scale / 255) if raw_scale != 255 else part
     blob = steps.apply(_swapped(part, channel_swap)[None]).repeat(image.shape[0], 0)
-    feed = {image.name: blob, **_others(graph, image, inputs or {})}
+    feed = {image.name: blob, **_others(graph, image, mapping(inputs or {}, "inputs=", "{'im_info': array}"))}
     values = dict(BACKENDS[backend](graph, feed, Setting(outputs_only=True, device=device)))
     results = [value for value in graph.outputs if value not in graph.inputs] or graph.outputs
     outputs = {value.name: _first(values[value.name], value, image) for value in results}
-    return Result(outputs, kinds_of(graph, outputs), array, dict(labels or {}), seen_part(target, size))
+    return Result(outputs, kinds_of(graph, outputs), array, names, seen_part(target, size))
+
+
+def _by_number(labels: Mapping[int, str] | Sequence[str] | None) -> dict[int, str]:
+    if isinstance(labels, str) or not isinstance(labels, Mapping | Sequence | None):
+        raise ProtogenError(f"labels= takes names of classes, as a list or by number, not {labels!r}; read_labels reads a file")
+    return dict(labels) if isinstance(labels, Mapping) else dict(enumerate(labels or ()))
+
+
+def _sides(size: Sequence[int] | None) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    if isinstance(size, str) or not isinstance(size, Sequence) or len(size) != 2:
+        raise ProtogenError(f"size= takes height and width, such as (256, 256), not {size!r}")
+    height, width = (whole(side, "size=") for side in size)
+    return height, width
 
 
 def _stated_by_data(graph: Graph, steps: Preprocess, size: tuple[int, int] | None) -> tuple[Preprocess, tuple[int, int] | None]:
@@ -118,15 +135,13 @@ def _for_one(graph: Graph, image: Value) -> tuple[Graph, Value]:
 
 
 def _array(picture: str | os.PathLike[str] | np.ndarray, channels: int) -> np.ndarray:
-    import numpy as np
-
     if channels not in (1, 3):
         raise ProtogenError(
             f"the net takes images of {channels} channels, and a picture has 3, or 1 of grey: give values instead"
         )
     if isinstance(picture, (str, os.PathLike)):
         return read_picture(picture, channels)
-    array = np.asarray(picture, np.float32)
+    array = float32(picture, "the picture")
     if array.ndim != 3 or array.shape[2] != channels or not array.size:
         raise ProtogenError(f"a picture for this net is an array (height, width, {channels}), not {array.shape}")
     return array
@@ -178,7 +193,7 @@ def _others(graph: Graph, image: Value, values: Mapping[str, np.ndarray]) -> dic
             f"besides the picture, the net needs values of {some(missing)}: --input {missing[0]}=values.npy, or inputs= in Python"
         )
     unread = {name: np.zeros(shape, np.float32) for name, shape in others.items() if name not in read}
-    return {**unread, **{name: np.asarray(value, np.float32) for name, value in values.items()}}
+    return {**unread, **{name: float32(value, f"input {name!r}") for name, value in values.items()}}
 
 
 def _first(array: np.ndarray, value: Value, image: Value) -> np.ndarray:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..arguments import whole
 from ..errors import ProtogenError, ProtogenNote, did_you_mean
 from .labels import check_labels
 
@@ -75,10 +76,12 @@ class Result:
             name: the output to read as scores of classes; by default the first that has probabilities.
 
         Raises:
-            ProtogenError: there is no such output, or a class has no name in `labels`.
+            ProtogenError: there is no such output, a class has no name in `labels`, or `top` is not positive.
         """
         import numpy as np
 
+        if whole(top, "top=") < 1:
+            raise ProtogenError(f"top= is the number of classes to return, at least 1, not {top}")
         name = self._output(name, CLASSES)
         scores = self.outputs[name].reshape(-1)
         if self.labels:

@@ -16,8 +16,8 @@ def require_supported(opset: int) -> None:
     Raises:
         ConversionError: they cannot.
     """
-    if opset not in OPSETS:
-        raise ConversionError(f"opset {opset} is not supported; choose one of {OPSETS[0]} to {OPSETS[-1]}")
+    if not isinstance(opset, int) or opset not in OPSETS:
+        raise ConversionError(f"opset {opset!r} is not supported; choose one of {OPSETS[0]} to {OPSETS[-1]}")
 
 
 def ir_version(opset: int) -> int:

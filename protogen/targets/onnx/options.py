@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
+from ...arguments import mapping
 from ...errors import ConversionError
 from ..options import settings_of
 from .opsets import DEFAULT_OPSET, require_supported
@@ -162,6 +163,17 @@ def _numbers(value: Any) -> tuple[float, ...]:
     return tuple(map(float, value)) if isinstance(value, Sequence) or getattr(value, "ndim", None) == 1 else (float(value),)
 
 
+def of_preprocess(value: Any) -> Preprocess | None:
+    """Return a `Preprocess` or None.
+
+    Raises:
+        ConversionError: it is something else.
+    """
+    if value is None or isinstance(value, Preprocess):
+        return value
+    raise ConversionError(f"preprocess takes protogen.Preprocess(mean=..., scale=...), not {value!r}")
+
+
 @dataclass(frozen=True)
 class OnnxOptions:
     """Keyword arguments of `Net.to_onnx`.
@@ -216,7 +228,8 @@ class OnnxOptions:
         require_supported(self.opset)
         if self.names not in NAMES:
             raise ConversionError(f"names must be {' or '.join(map(repr, NAMES))}, not {self.names!r}")
-        own = self.preprocess
+        own = of_preprocess(self.preprocess)
+        mapping(self.rename, "rename=", "{'data': 'image'}")
         if self.preprocess_from_data and own is not None and (own.offset.any() or (own.factor != 1).any()):
             raise ConversionError("preprocess_from_data takes mean and scale from the data layer; give none with preprocess")
         if self.dynamic_size and own is not None and own.mean_image is not None:
