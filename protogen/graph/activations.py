@@ -37,11 +37,12 @@ def live_bytes(
     number = 0
     for number, (layer, op, tops) in enumerate(zip(layers, ops, shapes)):
         for blob in layer.bottoms:
-            last[places[blob]] = number
+            if blob in places:  # a pass may have left out the layer that made it, and its reader reads something else
+                last[places[blob]] = number
         for i, (top, shape) in enumerate(zip(layer.tops, tops)):
-            shared = op is not None and op.shares_memory and bool(layer.bottoms)
-            if top in layer.bottoms[i : i + 1] or shared:
-                places[top] = places[top if not shared else layer.bottoms[0]]
+            source = layer.bottoms[0] if op is not None and op.shares_memory and layer.bottoms else top
+            if source in places and (source != top or top in layer.bottoms[i : i + 1]):
+                places[top] = places[source]
                 continue
             places[top] = len(sizes)
             sizes.append(VALUE * count(shape) if shape is not None else 0)

@@ -287,7 +287,8 @@ class WeightStore(MutableMapping[str, "list[np.ndarray]"]):
         Args:
             path: a `.caffemodel` or `.caffemodel.h5` (matched by layer name, as in Caffe), or a state dict of the module that
                 `Net.to_torch` returns, saved by `torch.save` (`.pth`, `.pt`) or as `.safetensors`; one whose names are others is
-                matched by order and shape (see `by_order.py`). The format is recognised by the file's content. Or the `Content` that `read_content` returned for a file.
+                matched by order and shape (see `by_order.py`). The format is recognised by the file's content. Or the `Content`
+                that `read_content` returned for a file.
 
         Returns:
             The layers loaded, the layers without weights, and the layers or keys that the net does not have; a warning lists
