@@ -63,8 +63,9 @@ def convert(
     weights trained in PyTorch can be converted back to Caffe. State dicts of torchvision and timm fit the models of protogen
     build with their layer sizes (--preset torchvision or timm, where there is one): their names are others, so they are matched
     by order and shape, and refused where that leaves a doubt. The weights expect what the model's --help says of images. A
-    .caffemodel that Caffe saved needs no PROTOTXT: it holds its definition, which -o deploy.prototxt writes. Without WEIGHTS, those in PROTOTXT itself (blobs) are used or,
-    for layers that have none there, the values of their fillers: random ones, or zeros for layers without fillers.
+    .caffemodel that Caffe saved needs no PROTOTXT: it holds its definition, which -o deploy.prototxt writes. Without
+    WEIGHTS, those in PROTOTXT itself (blobs) are used or, for layers that have none there, the values of their fillers:
+    random ones, or zeros for layers without fillers.
 
     If PROTOTXT is a folder, so is -o: every net in it and its folders is converted with the .caffemodel beside it, into the same
     place in the other folder. Files that fail do not stop the others; report.json there lists what became of each.
