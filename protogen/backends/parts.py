@@ -54,7 +54,7 @@ class _Cutter:
 
     Attributes:
         known: descriptions of all values of a known type, by name.
-        constants: nodes that read only weights, by what they make (weights in half precision are cast): each part has its own.
+        constants: nodes that read only weights (weights in half precision are cast); each part computes those that it reads.
         nodes: the other nodes.
         reads: what each of them reads, without weights and constants.
         last: the last of them that reads a value, by its name.
@@ -63,18 +63,19 @@ class _Cutter:
     model: OnnxModel
     sizes: Mapping[str, int]
     known: dict[str, onnx.ValueInfoProto] = field(init=False)
-    constants: dict[str, onnx.NodeProto] = field(init=False, default_factory=dict)
+    constants: list[onnx.NodeProto] = field(init=False, default_factory=list)
     nodes: list[onnx.NodeProto] = field(init=False, default_factory=list)
     reads: list[set[str]] = field(init=False, default_factory=list)
     last: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        graph, weights = self.model.skeleton.graph, self.model.arrays.keys()
+        graph, constant = self.model.skeleton.graph, set(self.model.arrays)
         self.known = {value.name: value for value in (*graph.input, *graph.value_info, *graph.output)}
         for node in graph.node:
-            read = _reads(node) - weights - self.constants.keys()
+            read = _reads(node) - constant
             if not read and self.sizes.keys().isdisjoint(node.output):
-                self.constants.update(dict.fromkeys(node.output, node))
+                self.constants.append(node)
+                constant.update(node.output)
             else:
                 self.nodes.append(node)
                 self.reads.append(read)
@@ -114,22 +115,15 @@ class _Cutter:
 
         nodes, skeleton = self.nodes[start:end], self.model.skeleton
         read = set[str]().union(*map(_reads, nodes))
-        nodes = [*self._constants(read), *nodes]
+        for node in reversed(self.constants):
+            if not read.isdisjoint(node.output):
+                nodes.insert(0, node)
+                read |= _reads(node)
         read_values, results = ([self.known[name] for name in names] for names in (inputs, outputs))
         graph = helper.make_graph(nodes, skeleton.graph.name, read_values, results)
         model = helper.make_model(graph, opset_imports=skeleton.opset_import)
         model.ir_version = skeleton.ir_version
-        read = set[str]().union(*map(_reads, nodes))
         return OnnxModel(model, {name: array for name, array in self.model.arrays.items() if name in read})
-
-    def _constants(self, read: set[str]) -> list[onnx.NodeProto]:
-        """Return the constant nodes that make what is read, and those that these read, in order."""
-        needed, nodes = set(read), []
-        for name, node in reversed(self.constants.items()):
-            if name in needed:
-                needed |= _reads(node)
-                nodes.append(node)
-        return nodes[::-1]
 
     def _size(self, node: onnx.NodeProto) -> int:
         """Return the bytes that a node adds to a part: its outputs that are the model's, and its weights."""

@@ -28,9 +28,10 @@ def require_memory(graphs: Sequence[Graph]) -> None:
         return
     shapes = [(value.name, value.shape) for value in graph.inputs if value.shape]
     at = ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in shapes[:3])
-    hint = f"take a smaller batch (--batch 1), or a smaller image with --input {_smaller(*shapes[0])}" if shapes else ""
+    batch = "a smaller batch (--batch 1), or " if any(shape[0] > 1 for _, shape in shapes) else ""
+    hint = f": take {batch}a smaller image with --input {_smaller(*shapes[0])}" if shapes else ""
     raise ProtogenError(
-        f"verify needs about {_gib(needed)} of memory for blobs and weights at {at}, and {_gib(available)} are available: {hint}"
+        f"verify needs about {_gib(needed)} of memory for blobs and weights at {at}, and {_gib(available)} are available{hint}"
     )
 
 

@@ -119,3 +119,53 @@ def test_what_is_no_model(run: Run, files: Path) -> None:
         assert (result.code, len(result.err.splitlines())) == (1, 1), result.err
     result = run("verify", files / "net.prototxt", "--against", files / "none.onnx")
     assert "none.onnx needs the net's weights" in result.err
+
+
+BATCH = """
+name: "batch"
+layer {{ name: "data" type: "Input" top: "data" input_param {{ shape {{ dim: 4 dim: 3 dim: 8 dim: 8 }} }} }}
+layer {{ name: "conv" type: "Convolution" bottom: "data" top: "conv" convolution_param {{ num_output: 4 kernel_size: 3 }} }}
+{}"""
+
+
+def test_one_image_at_a_time_where_the_net_allows(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(BATCH.format(""))
+    result = run("verify", path)
+    assert "with a batch of 1 in place of the net's own, 4 (--batch)" in result.out
+    assert "1x4x6x6" in result.out
+    assert "2x4x6x6" in run("verify", path, "--batch", "2").out
+    given = run("verify", path, "--input", "data=3,3,8,8").out
+    assert "3x4x6x6" in given
+    assert "batch" not in given
+    assert (run("verify", path, "--batch", "2", "--input", "data=3,3,8,8").code, run("verify", path, "--batch", "0").code) == (
+        2,
+        2,
+    )
+
+
+def test_a_net_that_only_works_with_its_own_batch(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        BATCH.format('layer { name: "r" type: "Reshape" bottom: "conv" top: "r" reshape_param { shape { dim: 4 dim: 144 } } }')
+    )
+    result = run("verify", path)
+    assert result.code == 0
+    assert "4x144" in result.out
+    refused = run("verify", path, "--batch", "2")
+    assert refused.code == 1
+    assert "layer 'r' (Reshape)" in refused.err
+
+
+def test_what_cannot_fit_into_memory_is_refused(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from protogen.verification import memory
+
+    monkeypatch.setattr(memory, "available_memory", lambda: 100 << 20)
+    path = tmp_path / "net.prototxt"
+    path.write_text(BATCH.format(""))
+    result = run("verify", path, "--input", "data=4,3,8,8")
+    assert result.code == 1
+    assert result.err == (
+        "Error: verify needs about 0.5 GiB of memory for blobs and weights at data 4x3x8x8, and 0.1 GiB are available: take a "
+        "smaller batch (--batch 1), or a smaller image with --input data=1,3,4,4\n"
+    )

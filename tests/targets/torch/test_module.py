@@ -242,3 +242,34 @@ def test_dtypes() -> None:
     assert (double[0].dtype, half[0].dtype) == (torch.float64, torch.bfloat16)
     assert_alike(tuple(tensor.float() for tensor in double), net.to_torch()(image(net)))
     assert_alike(tuple(tensor.float() for tensor in half), net.to_torch()(image(net)), 0.2)
+
+
+def test_blobs_by_name_run_only_the_layers_they_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = small_net()
+    module = net.to_torch()
+    every = module.blobs(image(net))
+    ran: list[str] = []
+    for name, child in module.named_children():
+        child.register_forward_hook(lambda *_, name=name: ran.append(name))
+    some = module.blobs(image(net), names=["one", "data"])
+    assert list(some) == ["data", "one"], "in the net's order"
+    assert all(torch.equal(some[name], every[name]) for name in some)
+    assert 0 < len(ran) < len(module.module_names)
+    assert module.blobs(image(net), names=[]) == {}
+    assert [name for name, _ in module.each_blob(image(net), names=["prob"])] == ["prob"]
+
+
+def test_blobs_one_by_one_are_those_together() -> None:
+    net = small_net()
+    module = net.to_torch()
+    every = module.blobs(image(net))
+    one_by_one = dict(module.each_blob(image(net)))
+    assert one_by_one.keys() == every.keys()
+    assert all(torch.equal(one_by_one[name], every[name]) for name in every)
+
+
+def test_a_blob_that_is_not_there() -> None:
+    net = small_net()
+    for call in (net.to_torch().blobs, lambda *inputs, **options: list(net.to_torch().each_blob(*inputs, **options))):
+        with pytest.raises(ProtogenError, match="no blob 'prb' in this module; did you mean 'prob'"):
+            call(image(net), names=["prb"])
