@@ -14,9 +14,10 @@ from ..errors import NetError
 from ..net import Net
 from ..training import WEIGHT_AND_BIAS, imagenet_solver
 from .common import check_positive, classified, classifier, images, stages
-from .registry import model, variant
+from .registry import chosen, model, variant
 
 densenet_solver = imagenet_solver("densenet", base_lr=0.1, epochs=90, batch=64, step_epochs=30, weight_decay=1e-4)
+CEILING = {"shicai": None, "torchvision": False}  # ceil_mode of the poolings between blocks
 
 
 def _names(name: str, part: str) -> str:
@@ -28,6 +29,7 @@ def _names(name: str, part: str) -> str:
     paper="Huang, Liu, van der Maaten, Weinberger: Densely Connected Convolutional Networks, CVPR",
     year=2017,
     solver=densenet_solver,
+    choices={"preset": CEILING},
 )
 def densenet(
     size: int | Sequence[int] = 224,
@@ -40,11 +42,12 @@ def densenet(
     bottleneck: int = 4,
     compression: int = 2,
     long_names: bool = False,
+    preset: str = "shicai",
     phase: Literal["TEST", "TRAIN"] = "TEST",
 ) -> Net:
     """DenseNet with any numbers of layers per block; DenseNet-121 by default.
 
-    Layers have the names of shicai/DenseNet-Caffe, whose weights fit, as torchvision's do.
+    Layers have the names of shicai/DenseNet-Caffe, whose weights fit.
 
     Args:
         size: height and width of the image in pixels; one number for a square.
@@ -57,6 +60,8 @@ def densenet(
         compression: channels before a transition over those after it.
         long_names: call transitions conv2_6/blk, after the last layer before them, in place of conv2_blk, as only the published
             file of DenseNet-201 does.
+        preset: "shicai" (the files of shicai/DenseNet-Caffe) or "torchvision" (poolings between blocks leave out an odd row or
+            column at the end; torchvision's and timm's weights fit). At multiples of 32 pixels they are the same.
         phase: "TEST" for a deploy net with an Input layer; "TRAIN" for a train/val net with data layers for both phases,
             SoftmaxWithLoss and Accuracy.
 
@@ -71,6 +76,7 @@ def densenet(
         classes=classes, growth_rate=growth_rate, stem_channels=stem_channels, bottleneck=bottleneck, compression=compression
     )  # fmt: skip
     stages(layers, what="layers")
+    ceil_mode = chosen(preset, CEILING)
     b = classifier(f"DENSENET_{2 * sum(layers) + len(layers) + 1}", phase)
     x = images(b, size, batch=batch, phase=phase)
     x = b.conv(x, stem_channels, 7, stride=2, pad=3, bias_term=False, weight_filler="msra", name="conv1")
@@ -83,7 +89,7 @@ def densenet(
         name = f"conv{number}/blk" if long_names else f"conv{number}_blk"
         x = norm(b, x, name, names=_names, in_place=False)
         if block <= len(layers):
-            x = _transition(b, x, name, f"pool{number}", compression)
+            x = _transition(b, x, name, f"pool{number}", compression, ceil_mode)
     x = b.global_pool(x, name=f"pool{len(layers) + 1}")
     x = b.conv(x, classes, 1, bias_filler="constant", name=f"fc{len(layers) + 2}", param=WEIGHT_AND_BIAS)
     return classified(b, x, phase)
@@ -100,13 +106,13 @@ def _dense_layer(b: NetBuilder, x: str, number: str, growth_rate: int, bottlenec
         return b.concat(x, y, name=f"concat_{number}")
 
 
-def _transition(b: NetBuilder, x: str, name: str, pool: str, compression: int) -> str:
+def _transition(b: NetBuilder, x: str, name: str, pool: str, compression: int, ceil_mode: bool | None) -> str:
     """A 1x1 convolution to fewer channels, and pooling."""
     num_output = b.channels(x) // compression
     if num_output < 1:
         raise NetError(f"compression {compression} leaves none of the {b.channels(x)} channels before {name}")
     x = b.conv(x, num_output, 1, bias_term=False, weight_filler="msra", name=name)
-    return b.pool(x, "AVE", 2, stride=2, name=pool)
+    return b.pool(x, "AVE", 2, stride=2, ceil_mode=ceil_mode, name=pool)
 
 
 def _sizes(growth_rate: int, stem_channels: int, *, long_names: bool = False) -> dict[str, Any]:

@@ -26,6 +26,7 @@ def test_torchvisions_weights_fit(depth: int) -> None:
 
 def test_it_computes_what_torchvision_does() -> None:
     assert_computes_torchvision(densenet(64, batch=2), "densenet121", size=64)
+    assert_computes_torchvision(densenet(97, batch=2, preset="torchvision"), "densenet121", size=97)
 
 
 def test_channels_by_the_papers_formula() -> None:
