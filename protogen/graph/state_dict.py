@@ -24,7 +24,8 @@ def match(
 ) -> tuple[list[LayerBlobs], list[str]]:
     """Assign a state dict's tensors to layers, by the names that `Net.to_torch` gives modules and parameters.
 
-    If more tensors lack such a name than have one, they are assigned by order and shape, with a note (see `by_order`).
+    If most tensors, and most of the net's blobs, lack such a name, they are assigned by order and shape, with a note (see
+    `by_order.py`).
 
     Args:
         state: tensors by key; the prefixes of DistributedDataParallel ("module.") and torch.compile ("_orig_mod.") are stripped.
@@ -42,7 +43,7 @@ def match(
     keys = keys_of(ops)
     named = {key: keys[plain] for key in state if (plain := _without_prefixes(key, keys)) in keys}
     unused = [key for key in state if key not in named]
-    if len(named) < len(unused) and len(named) < len(keys):
+    if len(named) < len(unused) and 2 * len(named) < len(keys):
         return _by_order(state, ops, named, shared, source)
     return _by_name(state, ops, named, keys, shared, source), unused
 
@@ -96,13 +97,15 @@ def _by_order(
     except MismatchError as reason:
         some = f"only {len(named)} of its {len(state)} keys have" if named else "none of its keys has"
         raise WeightsError(
-            f"{source}: {some} the name of a weight of this net, and the order does not fit, either: {reason}"
+            f"{source}: {some} the name of a weight of this net, and the order does not fit, either: {reason}",
+            "(models of protogen build have presets for the layers of other libraries: see their --help)",
         ) from None
     left_out = [key for module in pairing.left_out for key in state if key.rpartition(".")[0] == module.name]
     warnings.warn(
         ProtogenNote(
             f"{source}: the names are not this net's; all tensors were matched by order and shape: {pairing}",
-            "weights of torchvision and timm expect red, green, blue, (x / 255 - mean) / deviation per channel",
+            "weights do not say how a net pads, rounds and normalises: build it with the preset that `protogen build NAME --help`"
+            " names for them; those of torchvision and timm mostly expect red, green, blue, (x / 255 - mean) / deviation",
         ),
         stacklevel=5,
     )

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from ..activations import Activation, relu, relu6
 from ..blocks import conv_norm, slashes
 from ..builder import NetBuilder
+from ..errors import NetError
 from ..net import Net
 from ..training import WEIGHT_AND_BIAS, imagenet_solver
 from .common import check_positive, classified, classifier, images, scaled
@@ -73,6 +74,8 @@ def mobilenet_v1(
     """
     activations: dict[str, Activation] = {"shicai": relu, "timm": partial(relu6, clip=clip)}
     activation = chosen(preset, activations)
+    if clip and preset == "shicai":
+        raise NetError("clip takes the place of ReLU6, which preset 'shicai' has none of; preset 'timm' has it")
     check_positive(classes=classes)
     b = classifier("MOBILENET", phase)
     x = images(b, size, batch=batch, phase=phase)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from ..activations import relu, relu6
 from ..blocks import conv_norm, inverted_residual
+from ..errors import NetError
 from ..net import Net
 from ..training import WEIGHT_AND_BIAS, imagenet_solver
 from .common import check_positive, classified, classifier, images, scaled
@@ -67,6 +68,8 @@ def mobilenet_v2(
     """
     halving = chosen(preset, HALVING)
     published = preset == "shicai"
+    if clip and published:
+        raise NetError("clip takes the place of ReLU6, which preset 'shicai' has none of; preset 'torchvision' has it")
     activation = relu if published else partial(relu6, clip=clip)
     style: dict[str, Any] = {"names": names, "weight_filler": "msra", "in_place": not published}
     check_positive(classes=classes)

@@ -64,6 +64,7 @@ def test_a_chain_gives_the_modules_numbers_and_a_note(tmp_path: Path, as_conv: b
     assert "names are not this net's" in note
     assert "'stem.0' is 'first', ..., 'head' is 'last'" in note
     assert "red, green, blue" in note
+    assert "protogen build NAME --help" in note
     x = torch.randn(2, 3, 8, 8)
     with torch.no_grad():
         assert torch.allclose(net.to_torch().eval()(x).flatten(1), module(x), atol=1e-5)
@@ -162,14 +163,27 @@ def test_a_pairing_that_is_known_is_taken(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_name_in_another_place_is_refused(tmp_path: Path) -> None:
     """'two' is a layer's name, but the tensor stands where layer 'one' does."""
-    state = {
-        "two.weight": torch.ones(4, 3, 1, 1),
-        "two.bias": torch.ones(4),
-        "b.weight": torch.ones(6, 3, 1, 1),
-        "b.bias": torch.ones(6),
-        "aux.weight": torch.ones(1, 1),
-    }
-    assert "'two.weight' has the name of layer 'two' and the place of 'one'" in refusal(branches(6), state, tmp_path)
+    b = NetBuilder()
+    x = b.input("data", (1, 3, 8, 8))
+    for name, num_output in (("one", 4), ("two", 6), ("three", 8)):
+        x = b.conv(x, num_output, 1, bias_term=False, name=name)
+    shapes = {"two": (4, 3), "b": (6, 4), "c": (8, 6)}
+    state = {f"{name}.weight": torch.ones(*shape, 1, 1) for name, shape in shapes.items()}
+    assert "'two.weight' has the name of layer 'two' and the place of 'one'" in refusal(b.build(), state, tmp_path)
+
+
+def test_most_names_settle_it(tmp_path: Path) -> None:
+    """Two of three layers have names: the third keeps its filler, as before, whatever else is in the file."""
+    net = chain()
+    state = {f"{name}.{key}": torch.ones(5) for name in ("x", "y", "z") for key in ("a", "b", "c")}
+    own = {key: value for key, value in chain().fill().to_torch().state_dict().items() if not key.startswith("last")}
+    torch.save({**state, **own}, tmp_path / "a.pth")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        report = net.weights.load(tmp_path / "a.pth")
+    assert report.without_weights == ["last"]
+    assert len(report.unused) == 9
+    assert len(caught) == 2
 
 
 def test_classifiers_halfway_are_left_out_and_named(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ def test_activations() -> None:
         ({"width": 1e9}, "width must be positive and at most 64"),
         ({"preset": "shikai"}, "unknown preset 'shikai'; did you mean 'shicai'"),
         ({"classes": 0}, "classes must be positive"),
+        ({"clip": True}, "preset 'timm' has it"),
     ],
 )
 def test_wrong_values(options: dict[str, Any], message: str) -> None:

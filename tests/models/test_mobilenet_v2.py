@@ -39,5 +39,7 @@ def test_one_stage_less_halves_early_in_the_paper() -> None:
 def test_wrong_values() -> None:
     with pytest.raises(NetError, match="width must be positive and at most 64, not -1"):
         mobilenet_v2(width=-1.0)
+    with pytest.raises(NetError, match="preset 'torchvision' has it"):
+        mobilenet_v2(clip=True)
     with pytest.raises(NetError, match="unknown preset 'timm'"):
         mobilenet_v2(preset="timm")
