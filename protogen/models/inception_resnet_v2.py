@@ -13,7 +13,7 @@ from ..builder import NetBuilder
 from ..net import Net
 from ..training import WEIGHT_AND_BIAS, imagenet_solver
 from .common import check_positive, classifier, constant, images, stages
-from .inception_v3 import HALVE, inception_classified, stem
+from .inception_v3 import HALVE, halved, inception_classified, stem
 from .inception_v4 import PADDING, reduction_a
 from .registry import chosen, model
 
@@ -59,7 +59,7 @@ def inception_resnet_v2(
     check_positive(classes=classes)
     at_35, at_17, at_8 = stages(modules, 3)
     b = classifier("Inception-Resnet-v2", phase, {"BatchNorm": {"eps": 1e-3}})
-    x = stem(b, images(b, size, batch=batch, phase=phase))
+    x = stem(b, images(b, size, batch=batch, phase=phase), rounds_down=preset == "timm")
     x = _mixed(b, x, chosen(preset, PADDING))
     for i in range(1, at_35 + 1):
         x = _module_a(b, x, f"{PREFIX}a{i}")
@@ -108,7 +108,7 @@ def _reduction_b(b: NetBuilder, x: str, name: str) -> str:
             tower(b, x, name, ("3x3_reduce", 256, 1), ("3x3", 384, 3, HALVE)),
             tower(b, x, name, ("3x3_2_reduce", 256, 1), ("3x3_2", 288, 3, HALVE)),
             tower(b, x, name, ("3x3_3_reduce", 256, 1), ("3x3_3", 288, 3), ("3x3_4", 320, 3, HALVE)),
-            b.pool(x, "MAX", 3, stride=2, name=f"{name}_pool"),
+            halved(b, x, name=f"{name}_pool"),
         ]
         return b.concat(*branches, name=f"{name}_concat")
 

@@ -6,6 +6,7 @@ Szegedy, Vanhoucke, Ioffe, Shlens, Wojna: Rethinking the Inception Architecture 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 from ..blocks import tower
@@ -56,7 +57,7 @@ def inception_v3(
     check_positive(classes=classes)
     b = classifier("Inception-v3", phase, {"BatchNorm": {"eps": 1e-3}})
     x = images(b, size, batch=batch, phase=phase)
-    x = stem(b, x)
+    x = stem(b, x, rounds_down=preset == "torchvision")
     for i, features in enumerate((32, 64, 64), 1):
         x = _module_a(b, x, f"inception_a{i}", features)
     x = _reduction_a(b, x, "reduction_a")
@@ -68,15 +69,25 @@ def inception_v3(
     return inception_classified(b, x, classes, phase)
 
 
-def stem(b: NetBuilder, x: str) -> str:
-    """Five convolutions and two poolings, which make 35x35 of 299x299; Inception-ResNet v2 begins with them, too."""
+def stem(b: NetBuilder, x: str, *, rounds_down: bool) -> str:
+    """Five convolutions and two poolings, which make 35x35 of 299x299; Inception-ResNet v2 begins with them, too.
+
+    At sizes at which it matters, the poolings round down, as in PyTorch and TensorFlow, or up, as a published file does.
+    """
+    pool = halved if rounds_down else partial(NetBuilder.pool, pool="MAX", kernel_size=3, stride=2)
     with b.scope("stem", prefix=False):
         x = tower(b, x, "conv1", ("3x3_s2", 32, 3, HALVE))
         x = tower(b, x, "conv2", ("3x3_s1", 32, 3, VALID))
         x = tower(b, x, "conv3", ("3x3_s1", 64, 3))
-        x = b.pool(x, "MAX", 3, stride=2, name="pool1_3x3_s2")
+        x = pool(b, x, name="pool1_3x3_s2")
         x = tower(b, x, "conv4", ("3x3_reduce", 80, 1), ("3x3", 192, 3, VALID))
-        return b.pool(x, "MAX", 3, stride=2, name="pool2_3x3_s2")
+        return pool(b, x, name="pool2_3x3_s2")
+
+
+def halved(b: NetBuilder, x: str, *, name: str) -> str:
+    """A 3x3 max pooling of stride 2 that rounds down, as the convolutions beside it; a field says so where it matters."""
+    exact = all(side % 2 for side in b.shape(x)[2:])
+    return b.pool(x, "MAX", 3, stride=2, ceil_mode=None if exact else False, name=name)
 
 
 def inception_classified(b: NetBuilder, x: str, classes: int, phase: str, dropout: float = 0.2) -> Net:
@@ -102,7 +113,7 @@ def _reduction_a(b: NetBuilder, x: str, name: str) -> str:
     with b.scope(name, prefix=False):
         three = tower(b, x, name, ("3x3", 384, 3, HALVE))
         double = tower(b, x, name, ("3x3_2_reduce", 64, 1), ("3x3_2", 96, 3), ("3x3_3", 96, 3, HALVE))
-        return b.concat(three, double, b.pool(x, "MAX", 3, stride=2, name=f"{name}_pool"), name=f"{name}_concat")
+        return b.concat(three, double, halved(b, x, name=f"{name}_pool"), name=f"{name}_concat")
 
 
 def _module_b(b: NetBuilder, x: str, name: str, width: int) -> str:
@@ -125,7 +136,7 @@ def _reduction_b(b: NetBuilder, x: str, name: str) -> str:
         seven = tower(
             b, x, name, ("1x7_reduce", 192, 1), ("1x7", 192, (1, 7)), ("7x1", 192, (7, 1)), ("3x3_2", 192, 3, HALVE)
         )  # fmt: skip
-        return b.concat(three, seven, b.pool(x, "MAX", 3, stride=2, name=f"{name}_pool"), name=f"{name}_concat")
+        return b.concat(three, seven, halved(b, x, name=f"{name}_pool"), name=f"{name}_concat")
 
 
 def _module_c(b: NetBuilder, x: str, name: str, pool: str) -> str:

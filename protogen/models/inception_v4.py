@@ -13,7 +13,7 @@ from ..builder import NetBuilder
 from ..net import Net
 from ..training import imagenet_solver
 from .common import check_positive, classifier, images, stages
-from .inception_v3 import HALVE, VALID, inception_classified
+from .inception_v3 import HALVE, VALID, halved, inception_classified
 from .registry import chosen, model
 
 inception_v4_solver = imagenet_solver("inception_v4", base_lr=0.045, epochs=160, lr_policy="poly", power=1.0)
@@ -80,7 +80,7 @@ def _stem(b: NetBuilder, x: str) -> str:
         x = tower(b, x, "conv3", ("3x3_s1", 64, 3))
         name = "inception_stem1"
         three = tower(b, x, name, ("3x3_s2", 96, 3, HALVE))
-        x = b.concat(b.pool(x, "MAX", 3, stride=2, name=f"{name}_pool"), three, name=name)
+        x = b.concat(halved(b, x, name=f"{name}_pool"), three, name=name)
         name = "inception_stem2"
         three = tower(b, x, name, ("3x3_reduce", 64, 1), ("3x3", 96, 3, VALID))
         seven = tower(
@@ -89,7 +89,7 @@ def _stem(b: NetBuilder, x: str) -> str:
         x = b.concat(three, seven, name=name)
         name = "inception_stem3"
         three = tower(b, x, name, ("3x3_s2", 192, 3, HALVE))
-        return b.concat(three, b.pool(x, "MAX", 3, stride=2, name=f"{name}_pool"), name=name)
+        return b.concat(three, halved(b, x, name=f"{name}_pool"), name=name)
 
 
 def _module_a(b: NetBuilder, x: str, name: str, padding: bool | None) -> str:
@@ -109,7 +109,7 @@ def reduction_a(b: NetBuilder, x: str, name: str, channels: Sequence[int]) -> st
     with b.scope(name, prefix=False):
         three = tower(b, x, name, ("3x3", 384, 3, HALVE))
         double = tower(b, x, name, ("3x3_2_reduce", reduced, 1), ("3x3_2", wide, 3), ("3x3_3", wider, 3, HALVE))
-        return b.concat(three, double, b.pool(x, "MAX", 3, stride=2, name=f"{name}_pool"), name=f"{name}_concat")
+        return b.concat(three, double, halved(b, x, name=f"{name}_pool"), name=f"{name}_concat")
 
 
 def _module_b(b: NetBuilder, x: str, name: str, padding: bool | None) -> str:
@@ -133,7 +133,7 @@ def _reduction_b(b: NetBuilder, x: str, name: str) -> str:
         seven = tower(
             b, x, name, ("1x7_reduce", 256, 1), ("1x7", 256, (1, 7)), ("7x1", 320, (7, 1)), ("3x3_2", 320, 3, HALVE)
         )  # fmt: skip
-        return b.concat(three, seven, b.pool(x, "MAX", 3, stride=2, name=f"{name}_pool"), name=f"{name}_concat")
+        return b.concat(three, seven, halved(b, x, name=f"{name}_pool"), name=f"{name}_concat")
 
 
 def _module_c(b: NetBuilder, x: str, name: str, padding: bool | None) -> str:

@@ -96,9 +96,9 @@ COUNTERPARTS = [
     Counterpart("resnet50", "resnet50", "timm", ITS),
     Counterpart("densenet121", "densenet121", "timm", ITS),
     Counterpart("vgg11", "vgg11", "timm", size=224),
-    Counterpart("inception_v3", "inception_v3", "timm", size=139),
+    *[Counterpart("inception_v3", "inception_v3", "timm", size=size) for size in (139, 160)],
     *[
-        Counterpart(name, name, "timm", {"preset": "timm"}, size=139, lacking=("OpenCV",))
+        Counterpart(name, name, "timm", {"preset": "timm"}, size=160, lacking=("OpenCV",))
         for name in ("inception_v4", "inception_resnet_v2")
     ],
     Counterpart("xception", "legacy_xception", "timm", {"preset": "timm"}),
