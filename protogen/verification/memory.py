@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from ..errors import ProtogenError
-from ..graph.activations import live_bytes
+from ..graph.activations import VALUE
 from ..memory import available_memory
 
 if TYPE_CHECKING:
-    from ..graph.graph import Graph
+    from ..graph.graph import Graph, Value
 
 BASE = 512 << 20
 """Bytes that Python, PyTorch and ONNX Runtime take before they hold any blob, and room for parts of ONNX models."""
@@ -37,10 +38,27 @@ def require_memory(graphs: Sequence[Graph]) -> None:
 
 def needed_memory(graph: Graph) -> int:
     """Estimate what `verify` takes, in bytes: two engines, each with its weights and with the blobs that it needs at one time."""
-    ops = [node.op for node in graph.nodes]
-    live = live_bytes([op.layer for op in ops], ops, [op.tops for op in ops], [value.name for value in graph.outputs])
     weights = {weight: weight.values.nbytes for node in graph.nodes for weight in node.weights}
-    return BASE + 2 * (max(live, default=0) + sum(weights.values()))
+    return BASE + 2 * (_live(graph) + sum(weights.values()))
+
+
+def _live(graph: Graph) -> int:
+    """Return how many bytes of values are needed at one time, at most.
+
+    In a graph, which need not be a net: values are told apart that have one blob's name, and engines hold them apart, too.
+    """
+    last = {value: number for number, node in enumerate(graph.nodes) for value in (*node.inputs, *node.outputs)}
+    held = peak = 0
+    for number, node in enumerate(graph.nodes):
+        held += sum(_size(value) for value in node.outputs)
+        peak = max(peak, held)
+        ended = [value for value in {*node.inputs, *node.outputs} if last[value] == number and value not in graph.outputs]
+        held -= sum(map(_size, ended))
+    return peak
+
+
+def _size(value: Value) -> int:
+    return VALUE * prod(value.shape)
 
 
 def _smaller(name: str, shape: tuple[int, ...]) -> str:
