@@ -127,7 +127,7 @@ def enet(
         raise NetError(f"size must be multiples of 8, as ENet halves images three times, not {height}x{width}")
     if merged and phase == "TRAIN":
         raise NetError("preset 'final' is for deployment only: its normalisation is merged; train preset 'deploy'")
-    b = classifier("ENet", phase)
+    b = classifier("ENet", phase, train={})
     parts = Parts(b, phase, merged)
     x = _initial(parts, pixels(b, size, batch=batch, phase=phase))
     for stage in (1, 2, 3):

@@ -16,18 +16,18 @@ from protogen.prototxt.parser import parse
 from protogen.prototxt.reader import read_definition
 from tests.models.published import layers
 
-SOURCES = ("Input", "DenseImageData")
+LEFT_OUT = ("Input", "DenseImageData", "Softmax", "SoftmaxWithLoss", "Accuracy")  # the ends of a net, where phases differ
 
 
-def digest(definition: Message) -> str:
-    """Digest of a definition, without the layers that give the image and a Softmax at the end."""
-    lines = [line for line in layers(definition, False) if line[1] not in (*SOURCES, "Softmax")]
+def digest(definition: Message, trains: bool = False) -> str:
+    """Digest of a definition without its ends; of a train/val net, learning rates count, too."""
+    lines = [line for line in layers(definition, trains) if line[1] not in LEFT_OUT]
     return hashlib.sha256(repr([_plain(line) for line in lines]).encode()).hexdigest()[:16]
 
 
 def digest_of(net: protogen.Net) -> str:
     """The same of a net."""
-    return digest(parse(net.to_prototxt()))
+    return digest(parse(net.to_prototxt()), net.phase == "TRAIN")
 
 
 def _plain(value: object) -> object:
@@ -41,4 +41,5 @@ def _plain(value: object) -> object:
 
 if __name__ == "__main__":
     for path in sys.argv[1:]:
-        print(digest(read_definition(read_text(Path(path)), path, False)), path)
+        definition = read_definition(read_text(Path(path)), path, False)
+        print(digest(definition), "as a deploy net,", digest(definition, trains=True), "as a train/val net:", path)

@@ -18,6 +18,11 @@ def test_it_is_timo_saemanns(preset: str, digest: str) -> None:
     assert digest_of(enet(preset=preset)) == digest
 
 
+def test_its_train_val_net_is_timo_saemanns() -> None:
+    """prototxts/enet_train_encoder_decoder.prototxt of the same commit."""
+    assert digest_of(enet(phase="TRAIN")) == "4b9b9474ae73ac2a"
+
+
 def test_the_papers_size() -> None:
     """Table 3: 0.37 M parameters."""
     assert enet().param_count / 1e6 == pytest.approx(0.37, abs=0.01)

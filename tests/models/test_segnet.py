@@ -10,8 +10,10 @@ from tests.models.digests import digest_of
 
 
 def test_it_is_the_authors() -> None:
-    """alexgkendall/SegNet-Tutorial, Models/segnet_inference.prototxt at bb68b64e, which is not in the collection."""
+    """alexgkendall/SegNet-Tutorial, Models/segnet_inference.prototxt and segnet_train.prototxt at bb68b64e, which are not in the
+    collection."""
     assert digest_of(segnet()) == "fe2e6037707d5b14"
+    assert digest_of(segnet(phase="TRAIN")) == "11089d28073dd36b"
 
 
 @pytest.mark.parametrize("size", [(33, 47), (64, 64), (360, 480)])

@@ -7,6 +7,7 @@ import pytest
 from protogen import NetError
 from protogen.models import shufflenet_v2
 from tests.corpus import needs_corpus
+from tests.models.digests import digest_of
 from tests.models.published import assert_published
 
 
@@ -19,6 +20,15 @@ def test_it_is_farmingyards() -> None:
 def test_the_papers_widths(width: float, macs: int) -> None:
     """Table 5 (appendix): millions of multiply-adds, of which the paper seems to count some more."""
     assert shufflenet_v2(width=width).macs / 1e6 == pytest.approx(macs, rel=0.015)
+
+
+@pytest.mark.parametrize(
+    ("width", "digest"),
+    [(0.5, "6d866e00858971d1"), (1.0, "241fab0cab231232"), (1.5, "a56e348b1628c963"), (2.0, "41bd7c1a81afcdff")],
+)
+def test_it_is_miaow1988s(width: float, digest: str) -> None:
+    """miaow1988/ShuffleNet_V2_pytorch_caffe, shufflenet_v2_x0.5.prototxt and others at 426e1874, not in the collection."""
+    assert digest_of(shufflenet_v2(width=width, preset="miaow1988")) == digest
 
 
 def test_miaow1988s_names() -> None:
