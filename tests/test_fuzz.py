@@ -1,30 +1,43 @@
-"""Both readers on damaged files, for half a minute each: a `ProtogenError` or a result, never anything else, and soon.
+"""Readers on damaged files, and all forms and commands on hostile nets: a `ProtogenError` or a result, nothing else, and soon.
 
-`PROTOGEN_FUZZ_SECONDS=600 pytest tests/test_fuzz.py` goes on for longer; `PROTOGEN_FUZZ_SEED` draws other damage.
+`PROTOGEN_FUZZ=20000 pytest tests/test_fuzz.py` tries that many files in each test, in place of a few hundred;
+`PROTOGEN_FUZZ_SEED` draws others.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import random
+import resource
+import sys
 import time
 import tracemalloc
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import onnx
 import pytest
 
 import protogen
+from protogen.files import _machine
 from protogen.weights import definition, read_weights
+from tests import hostile
+from tests.commands import exit_code
 from tests.oracle import LEGACY, cases, families
 from tests.weights.forks import encoded, table
 
-SECONDS = float(os.environ.get("PROTOGEN_FUZZ_SECONDS", "30"))
+EXAMPLES = int(os.environ.get("PROTOGEN_FUZZ", "0"))
 SEED = int(os.environ.get("PROTOGEN_FUZZ_SEED", "1"))
 SLOWEST = 5.0  # seconds for one small file
 MOST_MEMORY = 256 << 20
 
-pytestmark = pytest.mark.filterwarnings("ignore::protogen.ProtogenWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::protogen.ProtogenWarning"),
+    pytest.mark.skipif(sys.platform == "win32", reason="no resource limits on Windows"),
+]
 WORDS = [
     "{",
     "}",
@@ -75,27 +88,34 @@ def damaged(samples: list[bytes], insertions: list[bytes]) -> Iterator[bytes]:
         yield bytes(data)
 
 
-def run(inputs: Iterator[bytes], read: Callable[[bytes], object]) -> int:
-    """Read one damaged input after the other until the time is over; the number read."""
-    end, count = time.monotonic() + SECONDS, 0
+def run(inputs: Iterator[bytes], read: Callable[[bytes], object], examples: int) -> None:
+    """Read so many damaged inputs, one after the other."""
     tracemalloc.start()
     try:
-        while time.monotonic() < end:
-            begun = time.process_time()
+        for _ in range(EXAMPLES or examples):
             data = next(inputs)
-            try:
+            with harmless(data):
                 read(data)
-            except protogen.ProtogenError as error:
-                assert str(error), data
-                assert all(line.isprintable() for line in str(error).split("\n")), data
-            except Exception as error:
-                raise AssertionError(f"{type(error).__name__}: {error}\nfor {data!r}") from error
-            assert time.process_time() - begun < SLOWEST, data
-            count += 1
         assert tracemalloc.get_traced_memory()[1] < MOST_MEMORY
     finally:
         tracemalloc.stop()
-    return count
+
+
+@contextmanager
+def harmless(data: object, seconds: float = SLOWEST) -> Iterator[None]:
+    """The block may end with an error of ours, with a message fit to print, but with no other, and not late."""
+    begun = time.process_time()
+    shown = repr(data)[:2000]
+    try:
+        yield
+    except protogen.ProtogenError as error:
+        assert str(error), shown
+        assert all(line.isprintable() for line in str(error).split("\n")), shown
+    except AssertionError:
+        raise
+    except Exception as error:
+        raise AssertionError(f"{type(error).__name__}: {error}\nfor {shown}") from error
+    assert time.process_time() - begun < seconds, shown
 
 
 def test_damaged_prototxts() -> None:
@@ -107,7 +127,7 @@ def test_damaged_prototxts() -> None:
         text = data.decode("utf-8", "replace")
         return protogen.loads(text, phase="TRAIN" if len(data) % 2 else "TEST")
 
-    assert run(damaged(samples, words), read) > 100
+    run(damaged(samples, words), read, 300)
 
 
 def test_damaged_weights(tmp_path: Path) -> None:
@@ -127,7 +147,7 @@ def test_damaged_weights(tmp_path: Path) -> None:
         path.write_bytes(data)
         return [len(blob.tobytes()) for layer in read_weights(path) for blob in layer.blobs if blob is not None]
 
-    assert run(damaged(samples, numbers), read) > 100
+    run(damaged(samples, numbers), read, 800)
 
 
 def test_damaged_definitions(tmp_path: Path) -> None:
@@ -139,4 +159,108 @@ def test_damaged_definitions(tmp_path: Path) -> None:
     def read(data: bytes) -> object:
         return definition.parse(data, "damaged.caffemodel")
 
-    assert run(damaged(samples, numbers), read) > 100
+    run(damaged(samples, numbers), read, 800)
+
+
+FORMS = ("onnx", "pth", "prototxt", "caffemodel", "h5")
+
+
+@pytest.mark.parametrize("kind", hostile.NETS)
+def test_hostile_nets(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every form is refused or written whole, on a full disk too; engines agree on what is converted."""
+    monkeypatch.chdir(tmp_path)
+    draw = random.Random(f"{kind} {SEED}")
+    for number in range(EXAMPLES or 12):
+        data = hostile.NETS[kind](draw)
+        Path("net.prototxt").write_bytes(data)
+        with harmless(data, 4 * SLOWEST):
+            net = protogen.load("net.prototxt", phase=draw.choice(["TEST", "TEST", "TRAIN"]))
+            assert len(str(net.summary())) < 10 * len(data) + 100_000
+            for form in FORMS:
+                with harmless((form, data), 4 * SLOWEST):
+                    write(net, form, draw)
+            if number % 10 == 0 and sum(map(protogen_size, net.shapes.values())) < 1 << 20:
+                report = protogen.verify(net)
+                assert report.ok, (report.verdict, data[:2000])
+        assert {path.name for path in tmp_path.iterdir()} <= {"net.prototxt"}
+
+
+def protogen_size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for dim in shape:
+        size *= dim
+    return size
+
+
+def write(net: protogen.Net, form: str, draw: random.Random) -> None:
+    """Write a form beside what a killed process left of it, half of the times on a disk that is soon full; read it again."""
+    path = Path(f"out.{form}")
+    stale = Path(f".{path.name}.{_machine()}-4194305-0.tmp")
+    stale.write_bytes(b"half of a file")
+    room = draw.choice([0, 100, 5000, None, None, None])
+    try:
+        with limited(room):
+            net.save(path)
+        if form == "onnx":
+            onnx.checker.check_model(onnx.load(path), full_check=True)
+        assert path.stat().st_size
+        assert not stale.exists(), "the next run removes it"
+    finally:
+        assert {each.name for each in Path().iterdir()} <= {"net.prototxt", path.name, stale.name}
+        stale.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def limited(room: int | None) -> Iterator[None]:
+    """Let files grow no larger than so many bytes, as on a full disk, while the block runs; not those of Python's imports."""
+    before, compiles = resource.getrlimit(resource.RLIMIT_FSIZE), sys.dont_write_bytecode
+    try:
+        if room is not None:
+            sys.dont_write_bytecode = True
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        sys.dont_write_bytecode = compiles
+
+
+def test_hostile_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A result, one clear error or wrong use, whatever the options and wherever the output goes; an error leaves no file."""
+    monkeypatch.chdir(tmp_path)
+    draw = random.Random(f"commands {SEED}")
+    kinds = list(hostile.NETS.values())
+    for _ in range(EXAMPLES or 150):
+        data, words = draw.choice(kinds)(draw), hostile.command(draw)
+        Path("net.prototxt").write_bytes(data)
+        output = draw.choice(["utf-8", "ascii", "latin-1", "full", "closed"])
+        with harmless((words, output, data), 4 * SLOWEST):
+            code, shown = command(words, output)
+        where = (words, output, shown, data[:2000])
+        assert code in (0, 1, 2), where
+        assert "Traceback" not in shown, where
+        assert "report this" not in shown, where
+        if {"nan", "inf", "x", "1/0"} & set(words):
+            assert code == 2 or (code == 1 and output in ("full", "closed")), where
+        for path in tmp_path.iterdir():
+            assert path.name == "net.prototxt" or (code == 0 and path.name.startswith("out.")), where
+            path.unlink()
+
+
+def command(words: list[str], output: str) -> tuple[int, str]:
+    """Run a command whose standard output has an encoding, is full, or was closed; what it says of errors."""
+    errors = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    before = sys.stdout, sys.stderr
+    try:
+        if output == "closed":
+            sys.stdout = None  # type: ignore[assignment]
+        else:
+            sys.stdout = open("/dev/full", "w") if output == "full" else io.TextIOWrapper(io.BytesIO(), output)  # noqa: SIM115
+        sys.stderr = errors
+        with warnings.catch_warnings():
+            code = exit_code(*words)
+    finally:
+        with suppress(OSError, AttributeError):
+            sys.stdout.close()
+        sys.stdout, sys.stderr = before
+    return code, errors.buffer.getvalue().decode()  # type: ignore[attr-defined]

@@ -20,6 +20,7 @@ from ..files import replacing
 from .blobs import LayerBlobs
 from .caffemodel import FLOAT32, MAX_AXES, Layer, as_numbers
 from .files import HDF5_SIGNATURE, Path, map_file
+from .hdf5_target import open_to_write
 
 if TYPE_CHECKING:
     import h5py
@@ -189,7 +190,7 @@ def write(path: Path, name: str, layers: Iterable[Layer]) -> None:
     with replacing(path) as temporary, _h5py_errors(os.fspath(path), "cannot write HDF5"):
         import h5py
 
-        with h5py.File(temporary, "w") as file:
+        with open_to_write(temporary) as target, h5py.File(target, "w") as file:
             # Keep the order of the layers for readers that use it; Caffe itself looks layers up by name.
             data = file.create_group("data", track_order=True)
             for layer, _, _, _, blobs in layers:

@@ -195,3 +195,23 @@ def test_without_h5py_the_error_says_what_to_install(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(WeightsError, match=r"pip install '\.\[hdf5\]'"):
         read_weights(LEGACY / "v0.caffemodel.h5")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no resource limits on Windows")
+@pytest.mark.parametrize("room", [0, 100, 3000, 9000])
+def test_a_full_disk_ends_with_one_error_and_no_file(tmp_path: Path, room: int) -> None:
+    """In a process of its own: HDF5 would crash it, some at once and some at its end."""
+    code = """
+import resource, sys
+import protogen, h5py
+net = protogen.models.lenet().fill()
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    net.save(sys.argv[1])
+except protogen.ProtogenError as error:
+    print(error)
+"""
+    said = fresh_python(code, tmp_path / "out.h5", room, PYTHONDONTWRITEBYTECODE="1")
+    assert "out.h5: cannot write HDF5" in said
+    assert "File too large" in said
+    assert not list(tmp_path.iterdir())
