@@ -23,17 +23,24 @@ def test_bytes_go_where_they_should(tmp_path: Path) -> None:
     assert path.read_bytes() == b"abCDe"
 
 
+class Full:
+    """A file on a full disk."""
+
+    def seek(self, offset: int) -> None:
+        """Anywhere."""
+
+    def write(self, data: memoryview) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
 def test_the_first_error_is_raised_when_all_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written = []
-    with pytest.raises(OSError, match="No space left"), open_to_write(str(tmp_path / "x")) as target:
 
-        class Full:
-            def seek(self, offset: int) -> None: ...
+    def write_thrice() -> None:
+        with open_to_write(str(tmp_path / "x")) as target:
+            monkeypatch.setattr(target, "_file", Full())
+            written.extend(target.write(memoryview(b"abc")) for _ in range(3))
 
-            def write(self, data: memoryview) -> None:
-                raise OSError(errno.ENOSPC, "No space left on device")
-
-        monkeypatch.setattr(target, "_file", Full())
-        for _ in range(3):
-            written.append(target.write(memoryview(b"abc")))
+    with pytest.raises(OSError, match="No space left"):
+        write_thrice()
     assert written == [3, 3, 3]  # HDF5 is told that all is well, as it would end the process otherwise
