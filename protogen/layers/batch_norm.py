@@ -124,7 +124,7 @@ class BatchNorm(FusedReLU):
         if plain and use_global:
             return self.activated(self._by_pytorch(x, blobs, *self._statistics(blobs), training=False))
         m = x.numel() // blobs[0].numel()
-        if plain and m > 1:  # of one value, PyTorch has no variance, and Caffe 0
+        if plain and m > 1 and self.eps > 0:  # of one value, PyTorch has no variance, and Caffe 0; it refuses an eps of 0
             return self.activated(self._by_batch(x, blobs, m))
         return self.activated(self._step_by_step(x, blobs, use_global))
 

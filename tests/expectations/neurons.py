@@ -137,7 +137,7 @@ ROWS = [
         [POINTS],
         phase="TRAIN",
     ),
-    Row("test_neuron_layer.cpp TestDropoutHalf", 'type: "Dropout" dropout_param { dropout_ratio: 1 }', [(1, 2)], error="ratio"),
+    Row("test_neuron_layer.cpp TestDropoutHalf", 'type: "Dropout" dropout_param { dropout_ratio: 2 }', [(1, 2)], error="ratio"),
     Row("test_threshold_layer.cpp TestSetup", 'type: "Threshold"', [(2, 3, 6, 5)], [(2, 3, 6, 5)]),
     Row("test_threshold_layer.cpp Test", 'type: "Threshold"', [v(-1, 0, 0.1)], [v(0, 0, 1)]),
     Row(

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from ..base import LayerType
 
 RESERVED = frozenset((  # attributes of NetModule (targets/torch/module.py) beside those of torch.nn.Module
-    "_blobs", "_blobs_of", "_inputs", "_outputs", "_own_forward", "_run",
-    "_states_loss", "_steps", "_tensors", "add_layer", "blobs", "caffe_grads",
-    "caffe_params", "input_names", "loss", "module_names", "output_names",
+    "_blobs", "_blobs_of", "_compute", "_fed", "_inputs", "_needed", "_numbers_of", "_outputs", "_own_forward", "_run",
+    "_states_loss", "_steps", "_tensors", "add_layer", "blobs", "caffe_grads", "caffe_params", "each_blob", "input_names",
+    "loss", "module_names", "output_names",
 ))  # fmt: skip
 _UNFIT = frozenset(".\"',;[]()\\")  # see `_as_attribute`
 
