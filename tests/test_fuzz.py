@@ -16,6 +16,7 @@ import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from math import prod
 from pathlib import Path
 
 import onnx
@@ -179,17 +180,11 @@ def test_hostile_nets(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             for form in FORMS:
                 with harmless((form, data), 4 * SLOWEST):
                     write(net, form, draw)
-            if number % 10 == 0 and sum(map(protogen_size, net.shapes.values())) < 1 << 20:
+            # In TRAIN, models compute what they will in inference, which BatchNorm does differently.
+            if number % 10 == 0 and net.phase == "TEST" and sum(map(prod, net.shapes.values())) < 1 << 20:
                 report = protogen.verify(net)
                 assert report.ok, (report.verdict, data[:2000])
         assert {path.name for path in tmp_path.iterdir()} <= {"net.prototxt"}
-
-
-def protogen_size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for dim in shape:
-        size *= dim
-    return size
 
 
 def write(net: protogen.Net, form: str, draw: random.Random) -> None:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+_PIECE = 1 << 20  # values
+
+
 def row_of(comparison: str, blob: str, actual: np.ndarray, expected: np.ndarray, tolerance: float) -> Row:
     """Compare one blob: the row for the report."""
     import numpy as np
@@ -20,15 +23,29 @@ def row_of(comparison: str, blob: str, actual: np.ndarray, expected: np.ndarray,
         return Row(comparison, blob, shape, float("inf"), float("inf"), False, other_shape=tuple(actual.shape))
     if not expected.size:
         return Row(comparison, blob, shape, 0.0, 0.0, True)
-    with np.errstate(invalid="ignore"):
-        difference = np.subtract(actual, expected, dtype=np.float64)
-    max_abs, largest = _magnitude(difference), _magnitude(expected)
-    if not (isfinite(max_abs) and isfinite(largest)):
-        max_abs = _magnitude(np.where(actual == expected, 0.0, difference))  # inf - inf is NaN, but equal infinities agree
-        largest = _magnitude(expected[np.isfinite(expected)])
+    max_abs, largest = _largest(actual, expected)
     max_rel = max_abs / largest if largest else (0.0 if max_abs == 0 else float("inf"))
     constant = bool(expected.size > 1 and expected.min() == expected.max())
     return Row(comparison, blob, shape, max_abs, max_rel, bool(max_rel <= tolerance), constant=constant)
+
+
+def _largest(actual: np.ndarray, expected: np.ndarray) -> tuple[float, float]:
+    """Return the largest absolute difference, and the largest absolute value expected, piece by piece to save memory."""
+    import numpy as np
+
+    differences, values = [0.0], [0.0]
+    flat, other = actual.reshape(-1), expected.reshape(-1)
+    for start in range(0, flat.size, _PIECE):
+        piece, wanted = flat[start : start + _PIECE], other[start : start + _PIECE]
+        with np.errstate(invalid="ignore"):
+            difference = np.subtract(piece, wanted, dtype=np.float64)
+        max_abs, largest = _magnitude(difference), _magnitude(wanted)
+        if not (isfinite(max_abs) and isfinite(largest)):
+            max_abs = _magnitude(np.where(piece == wanted, 0.0, difference))  # inf - inf is NaN, but equal infinities agree
+            largest = _magnitude(wanted[np.isfinite(wanted)])
+        differences.append(max_abs)
+        values.append(largest)
+    return float(np.max(differences)), max(values)  # np.max keeps NaN
 
 
 def _magnitude(values: np.ndarray) -> float:
