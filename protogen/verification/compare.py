@@ -16,7 +16,6 @@ _PIECE = 1 << 20  # values
 
 def row_of(comparison: str, blob: str, actual: np.ndarray, expected: np.ndarray, tolerance: float) -> Row:
     """Compare one blob: the row for the report."""
-    import numpy as np
 
     shape = tuple(int(dim) for dim in expected.shape)
     if actual.shape != expected.shape:
